@@ -1,0 +1,69 @@
+# The targets of the README. Everything lives in .venv and under TLM_HOME (default: this folder).
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+export DO_NOT_TRACK := 1
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+TLM_HOME ?= $(CURDIR)
+export TLM_HOME
+PREFECT_HOME ?= $(TLM_HOME)/data/prefect
+export PREFECT_HOME
+PREFECT_URL := http://127.0.0.1:4200/api
+MLFLOW_URL  := http://127.0.0.1:5000
+
+.PHONY: help setup demo test test-fast lint format ui server worker deploy clean
+
+help:
+	@echo "make setup     create $(VENV) with the pinned versions"
+	@echo "make demo      the demo study: embedded corpus, no download, results table and report"
+	@echo "make test      every test (with TLM_DATA_ROOT set: also those on real data)"
+	@echo "make test-fast the tests that take under three minutes"
+	@echo "make lint      ruff and mypy"
+	@echo "make ui        Prefect server and MLflow server, both on loopback"
+	@echo "make server    the same (what a worker needs)"
+	@echo "make deploy    work pool and one deployment for each named study"
+	@echo "make worker    a Prefect worker that takes runs from the pool"
+	@echo "make clean     remove the environment and everything that was made"
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "torch==2.13.0"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+setup: $(STAMP)
+
+demo: setup
+	$(BIN)/tlm run demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+test-fast: setup
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+server ui: setup
+	$(BIN)/python -m tasks.servers
+
+deploy: setup
+	PREFECT_API_URL=$(PREFECT_URL) $(BIN)/prefect work-pool create tlm --type process --overwrite
+	PREFECT_API_URL=$(PREFECT_URL) $(BIN)/prefect --no-prompt deploy --all
+
+worker: setup
+	PREFECT_API_URL=$(PREFECT_URL) MLFLOW_TRACKING_URI=$(MLFLOW_URL) $(BIN)/prefect worker start --pool tlm --limit 1
+
+clean:
+	rm -rf $(VENV) data/artifacts data/prefect data/catalogue.duckdb mlflow/mlflow.db mlflow/artifacts
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,115 @@
+"""A study from a name or a YAML file, with single fields overridden."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from tlm.config import StudyConfig, reference_compat
+from tlm.errors import UserError
+
+
+def load_study(name_or_file: str, overrides: list[str] | None = None, *, reference: bool = False) -> StudyConfig:
+    """Return a named study, or the one in a YAML file, with `field=value` overrides applied.
+
+    Args:
+        overrides: e.g. "pretrain.epochs=5", "tasks.0.train_per_label=50", "corpus.sizes=[0, 1000]"; values are YAML.
+        reference: apply the reference code's habits (`tlm.config.reference_compat`).
+
+    Raises:
+        UserError: unknown study, unreadable file, or a field that is unknown or has a wrong value, naming it.
+    """
+    tree = _tree(name_or_file)
+    for override in overrides or []:
+        _override(tree, override)
+    try:
+        study = StudyConfig.model_validate(tree)
+    except ValidationError as error:
+        raise UserError(_explain(error, name_or_file), "`tlm show demo` prints a valid study.") from error
+    return reference_compat(study) if reference else study
+
+
+def to_yaml(study: StudyConfig) -> str:
+    """A study file with every field."""
+    return yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, width=110, allow_unicode=True)
+
+
+def _tree(name_or_file: str) -> dict[str, Any]:
+    from flows.studies import STUDIES
+
+    if name_or_file in STUDIES:
+        return STUDIES[name_or_file]().model_dump(mode="json")
+    path = Path(name_or_file)
+    if path.suffix not in (".yaml", ".yml"):
+        raise UserError(f"Unknown study {name_or_file!r}.", f"Choose from {sorted(STUDIES)}, or give a .yaml file.")
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"Cannot read the study file {path}: {error}.", "`tlm show demo > my_study.yaml`") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(tree, dict):
+        raise UserError(f"{path} does not hold a study (a mapping of fields).", "`tlm show demo` prints one.")
+    return tree
+
+
+def _override(tree: Any, override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise UserError(f"--set {override!r} is not field=value.", "Example: --set pretrain.epochs=5")
+    parts = path.split(".")
+    place = tree
+    for part in parts[:-1]:
+        place = _child(place, part, path)
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {override!r}: {text!r} is not a YAML value.") from error
+    if isinstance(place, list):
+        place[_index(place, parts[-1], path)] = value
+        return
+    _child(place, parts[-1], path)
+    place[parts[-1]] = value
+    _resolve_alternatives(place, parts[-1], value)
+
+
+def _resolve_alternatives(place: dict[str, Any], field: str, value: Any) -> None:
+    """Setting one of two fields that exclude each other unsets the other."""
+    for one, other in (("epochs", "steps"), ("count", "share")):
+        if value is not None and field in (one, other) and one in place and other in place:
+            place[other if field == one else one] = None
+
+
+def _child(place: Any, part: str, path: str) -> Any:
+    if isinstance(place, list):
+        return place[_index(place, part, path)]
+    if not isinstance(place, dict) or part not in place:
+        known = sorted(place) if isinstance(place, dict) else "no fields below it"
+        raise UserError(f"--set {path}: unknown field {part!r}.", f"Known here: {known}.")
+    return place[part]
+
+
+def _index(place: list[Any], part: str, path: str) -> int:
+    names = [item.get("name") if isinstance(item, dict) else None for item in place]
+    if part in names:
+        return names.index(part)
+    if part.isdigit() and int(part) < len(place):
+        return int(part)
+    raise UserError(f"--set {path}: no element {part!r}.", f"There are {len(place)}: {[n for n in names if n] or ''}")
+
+
+def _explain(error: ValidationError, place: str) -> str:
+    """One line for all of pydantic's complaints: field, what is wrong, the value given."""
+    lines = []
+    for problem in error.errors():
+        field = ".".join(str(part) for part in problem["loc"])
+        given = problem.get("input")
+        shown = f" (got {given!r})" if not isinstance(given, dict | list) else ""
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message, shown = "unknown field", ""
+        lines.append(f"{field}: {message}{shown}" if field else message)
+    return f"{place}: " + "; ".join(lines) + "."

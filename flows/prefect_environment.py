@@ -1,0 +1,29 @@
+"""Settings that Prefect reads when it is first imported: call `set_up` before that."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from tlm.runtime import Runtime
+
+
+def set_up(runtime: Runtime, *, debug: bool = False) -> None:
+    """Keep Prefect's state under TLM_HOME, its analytics off, and let it run without a server unless one is configured.
+
+    What the environment already says wins.
+    """
+    if "prefect" in sys.modules:
+        return
+    settings = {
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_HOME": str(runtime.prefect_home),
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "PREFECT_LOGGING_LEVEL": "DEBUG" if debug else "CRITICAL",
+        "PREFECT_LOGGING_TO_API_ENABLED": "true" if os.environ.get("PREFECT_API_URL") else "false",
+        "PREFECT_CLI_PROMPT": "false",
+    }
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)

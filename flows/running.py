@@ -1,0 +1,102 @@
+"""Running a study in a terminal: checks first, live bars while it runs, then the table, the report and what to try next."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from flows.prefect_environment import set_up
+from tlm.config import StudyConfig
+from tlm.errors import UserError
+from tlm.preflight import check
+from tlm.runtime import Runtime
+from tlm.store import ArtifactStore
+
+
+class BarBoard:
+    """A bar for each running stage, and one for the study."""
+
+    def __init__(self, progress: Progress, console: Console, total: int) -> None:
+        self.progress = progress
+        self.console = console
+        self.study = progress.add_task("[bold]study", total=total)
+        self.bars: dict[str, tuple[TaskID, float]] = {}
+
+    def open(self, name: str) -> Callable[[int, int], None]:
+        bar = self.progress.add_task(name, total=None)
+        self.bars[name] = (bar, time.monotonic())
+        return lambda done, total: self.progress.update(bar, completed=done, total=total)
+
+    def close(self, name: str, ok: bool) -> None:
+        bar, started = self.bars.pop(name)
+        self.progress.remove_task(bar)
+        self.progress.advance(self.study)
+        seconds = time.monotonic() - started
+        if not ok or seconds >= 0.5:
+            self.console.print(f"{'done  ' if ok else 'failed'} {name} ({seconds:.1f} s)", highlight=False)
+
+
+def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, debug: bool = False) -> None:
+    """Run `study` and print its results.
+
+    Raises:
+        UserError: for bad input, before Prefect and MLflow are even imported and before anything is written.
+    """
+    with console.status("checking the study and its sources"):
+        planned = check(study, runtime)
+    store = ArtifactStore(runtime.artifacts)
+    todo = [step for step in planned.steps if store.inspect(step.ref, verify=False).status != "complete"]
+    console.print(f"[bold]{study.name}[/bold]: {len(planned.steps)} steps, {len(todo)} to run", highlight=False)
+    set_up(runtime, debug=debug)
+
+    from flows.study import run_here
+    from tasks import board
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    started = time.monotonic()
+    with Progress(*columns, console=console, transient=True) as progress:
+        board.use(BarBoard(progress, console, len(todo)))
+        try:
+            summary = run_here(study, runtime, planned)
+        except UserError:
+            raise
+        except KeyboardInterrupt:
+            raise
+        except Exception as error:
+            if debug:
+                raise
+            console.print(f"[red]failed:[/red] {error}", highlight=False, soft_wrap=True)
+            console.print("Finished stages are kept: run the same command again to go on. --debug shows the traceback.")
+            sys.exit(1)
+    for name, reason in summary.damaged.items():
+        console.print(f"[yellow]damaged[/yellow] {name}: {reason}; it was made again", highlight=False, soft_wrap=True)
+    _show(study, runtime, console)
+    console.print(
+        f"{len(summary.executed)} stages executed, {summary.cached} cached, {time.monotonic() - started:.0f} s. "
+        f"MLflow run {summary.mlflow_run_id}.",
+        highlight=False,
+    )
+    report = store.get(summary.report).path("report.html")
+    console.print(f"Report: {report}", highlight=False, soft_wrap=True)
+    console.print("Next, try:")
+    for command in (
+        f"tlm explain {study.name} --against {study.name} --set finetune.epochs={study.finetune.epochs + 1}",
+        'tlm sql "select system, task, ws, round(accuracy, 3) as accuracy from results order by accuracy desc"',
+        "make ui    # runs side by side in MLflow, flows in Prefect",
+    ):
+        console.print(f"  {command}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _show(study: StudyConfig, runtime: Runtime, console: Console) -> None:
+    from tlm import catalogue
+    from tlm.plan import plan
+    from tlm.report import tables
+
+    store = ArtifactStore(runtime.artifacts)
+    report = store.get(plan(study, runtime.data_root).report.ref).record
+    with catalogue.build_memory(store, [store.get(ref).record for ref in report.inputs.values()]) as connection:
+        console.print(tables.to_rich(tables.summary(connection, study)))

@@ -1,0 +1,143 @@
+"""The flow: check a study, run its steps, rebuild the catalogue, show the result in Prefect's UI."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from prefect import Flow, flow, get_run_logger
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.futures import PrefectFuture
+from prefect.runtime import flow_run
+from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import BaseModel, ConfigDict
+
+from tasks.scheduling import run_all
+from tasks.stages import TASKS, rebuild_catalogue
+from tasks.tracking import StepRun, Tracking, close_study, input_records, open_study
+from tlm import catalogue
+from tlm.config import StudyConfig, slugify
+from tlm.plan import Plan
+from tlm.preflight import check
+from tlm.provenance import provenance
+from tlm.report import tables
+from tlm.runtime import Runtime
+from tlm.steps import ArtifactRef, Step
+from tlm.store import ArtifactStore, Inspection
+
+
+class Summary(BaseModel):
+    """What a run of a study did."""
+
+    model_config = ConfigDict(frozen=True)
+
+    study: str
+    executed: tuple[str, ...]
+    cached: int
+    damaged: dict[str, str]
+    """Artifact → what was wrong with it, so that it was made again."""
+    report: ArtifactRef
+    mlflow_run_id: str
+
+
+def run_study(study: StudyConfig, runtime: Runtime, planned: Plan | None = None) -> Summary:
+    """Run every step of `study` that the store does not hold whole. `planned` is its checked plan, if there is one.
+
+    Raises:
+        UserError: for bad input, before any work and before anything is written.
+        StageFailed: if a training process dies.
+    """
+    planned = planned or check(study, runtime)
+    store = ArtifactStore(runtime.artifacts)
+    found = {step.key: store.inspect(step.ref) for step in planned.steps}
+    tracking = open_study(runtime, study.name, study.model_dump(mode="json"), provenance())
+    failed = True
+    try:
+        _run_steps(planned, found, runtime, tracking)
+        rebuild_catalogue(runtime)
+        failed = False
+    finally:
+        report = [] if failed else [store.get(planned.report.ref).path(n) for n in ("report.html", "report.md")]
+        hits = sum(1 for inspection in found.values() if inspection.status == "complete")
+        close_study(
+            tracking,
+            failed=failed,
+            files={"" if path.suffix == ".html" else "markdown": path for path in report},
+            numbers={"steps": len(found), "cache_hits": hits},
+        )
+    return Summary(
+        study=study.name,
+        executed=tuple(str(s.ref) for s in planned.steps if found[s.key].status != "complete"),
+        cached=hits,
+        damaged={str(s.ref): found[s.key].reason for s in planned.steps if found[s.key].status == "damaged"},
+        report=planned.report.ref,
+        mlflow_run_id=tracking.parent_run_id,
+    )
+
+
+def _run_steps(planned: Plan, found: dict[str, Inspection], runtime: Runtime, tracking: Tracking) -> None:
+    store = ArtifactStore(runtime.artifacts)
+    logger = get_run_logger()
+
+    def submit(step: Step, inputs: Sequence[PrefectFuture[Any]]) -> PrefectFuture[ArtifactRef]:
+        inspection = found[step.key]
+        hit = inspection.status == "complete"
+        if inspection.status == "damaged":
+            logger.warning("%s: %s; making it again", step.ref, inspection.reason)
+        if hit and inspection.record is not None:
+            StepRun(tracking, step).cached(inspection.record, input_records(store, step))
+        # A live Prefect result proves nothing about the artifact: only the store's word decides.
+        stage = TASKS[step.stage].with_options(refresh_cache=not hit)
+        return stage.submit(step=step, runtime=runtime, tracking=tracking, wait_for=list(inputs))
+
+    run_all(planned.steps, submit)
+
+
+def study_flow(name: str, default: StudyConfig | None = None, workers: int | None = None) -> Flow[..., Summary]:
+    """A flow that runs one study, by default `default`, with the worker's own runtime (from its environment)."""
+
+    def run(study: StudyConfig) -> Summary:
+        return run_and_show(study, Runtime.from_environment())
+
+    if default is not None:
+        run.__defaults__ = (default,)
+    run.__doc__ = default.title if default else "Run a study."
+    runner = ThreadPoolTaskRunner(max_workers=workers or Runtime.from_environment().workers)
+    return flow(run, name=name, flow_run_name=name, task_runner=runner, persist_result=False)
+
+
+def run_here(study: StudyConfig, runtime: Runtime, planned: Plan) -> Summary:
+    """Run a checked study in this process, in a flow of its own."""
+    runner = ThreadPoolTaskRunner(max_workers=runtime.workers)
+
+    @flow(name=study.name, flow_run_name=study.name, task_runner=runner, persist_result=False)
+    def here() -> Summary:
+        return run_and_show(study, runtime, planned)
+
+    return here()
+
+
+def run_and_show(study: StudyConfig, runtime: Runtime, planned: Plan | None = None) -> Summary:
+    """Run a study and leave its results in Prefect's UI."""
+    summary = run_study(study, runtime, planned)
+    show_in_prefect(study, runtime, summary)
+    return summary
+
+
+def show_in_prefect(study: StudyConfig, runtime: Runtime, summary: Summary) -> None:
+    """Leave the results table, the report and the way to MLflow as artifacts of the flow run."""
+    name = slugify(study.name).replace(".", "-")
+    store = ArtifactStore(runtime.artifacts)
+    record = store.get(summary.report).record
+    experiment = (record.mlflow or {}).get("experiment_id", "1")
+    with catalogue.build_memory(store, [store.get(ref).record for ref in record.inputs.values()]) as connection:
+        frame = tables.summary(connection, study)
+    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    create_table_artifact(table=rows, key=f"{name}-results", description=f"Results of {study.title or study.name}")
+    create_link_artifact(
+        link=f"{runtime.mlflow_url}/#/experiments/{experiment}/runs/{summary.mlflow_run_id}",
+        link_text=f"{study.name} in MLflow",
+        key=f"{name}-mlflow",
+    )
+    text = store.get(summary.report).path("report.md").read_text(encoding="utf-8")
+    create_markdown_artifact(markdown=text, key=f"{name}-report", description=str(flow_run.name))

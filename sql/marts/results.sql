@@ -1,0 +1,264 @@
+-- results: one row for each measured test accuracy.
+-- key: the finetune, committee or baseline artifact (a committee has a row for each rule)
+-- kind: finetune, committee or baseline
+-- task: name of the task
+-- system: what was measured: the architecture, the committee or the baseline
+-- arch: architecture (finetune only)
+-- rule: how the committee combined its members (soft, logit, vote); null otherwise
+-- init: pretrained or scratch; null for baselines
+-- ws: paragraphs in the pre-training set; 0 is from scratch; null for baselines
+-- injection: missing-token injection (selection-removal-amount), null without one
+-- injected_task: the task whose tokens the injection removed
+-- injected_tokens: distinct tokens that the injection removed
+-- corpus_seed: seed of the corpus sample
+-- pretrain_seed: seed of pre-training
+-- finetune_seed: seed of fine-tuning
+-- accuracy: test accuracy, 0 to 1
+-- dev_accuracy: accuracy on the part of the training items that was held out, 0 to 1
+-- test_items: number of test items
+-- standard_error: binomial standard error of the accuracy
+-- members: models that predict together
+-- parameters: trainable parameters of all members
+-- pretrain_key: the pre-trained model it started from
+-- corpus_key: the pre-training set of all its members (stage corpus or inject)
+-- heldout_loss: masked-language-modelling loss of the pre-trained model on held-out text, nats
+-- heldout_accuracy: its accuracy on masked positions of held-out text, 0 to 1
+-- corpus_types: distinct tokens in the pre-training set
+-- task_types: distinct tokens in the task
+-- common_types: distinct tokens in both
+-- missing_from_corpus: distinct tokens of the task that the pre-training set lacks
+-- missing_from_task: distinct tokens of the pre-training set that the task lacks
+-- type_overlap: common types over task types, 0 to 1
+-- occurrence_overlap: share of the task's token occurrences whose type is in the pre-training set, 0 to 1
+-- jaccard: common types over types of either
+-- weighted_jaccard: sum of the smaller over sum of the larger token frequency
+-- js_divergence: Jensen-Shannon divergence, bits
+-- kl_divergence: divergence of the task from the (smoothed) pre-training set, bits
+-- setting: digest of the task, tokens, architecture and fine-tuning, without seeds: equal ones differ in pre-training only
+-- pretrain_setting: digest of the pre-training and its corpus, without seeds; null from scratch and for baselines
+-- seconds: wall-clock time of this stage
+-- mlflow_run_id: MLflow run that made it, null if runs were not tracked
+-- mlflow_experiment_id: MLflow experiment of that run
+-- git_commit: commit of the code that made it
+-- created: when it was made, UTC
+with runs as (select * from main.runs),
+
+edges as (
+    select
+        key,
+        max(input_key) filter (where input_name = 'corpus') as corpus_key,
+        max(input_key) filter (where input_name = 'task') as task_key,
+        max(input_key) filter (where input_name = 'tokens') as tokens_key,
+        max(input_key) filter (where input_name = 'tokenizer') as tokenizer_key,
+        max(input_key) filter (where input_name = 'pretrained') as pretrain_key
+    from main.lineage
+    group by key
+),
+
+members as (
+    select
+        key,
+        input_key as member_key
+    from main.lineage
+    where input_stage = 'finetune'
+),
+
+described as (
+    select
+        runs.*,
+        edges.* exclude (key),
+        json_merge_patch(runs.config, '{"seed": null}')::varchar as seedless
+    from runs
+    left join edges on runs.key = edges.key
+),
+
+corpora as (
+    select
+        key,
+        concat_ws('|', seedless, tokens_key) as setting,
+        null::bigint as injected_tokens
+    from described
+    where stage = 'corpus'
+    union all
+    select
+        injected.key,
+        concat_ws('|', injected.seedless, injected.task_key, base.seedless, base.tokens_key) as setting,
+        (injected.facts ->> 'removed')::bigint as injected_tokens
+    from described as injected
+    left join described as base on injected.corpus_key = base.key
+    where injected.stage = 'inject'
+),
+
+pretrained as (
+    select
+        described.key,
+        described.corpus_key,
+        corpora.injected_tokens,
+        (described.facts ->> 'heldout_loss')::double as heldout_loss,
+        (described.facts ->> 'heldout_accuracy')::double as heldout_accuracy,
+        md5(concat_ws('|', described.seedless, corpora.setting, described.tokenizer_key)) as pretrain_setting
+    from described
+    left join corpora on described.corpus_key = corpora.key
+    where described.stage = 'pretrain'
+),
+
+overlap_of_all as (
+    select overlap.*
+    from main.overlap as overlap
+    inner join runs on overlap.key = runs.key
+    where overlap.part = 'all'
+    -- An older version of the stage may have left another measurement of the same pair.
+    qualify row_number() over (
+        partition by overlap.corpus_key, overlap.task_key, overlap.task_tokens_key
+        order by runs.created desc, runs.key
+    ) = 1
+),
+
+finetuned as (
+    select
+        described.*,
+        described.arch as system,
+        null::varchar as rule,
+        (described.facts ->> 'test_accuracy')::double as accuracy,
+        (described.facts ->> 'dev_accuracy')::double as dev_accuracy,
+        (described.facts ->> 'test_items')::bigint as test_items,
+        1::bigint as members,
+        (described.facts ->> 'parameters')::bigint as parameters,
+        pretrained.corpus_key as from_corpus,
+        pretrained.injected_tokens,
+        pretrained.heldout_loss,
+        pretrained.heldout_accuracy,
+        md5(concat_ws('|', described.seedless, described.task_key, described.tokens_key)) as setting,
+        pretrained.pretrain_setting
+    from described
+    left join pretrained on described.pretrain_key = pretrained.key
+    where described.stage = 'finetune'
+),
+
+committee_inputs as (
+    select
+        members.key,
+        sum(finetuned.parameters)::bigint as parameters,
+        if(count(distinct finetuned.from_corpus) = 1, min(finetuned.from_corpus), null) as from_corpus,
+        if(count(distinct finetuned.task_key) = 1, min(finetuned.task_key), null) as task_key,
+        if(count(distinct finetuned.tokens_key) = 1, min(finetuned.tokens_key), null) as tokens_key,
+        md5(string_agg(distinct finetuned.setting, '|' order by finetuned.setting)) as setting,
+        md5(string_agg(distinct finetuned.pretrain_setting, '|' order by finetuned.pretrain_setting))
+            as pretrain_setting
+    from members
+    inner join finetuned on members.member_key = finetuned.key
+    group by members.key
+),
+
+committee_rules as (
+    select
+        *,
+        unnest(json_keys(facts, '$.accuracy')) as rule
+    from described
+    where stage = 'committee'
+),
+
+committees as (
+    select
+        committee_rules.* exclude (rule) replace (
+            committee_inputs.task_key as task_key, committee_inputs.tokens_key as tokens_key
+        ),
+        committee_rules.committee as system,
+        committee_rules.rule,
+        json_extract(facts, concat('$.accuracy."', rule, '"'))::double as accuracy,
+        null::double as dev_accuracy,
+        (facts ->> 'test_items')::bigint as test_items,
+        (facts ->> 'members')::bigint as members,
+        committee_inputs.parameters,
+        committee_inputs.from_corpus,
+        null::bigint as injected_tokens,
+        null::double as heldout_loss,
+        null::double as heldout_accuracy,
+        committee_inputs.setting,
+        committee_inputs.pretrain_setting
+    from committee_rules
+    left join committee_inputs on committee_rules.key = committee_inputs.key
+),
+
+baselines as (
+    select
+        *,
+        baseline as system,
+        null::varchar as rule,
+        (facts ->> 'test_accuracy')::double as accuracy,
+        (facts ->> 'dev_accuracy')::double as dev_accuracy,
+        (facts ->> 'test_items')::bigint as test_items,
+        null::bigint as members,
+        null::bigint as parameters,
+        null::varchar as from_corpus,
+        null::bigint as injected_tokens,
+        null::double as heldout_loss,
+        null::double as heldout_accuracy,
+        md5(concat_ws('|', seedless, task_key)) as setting,
+        null::varchar as pretrain_setting
+    from described
+    where stage = 'baseline'
+),
+
+measured as (
+    select * from finetuned
+    union all by name
+    select * from committees
+    union all by name
+    select * from baselines
+),
+
+final as (
+    select
+        measured.key,
+        measured.stage as kind,
+        measured.task,
+        measured.system,
+        measured.arch,
+        measured.rule,
+        measured.init,
+        measured.ws,
+        measured.injection,
+        measured.injected_task,
+        measured.injected_tokens,
+        measured.corpus_seed,
+        measured.pretrain_seed,
+        measured.finetune_seed,
+        measured.accuracy,
+        measured.dev_accuracy,
+        measured.test_items,
+        sqrt(measured.accuracy * (1 - measured.accuracy) / measured.test_items) as standard_error,
+        measured.members,
+        measured.parameters,
+        measured.pretrain_key,
+        measured.from_corpus as corpus_key,
+        measured.heldout_loss,
+        measured.heldout_accuracy,
+        overlap_of_all.corpus_types,
+        overlap_of_all.task_types,
+        overlap_of_all.common_types,
+        overlap_of_all.missing_from_corpus,
+        overlap_of_all.missing_from_task,
+        overlap_of_all.type_overlap,
+        overlap_of_all.occurrence_overlap,
+        overlap_of_all.jaccard,
+        overlap_of_all.weighted_jaccard,
+        overlap_of_all.js_divergence,
+        overlap_of_all.kl_divergence,
+        measured.setting,
+        measured.pretrain_setting,
+        measured.seconds,
+        measured.mlflow_run_id,
+        measured.mlflow_experiment_id,
+        measured.git_commit,
+        measured.created
+    from measured
+    left join overlap_of_all
+        on
+            measured.from_corpus = overlap_of_all.corpus_key
+            and measured.task_key = overlap_of_all.task_key
+            and measured.tokens_key = overlap_of_all.task_tokens_key
+)
+
+select * from final
+order by task, kind, system, rule, ws, injection nulls first, pretrain_seed, finetune_seed, key

@@ -1,0 +1,64 @@
+-- runs: one row for each artifact.
+-- key: step key, SHA-256 of the step's stage, version, configuration and input keys
+-- stage: kind of work (source, tokenizer, tokens, corpus, task, overlap, inject, pretrain, finetune, …)
+-- slug: readable name
+-- version: version of the stage
+-- ws: paragraphs in the pre-training set; 0 is from scratch
+-- corpus_seed: seed of the corpus sample
+-- arch: architecture
+-- task: name of the task
+-- init: pretrained or scratch
+-- pretrain_seed: seed of pre-training
+-- finetune_seed: seed of fine-tuning
+-- injection: missing-token injection (selection-removal-amount), null without one
+-- injected_task: the task whose tokens the injection removed
+-- committee: name of the committee
+-- baseline: name of the baseline
+-- study: name of the study (reports only)
+-- seconds: wall-clock time the artifact took
+-- bytes: size of its outputs
+-- config: literal configuration, JSON
+-- inputs: input name to stage, key and slug, JSON (one row for each in `lineage`)
+-- facts: the stage's small results, JSON
+-- git_commit: commit of the code that made it
+-- git_dirty: whether that code had uncommitted changes
+-- mlflow_run_id: MLflow run that made it, null if runs were not tracked
+-- mlflow_experiment_id: MLflow experiment of that run
+-- path: folder, relative to TLM_HOME
+-- created: when it was made, UTC
+with records as (select * from stg_records),
+
+final as (
+    select
+        key,
+        stage,
+        slug,
+        version,
+        (labels ->> 'ws')::bigint as ws,
+        (labels ->> 'corpus_seed')::bigint as corpus_seed,
+        labels ->> 'arch' as arch,
+        labels ->> 'task' as task,
+        labels ->> 'init' as init,
+        (labels ->> 'pretrain_seed')::bigint as pretrain_seed,
+        (labels ->> 'finetune_seed')::bigint as finetune_seed,
+        labels ->> 'injection' as injection,
+        labels ->> 'injected_task' as injected_task,
+        labels ->> 'committee' as committee,
+        labels ->> 'baseline' as baseline,
+        labels ->> 'study' as study,
+        seconds,
+        list_sum(json_extract(outputs, '$.*.bytes')::bigint[])::bigint as bytes,
+        config,
+        inputs,
+        facts,
+        provenance ->> 'git_commit' as git_commit,
+        (provenance ->> 'git_dirty')::boolean as git_dirty,
+        mlflow_run_id,
+        mlflow_experiment_id,
+        path,
+        created
+    from records
+)
+
+select * from final
+order by stage, slug, key

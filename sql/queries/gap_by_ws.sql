@@ -1,0 +1,15 @@
+-- How much does pre-training help, by Ws: every system against itself from scratch. In percent and points.
+select
+    task,
+    system,
+    rule,
+    ws,
+    runs,
+    round(100 * accuracy, 2) as accuracy,
+    round(100 * scratch_accuracy, 2) as scratch,
+    round(100 * gap, 2) as gap,
+    round(100 * gap_error, 2) as gap_error,
+    resolved
+from gaps
+where kind in ('finetune', 'committee') and ws > 0 and injection is null
+order by task, system, rule, ws, setting, pretrain_setting

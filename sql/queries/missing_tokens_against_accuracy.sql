@@ -1,0 +1,35 @@
+-- What do missing tokens cost at fixed Ws: the injected pre-training sets beside the ones they were made from.
+with injected as (
+    select distinct
+        task,
+        system,
+        setting,
+        ws
+    from gaps
+    where injection is not null and task = injected_task
+),
+
+final as (
+    select gaps.*
+    from gaps
+    semi join injected
+        on
+            gaps.task = injected.task
+            and gaps.system = injected.system
+            and gaps.setting = injected.setting
+            and gaps.ws = injected.ws
+    where gaps.kind = 'finetune'
+)
+
+select
+    task,
+    system,
+    ws,
+    injection,
+    injected_tokens,
+    missing_from_corpus,
+    runs,
+    accuracy,
+    standard_error
+from final
+order by task, system, ws, missing_from_corpus, injection nulls first, setting, pretrain_setting

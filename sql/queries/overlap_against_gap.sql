@@ -1,0 +1,14 @@
+-- Does overlap predict the gain: the gap of every pre-trained model beside its pre-training set's overlap with the task.
+select
+    task,
+    system,
+    ws,
+    injection,
+    round(100 * type_overlap, 2) as type_overlap,
+    round(100 * occurrence_overlap, 2) as occurrence_overlap,
+    missing_from_corpus,
+    round(100 * gap, 2) as gap,
+    round(100 * gap_error, 2) as gap_error
+from gaps
+where kind = 'finetune' and ws > 0
+order by task, system, type_overlap, ws, injection nulls first, setting, pretrain_setting

@@ -1,0 +1,24 @@
+-- stg_records: one row for each complete artifact, from its record.json. `raw_records` is handed over by tlm.catalogue.
+with records as (select * from raw_records),
+
+final as (
+    select
+        key,
+        stage,
+        slug,
+        version,
+        path,
+        seconds::double as seconds,
+        created::timestamp as created,
+        config::json as config,
+        inputs::json as inputs,
+        labels::json as labels,
+        facts::json as facts,
+        provenance::json as provenance,
+        outputs::json as outputs,
+        mlflow ->> 'run_id' as mlflow_run_id,
+        mlflow ->> 'experiment_id' as mlflow_experiment_id
+    from records
+)
+
+select * from final

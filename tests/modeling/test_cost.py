@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification
+
+from tests.modeling.conftest import LABELS, POSITIONS, VOCAB, batch, build, mlm_labels, small
+from tlm.modeling import TinyBertConfig, TinyBertForMaskedLM, TinyBertForSequenceClassification
+from tlm.modeling.cost import count_parameters, expected_parameters, forward_flops
+from tlm.modeling.variants import variant
+
+PAPER_VOCAB, PAPER_POSITIONS = 30_522, 128
+
+
+def paper_config(name: str) -> TinyBertConfig:
+    return TinyBertConfig.from_architecture(
+        variant(name),
+        vocab_size=PAPER_VOCAB,
+        max_position_embeddings=PAPER_POSITIONS,
+        pad_token_id=0,
+        cls_token_id=101,
+        num_labels=64,
+    )
+
+
+def test_parameters_at_reduced_width(name: str) -> None:
+    arch = small(name)
+    sizes = {"vocab_size": VOCAB, "max_position_embeddings": POSITIONS}
+    assert count_parameters(build(TinyBertForMaskedLM, arch)) == expected_parameters(arch, **sizes)
+    classifier = build(TinyBertForSequenceClassification, arch)
+    assert count_parameters(classifier) == expected_parameters(arch, **sizes, num_labels=LABELS)
+
+
+def test_parameters_at_paper_scale(name: str) -> None:
+    sizes = {"vocab_size": PAPER_VOCAB, "max_position_embeddings": PAPER_POSITIONS}
+    with torch.device("meta"):
+        mlm = TinyBertForMaskedLM(paper_config(name))
+        classifier = TinyBertForSequenceClassification(paper_config(name))
+    assert count_parameters(mlm) == expected_parameters(variant(name), **sizes)
+    assert count_parameters(classifier) == expected_parameters(variant(name), **sizes, num_labels=64)
+
+
+def test_bert6_has_the_parameters_of_transformers_bert() -> None:
+    config = BertConfig(num_hidden_layers=6, max_position_embeddings=PAPER_POSITIONS, num_labels=64)
+    with torch.device("meta"):
+        for ours, theirs in (
+            (TinyBertForMaskedLM, BertForMaskedLM),
+            (TinyBertForSequenceClassification, BertForSequenceClassification),
+        ):
+            mine, reference = ours(paper_config("bert6")), theirs(config)
+            assert mine.config.hidden_size == 768
+            assert {n: p.shape for n, p in mine.named_parameters()} == {
+                n: p.shape for n, p in reference.named_parameters()
+            }
+            assert count_parameters(mine) == count_parameters(reference)
+
+
+def test_flops_are_those_torch_counts(name: str) -> None:
+    arch = small(name, attention_probs_dropout_prob=0.1)  # the written-out attention, which every torch counts
+    ids, mask = batch(lengths=(12,))
+    labels = mlm_labels(ids, mask)
+    with FlopCounterMode(display=False) as counter:
+        build(TinyBertForSequenceClassification, arch)(ids, mask)
+    assert counter.get_total_flops() == forward_flops(arch, 12, num_labels=LABELS)
+    with FlopCounterMode(display=False) as counter:
+        build(TinyBertForMaskedLM, arch)(ids, mask, labels=labels)
+    masked = int((labels != -100).sum())
+    assert counter.get_total_flops() == forward_flops(arch, 12, masked_positions=masked, vocab_size=VOCAB)
+
+
+def test_one_head_must_be_described() -> None:
+    for heads in ({}, {"masked_positions": 3}, {"num_labels": 2, "masked_positions": 3, "vocab_size": 9}):
+        with pytest.raises(ValueError, match="give either num_labels"):
+            forward_flops(variant("bert6"), 12, **heads)

@@ -1,0 +1,46 @@
+"""Committees: several members' predictions on the same items, combined. No model is needed (paper: soft committee)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_softmax, softmax
+
+Scores = NDArray[np.float64]
+Rule = Callable[[Scores], Scores]
+"""logits_MNC (members, items, classes) → scores_NC; the highest score is the prediction."""
+
+
+def soft(logits_MNC: Scores) -> Scores:
+    """Mean of the members' softmax outputs: the paper's soft committee."""
+    return softmax(logits_MNC, axis=2).mean(axis=0)
+
+
+def logit(logits_MNC: Scores) -> Scores:
+    """Mean of the members' log-probabilities: the ranking of mean logits, whatever each item's offset in each member."""
+    return log_softmax(logits_MNC, axis=2).mean(axis=0)
+
+
+def vote(logits_MNC: Scores) -> Scores:
+    """Share of the members whose first choice a class is; ties go to the class with the higher soft score."""
+    members, _, classes = logits_MNC.shape
+    choices_MN = logits_MNC.argmax(axis=2)
+    shares_NC = np.stack([(choices_MN == c).mean(axis=0) for c in range(classes)], axis=1)
+    # Soft scores lie in [0, 1]; half a vote's worth of them can break a tie but never outweigh a vote.
+    return shares_NC + soft(logits_MNC) / (2 * members)
+
+
+RULES: dict[str, Rule] = {"soft": soft, "logit": logit, "vote": vote}
+
+
+def combine(logits_MNC: Scores, rule: str) -> Scores:
+    """Scores (items, classes) of the committee under `rule`, one of RULES.
+
+    Raises:
+        ValueError: if the array is not 3-D or has no member.
+    """
+    if logits_MNC.ndim != 3 or not len(logits_MNC):
+        raise ValueError(f"logits must be (members, items, classes) with at least one member, got {logits_MNC.shape}")
+    return RULES[rule](np.asarray(logits_MNC, dtype=np.float64))

@@ -1,0 +1,292 @@
+"""What an experiment *is*: frozen pydantic models, every field part of a result's identity.
+
+What merely runs it (device, workers, paths) is `tlm.runtime.Runtime`. Field names are the field's standard terms.
+Protocol values are those of arXiv 2507.14871 and its released code.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
+
+from tlm.source_config import Source
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=60)]
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Precision = Literal["float32", "bfloat16"]
+
+
+class Frozen(BaseModel):
+    """Immutable, and an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+# --- tokenizer ---
+
+
+class VocabularyTokenizer(Frozen):
+    """WordPiece with a local BERT vocabulary file (one token a line) under the data root."""
+
+    kind: Literal["vocabulary"] = "vocabulary"
+    path: str = "bert-base-uncased/vocab.txt"
+    lowercase: bool = True
+
+
+class HubTokenizer(Frozen):
+    """WordPiece with the `vocab.txt` of a Hugging Face Hub model, at a pinned revision."""
+
+    kind: Literal["hub"] = "hub"
+    repo: str = "google-bert/bert-base-uncased"
+    revision: str = "86b5e0934494bd15c9632b12f734a8a67f723594"
+    lowercase: bool = True
+
+
+class TrainedTokenizer(Frozen):
+    """WordPiece trained on the text of the study's pre-training source."""
+
+    kind: Literal["wordpiece"] = "wordpiece"
+    vocab_size: Annotated[int, Field(ge=256, le=65_536)] = 8_192
+    lowercase: bool = True
+
+
+Tokenizer = Annotated[VocabularyTokenizer | HubTokenizer | TrainedTokenizer, Field(discriminator="kind")]
+
+
+# --- data ---
+
+
+class CorpusConfig(Frozen):
+    """The pre-training sets: nested samples of `source`, one for each Ws in `sizes` (0: train from scratch)."""
+
+    source: Source
+    sizes: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1, description="Ws: paragraphs to pre-train on")
+    heldout: PositiveInt = Field(1_000, description="paragraphs kept out of every sample, for MLM validation")
+    sampler: Name = "random"
+    seed: int = 0
+
+    @field_validator("sizes")
+    @classmethod
+    def _sizes_are_distinct(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(sizes)) != len(sizes):
+            raise ValueError(f"each Ws once, got {list(sizes)}")
+        return tuple(sorted(sizes))
+
+
+class ItemSelection(Frozen):
+    """How many items of each label to take from a labelled source, and by which seed."""
+
+    train_per_label: PositiveInt
+    dev_per_label: PositiveInt = Field(description="taken from the training items; never from test")
+    test_per_label: PositiveInt
+    labels: Annotated[int, Field(ge=2)] | None = Field(None, description="keep this many labels (default: all)")
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _dev_leaves_training_items(self) -> ItemSelection:
+        if self.dev_per_label >= self.train_per_label:
+            raise ValueError(
+                f"dev_per_label={self.dev_per_label} is taken from train_per_label={self.train_per_label} "
+                "and must be smaller"
+            )
+        return self
+
+
+class TaskConfig(ItemSelection):
+    """A text classification task: a labelled source, cut to a number of items for each label."""
+
+    name: Name
+    source: Source
+
+    @property
+    def selection(self) -> ItemSelection:
+        return ItemSelection.model_validate(self.model_dump(include=set(ItemSelection.model_fields)))
+
+
+class Removal(Frozen):
+    """Which and how many tokens to remove from a pre-training set, and how."""
+
+    count: PositiveInt | None = Field(None, description="how many distinct tokens to remove")
+    share: Probability | None = Field(None, description="or: which share of the tokens in common")
+    selection: Name = "random"
+    removal: Name = "unk"
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _one_amount(self) -> Removal:
+        if (self.count is None) == (self.share is None):
+            raise ValueError("give either count or share")
+        return self
+
+    @property
+    def label(self) -> str:
+        amount = str(self.count) if self.count is not None else f"{100 * (self.share or 0):g}pct"
+        return f"{self.selection}-{self.removal}-{amount}"
+
+
+class InjectionConfig(Removal):
+    """Make some of a task's tokens missing from one pre-training set, at fixed Ws (paper: Table 4)."""
+
+    task: Name
+    ws: PositiveInt
+
+
+# --- models ---
+
+
+class Architecture(Frozen):
+    """A BERT encoder with an optional convolutional front (design of the BERT-1 variants).
+
+    In a study file, `variant: bert1b` (with `head_size` and `conv_channels` to change the width) stands for the whole.
+    """
+
+    name: Name
+    num_hidden_layers: PositiveInt
+    hidden_size: PositiveInt
+    num_attention_heads: PositiveInt
+    intermediate_size: PositiveInt
+    conv_kernel_sizes: tuple[tuple[PositiveInt, PositiveInt], ...] = Field(
+        (), description="(positions, hidden) of each Conv2d"
+    )
+    conv_channels: Annotated[int, Field(ge=0)] = 0
+    hidden_dropout_prob: Probability = 0.1
+    attention_probs_dropout_prob: Probability = 0.1
+    conv_over_padding: bool = Field(False, description="reference code: convolve and normalise over [PAD] as well")
+    freeze_cls_embedding: bool = Field(False, description="reference code: padding_idx=101, so that [CLS] never learns")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_variant(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "variant" in data:
+            from tlm.modeling.variants import expand
+
+            return expand(data)
+        return data
+
+    @model_validator(mode="after")
+    def _shape_is_possible(self) -> Architecture:
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"num_attention_heads={self.num_attention_heads} does not divide hidden_size={self.hidden_size}"
+            )
+        if bool(self.conv_kernel_sizes) != bool(self.conv_channels):
+            raise ValueError("conv_kernel_sizes and conv_channels go together: give both or neither")
+        return self
+
+
+# --- training ---
+
+
+class Optimisation(Frozen):
+    """AdamW with linear decay, as in the reference code."""
+
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-5
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    batch_size: PositiveInt = 32
+    warmup_share: Probability = 0.0
+    schedule: Literal["step", "epoch"] = Field("step", description="'epoch': the reference code's decay, once an epoch")
+    max_grad_norm: Annotated[float, Field(gt=0)] | None = None
+    precision: Precision = "float32"
+
+
+class PretrainConfig(Optimisation):
+    """Masked language modelling: 15 % of positions, 80/10/10, never on special tokens."""
+
+    epochs: PositiveInt | None = None
+    steps: PositiveInt | None = Field(None, description="instead of epochs: the same number of batches at every Ws")
+    mlm_probability: Annotated[float, Field(gt=0, lt=1)] = 0.15
+
+    @model_validator(mode="after")
+    def _one_length(self) -> PretrainConfig:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give either epochs or steps")
+        return self
+
+
+class FinetuneConfig(Optimisation):
+    """Classification from the [CLS] pooler; the last epoch is the result."""
+
+    epochs: PositiveInt = 10
+
+
+class CommitteeConfig(Frozen):
+    """A committee: every listed architecture, each with every pre-training and fine-tuning seed."""
+
+    name: Name
+    members: tuple[Name, ...] = Field(min_length=1)
+
+
+# --- a study ---
+
+
+class StudyConfig(Frozen):
+    """One study: corpora × architectures × tasks × seeds, with its injections, committees and baselines."""
+
+    name: Name
+    title: str = ""
+    corpus: CorpusConfig
+    tokenizer: Tokenizer
+    max_length: Annotated[int, Field(ge=8, le=512)] = 128
+    architectures: tuple[Architecture, ...] = Field(min_length=1)
+    tasks: tuple[TaskConfig, ...] = Field(min_length=1)
+    pretrain: PretrainConfig
+    finetune: FinetuneConfig
+    pretrain_seeds: tuple[int, ...] = Field((0,), min_length=1)
+    finetune_seeds: tuple[int, ...] = Field((0,), min_length=1)
+    injections: tuple[InjectionConfig, ...] = ()
+    injection_architectures: tuple[Name, ...] | None = Field(None, description="default: all of them")
+    committees: tuple[CommitteeConfig, ...] = ()
+    baselines: tuple[Name, ...] = ("majority", "tfidf")
+
+    @model_validator(mode="after")
+    def _names_meet(self) -> StudyConfig:
+        architectures = _unique("architectures", [a.name for a in self.architectures])
+        tasks = _unique("tasks", [t.name for t in self.tasks])
+        _unique("committees", [c.name for c in self.committees])
+        for committee in self.committees:
+            _known(f"committees.{committee.name}.members", committee.members, architectures)
+        _known("injection_architectures", self.injection_architectures or (), architectures)
+        _known("injections.task", [i.task for i in self.injections], tasks)
+        _known("injections.ws", [i.ws for i in self.injections], [ws for ws in self.corpus.sizes if ws])
+        for field in ("pretrain_seeds", "finetune_seeds"):
+            _unique(field, getattr(self, field))
+        return self
+
+    @property
+    def architecture_of(self) -> dict[str, Architecture]:
+        return {a.name: a for a in self.architectures}
+
+
+def reference_compat(study: StudyConfig) -> StudyConfig:
+    """The same study with the reference code's habits: decay per epoch, convolution over padding, frozen [CLS]."""
+    return study.model_copy(
+        update={
+            "pretrain": study.pretrain.model_copy(update={"schedule": "epoch"}),
+            "finetune": study.finetune.model_copy(update={"schedule": "epoch"}),
+            "architectures": tuple(
+                a.model_copy(update={"conv_over_padding": True, "freeze_cls_embedding": True})
+                for a in study.architectures
+            ),
+        }
+    )
+
+
+def slugify(text: str) -> str:
+    """Lower-case letters, digits, dots and dashes: safe in a folder's name."""
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
+
+
+def _unique(field: str, names: Any) -> list[Any]:
+    names = list(names)
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise ValueError(f"{field}: {twice} appears more than once")
+    return names
+
+
+def _known(field: str, names: Any, known: list[Any]) -> None:
+    unknown = [n for n in names if n not in known]
+    if unknown:
+        raise ValueError(f"{field}: unknown {unknown}; choose from {known}")

@@ -1,0 +1,75 @@
+"""Removing artifacts: those a user no longer trusts (invalidate), and those nothing needs (gc)."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from tlm.errors import UserError
+from tlm.steps import ArtifactRef
+from tlm.store import ArtifactStore, Record
+
+
+def select(store: ArtifactStore, selector: str, *, downstream: bool = True) -> list[Record]:
+    """Artifacts that a selector names, and by default all that were made from them.
+
+    Args:
+        selector: a stage ("pretrain"), the beginning of `stage/slug` ("finetune/agnews"), or of a key (6 characters or
+            more).
+
+    Raises:
+        UserError: if it names nothing.
+    """
+    records = list(store.records())
+    chosen = {r.key for r in records if _matches(r, selector)}
+    if not chosen:
+        raise UserError(f"No artifact matches {selector!r}.", "Give a stage, a stage/slug or a key; see `tlm plan`.")
+    grew = downstream
+    while grew:
+        more = {r.key for r in records if r.key not in chosen and any(i.key in chosen for i in r.inputs.values())}
+        chosen |= more
+        grew = bool(more)
+    return [r for r in records if r.key in chosen]
+
+
+def _matches(record: Record, selector: str) -> bool:
+    by_name = record.stage == selector or f"{record.stage}/{record.slug}".startswith(selector + ("" if "/" in selector else "/"))
+    return by_name or (len(selector) >= 6 and record.key.startswith(selector))
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """What gc would remove."""
+
+    unreferenced: tuple[ArtifactRef, ...]
+    """Artifacts that no study's report was made from."""
+    abandoned: tuple[Path, ...]
+    """Drafts of builders that no longer live."""
+    bytes: int
+
+
+def find_garbage(store: ArtifactStore, *, keep: set[str] | None = None) -> Garbage:
+    """Everything not reachable from a report, except the keys in `keep` (steps of studies still under way)."""
+    records = {record.key: record for record in store.records()}
+    reached: set[str] = set()
+    queue = [r.key for r in records.values() if r.stage == "report"] + sorted(keep or ())
+    while queue:
+        key = queue.pop()
+        if key not in reached and key in records:
+            reached.add(key)
+            queue += [ref.key for ref in records[key].inputs.values()]
+    loose = [r for r in records.values() if r.key not in reached]
+    drafts = store.abandoned()
+    size = sum(o.bytes for r in loose for o in r.outputs.values())
+    size += sum(f.stat().st_size for d in drafts for f in d.rglob("*") if f.is_file())
+    return Garbage(tuple(r.ref for r in loose), tuple(drafts), size)
+
+
+def collect(store: ArtifactStore, garbage: Garbage) -> None:
+    """Remove it. An artifact or draft in use by another process is left alone until that process is done."""
+    for ref in garbage.unreferenced:
+        with store.lock(ref):
+            store.delete(ref)
+    for draft in garbage.abandoned:
+        shutil.rmtree(draft, ignore_errors=True)

@@ -1,0 +1,31 @@
+"""The models of the study: a BERT encoder with an optional convolutional front, in two sizes of import.
+
+`tlm.modeling.variants` and `tlm.modeling.cost` need no torch (a study is planned with them). The names below import
+torch and transformers on first use, and register the models with transformers' Auto classes.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tlm.modeling.configuration import TinyBertConfig
+    from tlm.modeling.encoder import TinyBertModel
+    from tlm.modeling.heads import TinyBertForMaskedLM, TinyBertForSequenceClassification, register
+
+__all__ = [
+    "TinyBertConfig",
+    "TinyBertForMaskedLM",
+    "TinyBertForSequenceClassification",
+    "TinyBertModel",
+    "register",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module("tlm.modeling.heads"), name)
+    globals()[name] = value  # so that the next look-up is a plain one
+    return value

@@ -1,0 +1,94 @@
+"""The architectures of the study, by name (arXiv 2507.14871 and its released configurations).
+
+Imports neither torch nor transformers: a study file is read and planned with this module alone.
+To add a variant, add one entry to `VARIANTS`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tlm.config import Architecture
+
+HEAD_SIZE = 64
+"""The paper's width of one attention head; hidden_size = head_size × num_attention_heads."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Layers, heads, and the (positions, hidden) kernel and channels of the conv front; the rest follows."""
+
+    num_hidden_layers: int
+    num_attention_heads: int
+    conv_kernel_sizes: tuple[tuple[int, int], ...] = ()
+    conv_channels: int = 0
+
+
+VARIANTS: dict[str, Variant] = {
+    "bert6": Variant(6, 12),
+    "bert1a": Variant(1, 24),
+    "bert1b": Variant(1, 12, ((3, 3), (3, 3)), 64),
+    "bert1c": Variant(1, 8, ((3, 3), (3, 3)), 64),
+    "bert1d": Variant(1, 12, ((3, 3), (3, 3), (3, 3)), 32),
+    "bert1e": Variant(1, 12, ((16, 3), (16, 3)), 64),
+}
+
+
+def expand(data: dict[str, Any]) -> dict[str, Any]:
+    """The fields of an `Architecture` from a variant's name and changes to it.
+
+    `{"variant": "bert1b", "head_size": 16, "conv_channels": 8}` is the paper's variant (b) at a quarter of its width;
+    any field of `Architecture` may be given too, and wins: `{"variant": "bert6", "num_hidden_layers": 2}`.
+    hidden_size = head_size × num_attention_heads, intermediate_size = 4 × hidden_size, name = the variant's, unless
+    given. Unknown keys are left in, for the caller's validation to name.
+
+    Raises ValueError on an unknown variant (it lists those known) or a width that is not a positive whole number.
+    """
+    changes = dict(data)
+    name = changes.pop("variant", None)
+    if not isinstance(name, str) or name not in VARIANTS:
+        raise ValueError(f"variant: unknown {name!r}; choose from {sorted(VARIANTS)}")
+    base = VARIANTS[name]
+    head_size = _positive("head_size", changes.pop("head_size", HEAD_SIZE))
+    heads = _positive("num_attention_heads", changes.get("num_attention_heads", base.num_attention_heads))
+    hidden = _positive("hidden_size", changes.get("hidden_size", head_size * heads))
+    return {
+        "name": name,
+        "num_hidden_layers": base.num_hidden_layers,
+        "num_attention_heads": heads,
+        "hidden_size": hidden,
+        "intermediate_size": 4 * hidden,
+        "conv_kernel_sizes": base.conv_kernel_sizes,
+        "conv_channels": base.conv_channels,
+        **changes,
+    }
+
+
+def variant(
+    name: str,
+    *,
+    head_size: int = HEAD_SIZE,
+    conv_channels: int | None = None,
+    rename: str | None = None,
+    **overrides: Any,
+) -> Architecture:
+    """A variant as an `Architecture`: `variant("bert1b", head_size=16, conv_channels=8, rename="bert1b-small")`.
+
+    `overrides` are fields of `Architecture`. Raises pydantic's ValidationError (a ValueError), which names the field.
+    """
+    from tlm.config import Architecture
+
+    data: dict[str, Any] = {"variant": name, "head_size": head_size, **overrides}
+    if conv_channels is not None:
+        data["conv_channels"] = conv_channels
+    if rename is not None:
+        data["name"] = rename
+    return Architecture(**data)
+
+
+def _positive(field: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{field}: a positive whole number is needed, got {value!r}")
+    return value

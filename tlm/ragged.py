@@ -1,0 +1,76 @@
+"""Token sequences of differing length as two flat arrays: `ids` (uint16) and `offsets` (int64).
+
+Ws = 90,000 paragraphs of 126 tokens are 22 MB, memory-mapped: no Python object for each item anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ids = NDArray[np.uint16]
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Sequence i is `ids[offsets[i]:offsets[i + 1]]`; no [CLS], [SEP] or [PAD] is stored."""
+
+    ids: Ids
+    offsets: Rows
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> Ids:
+        return self.ids[self.offsets[index] : self.offsets[index + 1]]
+
+    @property
+    def lengths(self) -> Rows:
+        return np.diff(self.offsets)
+
+    @property
+    def sequence_of(self) -> Rows:
+        """For each id, the index of the sequence that holds it."""
+        return np.repeat(np.arange(len(self), dtype=np.int64), self.lengths)
+
+    def take(self, rows: Rows) -> Ragged:
+        """The sequences at `rows`, in that order, copied together."""
+        rows = np.asarray(rows, dtype=np.int64)
+        lengths = self.lengths[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        positions = np.arange(offsets[-1], dtype=np.int64) + np.repeat(self.offsets[rows] - offsets[:-1], lengths)
+        return Ragged(self.ids[positions], offsets)
+
+    def keep(self, mask: NDArray[np.bool_]) -> Ragged:
+        """Only the ids where `mask` (one entry for each id) is true; sequences may become empty."""
+        kept = np.concatenate([[0], np.cumsum(mask)]).astype(np.int64)
+        return Ragged(self.ids[mask], kept[self.offsets])
+
+    def save(self, folder: Path, name: str) -> None:
+        np.save(folder / f"{name}.ids.npy", self.ids)
+        np.save(folder / f"{name}.offsets.npy", self.offsets)
+
+    @staticmethod
+    def from_lists(sequences: Iterable[Iterable[int]]) -> Ragged:
+        arrays = [np.asarray(list(s), dtype=np.uint16) for s in sequences]
+        lengths = [len(a) for a in arrays]
+        ids = np.concatenate(arrays) if arrays else np.empty(0, dtype=np.uint16)
+        return Ragged(ids.astype(np.uint16), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+
+    @staticmethod
+    def load(ids: Path, offsets: Path) -> Ragged:
+        """Memory-map a saved pair of arrays (never unpickles)."""
+        return Ragged(
+            np.load(ids, mmap_mode="r", allow_pickle=False), np.load(offsets, mmap_mode="r", allow_pickle=False)
+        )
+
+
+def concatenate(parts: Iterable[Ragged]) -> Ragged:
+    parts = list(parts)
+    lengths = np.concatenate([p.lengths for p in parts])
+    return Ragged(np.concatenate([p.ids for p in parts]), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))

@@ -1,0 +1,134 @@
+"""Cells and tables in a form that the HTML page and its Markdown twin share, so that their numbers cannot differ."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scipy.special import stdtrit
+
+NOT_AVAILABLE = "n/a"
+Row = Mapping[str, Any]
+"""One row of a query's result."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """An MLflow run."""
+
+    experiment_id: str
+    run_id: str
+
+    def url(self, mlflow_url: str) -> str:
+        return f"{mlflow_url.rstrip('/')}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Text, and the MLflow runs behind it (none where runs were not tracked)."""
+
+    text: str
+    links: tuple[Link, ...] = ()
+    number: bool = True
+
+    def markdown(self, mlflow_url: str) -> str:
+        text = escape_markdown(self.text)
+        if len(self.links) == 1:
+            return f"[{text}]({self.links[0].url(mlflow_url)})"
+        marks = " ".join(f"[{n}]({link.url(mlflow_url)})" for n, link in enumerate(self.links, 1))
+        return f"{text} <sup>{marks}</sup>" if marks else text
+
+
+@dataclass(frozen=True)
+class Table:
+    """A captioned table; `note` says how to read it."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+
+    @property
+    def numeric(self) -> tuple[bool, ...]:
+        """Which columns hold numbers, and are aligned to the right."""
+        return tuple(all(row[place].number for row in self.rows) for place in range(len(self.columns)))
+
+
+def word(text: object) -> Cell:
+    return Cell(NOT_AVAILABLE if text is None else str(text), number=False)
+
+
+def number(value: float | None, digits: int = 0, links: tuple[Link, ...] = (), *, scale: float = 1.0) -> Cell:
+    """`value` × `scale` with thousands separators; n/a (and no link) where there is none."""
+    if value is None or math.isnan(value):
+        return Cell(NOT_AVAILABLE)
+    return Cell(f"{value * scale:,.{digits}f}", links)
+
+
+def percent(value: float | None, links: tuple[Link, ...] = ()) -> Cell:
+    return number(value, 1, links, scale=100)
+
+
+def accuracy(row: Row | None) -> Cell:
+    """Mean accuracy ± 95 % half-width, in percent, from a row of the mart `gaps`.
+
+    Over two or more seeds the half-width is Student's t over seeds. One result has only the binomial half-width of its
+    test items, and says so.
+    """
+    if row is None:
+        return Cell(NOT_AVAILABLE)
+    runs = int(row["runs"])
+    if runs > 1:
+        half = float(stdtrit(runs - 1, 0.975)) * row["seed_deviation"] / math.sqrt(runs)
+        mark = f"({runs} seeds)"
+    else:
+        half = 1.96 * row["binomial_error"]
+        mark = "(1 seed)" if row["kind"] == "finetune" else "(1 run)"
+    return Cell(f"{100 * row['accuracy']:.1f} ± {100 * half:.1f} {mark}", links_of(row))
+
+
+def difference(value: float | None, error: float | None, links: tuple[Link, ...] = ()) -> Cell:
+    """A difference in points with its standard error, and whether it is within two of them."""
+    if value is None or error is None:
+        return Cell(NOT_AVAILABLE)
+    unresolved = "" if abs(value) > 2 * error else ", not resolved"
+    return Cell(f"{signed(100 * value)} (SE {100 * error:.1f}){unresolved}", links)
+
+
+def signed(points: float) -> str:
+    return f"{points:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def links_of(row: Row) -> tuple[Link, ...]:
+    """The MLflow runs behind a row: its own, or those of the `results` it sums up."""
+    if "results" in row:
+        return links(row["results"])
+    return links([{"experiment_id": row["mlflow_experiment_id"], "run_id": row["mlflow_run_id"]}])
+
+
+def links(runs: Iterable[Row]) -> tuple[Link, ...]:
+    return tuple(Link(str(run["experiment_id"]), str(run["run_id"])) for run in runs if run["run_id"])
+
+
+def corpus_label(ws: int, injection: str | None) -> str:
+    """How a pre-training set is named to a reader."""
+    if ws == 0:
+        return "0 (scratch)"
+    return f"{ws:,} · {injection}" if injection else f"{ws:,}"
+
+
+def escape_markdown(text: str) -> str:
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", text)
+
+
+def markdown_table(table: Table, mlflow_url: str) -> str:
+    """A pipe table."""
+    rows: list[Sequence[str]] = [
+        [escape_markdown(column) for column in table.columns],
+        ["---:" if is_number else ":---" for is_number in table.numeric],
+        *([cell.markdown(mlflow_url) for cell in row] for row in table.rows),
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -1,0 +1,86 @@
+"""The terminal's summary of a study: the same numbers as the report's, one line for each comparison."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from tlm.config import StudyConfig
+from tlm.report.cells import Row, corpus_label, signed
+from tlm.report.data import Gaps, Rows, corpora
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+    from tlm.catalogue import Connection
+
+
+def summary(connection: Connection, study: StudyConfig) -> pd.DataFrame:
+    """One row for each task, pre-training set and architecture. Accuracies and overlaps in percent, gaps in points."""
+    gaps = Gaps(connection)
+    found: Rows = []
+    for task in study.tasks:
+        tfidf = gaps.find(task=task.name, kind="baseline", system="tfidf")
+        for ws, injection in corpora(study, task.name):
+            for arch in study.architectures:
+                row = gaps.find(task=task.name, kind="finetune", system=arch.name, ws=ws, injection=injection)
+                if row is None or not ws:
+                    continue
+                line = {
+                    "task": task.name,
+                    "ws": ws,
+                    "injection": injection,
+                    "type_overlap": _percent(row, "type_overlap"),
+                    "occurrence_overlap": _percent(row, "occurrence_overlap"),
+                    "architecture": arch.name,
+                    "scratch": _percent(row, "scratch_accuracy"),
+                    "pretrained": _percent(row, "accuracy"),
+                    "gap": _percent(row, "gap"),
+                    "gap_error": _percent(row, "gap_error"),
+                    "resolved": bool(row["resolved"]),
+                }
+                for committee in study.committees:
+                    wanted = {"task": task.name, "kind": "committee", "system": committee.name, "rule": "soft"}
+                    soft = gaps.find(**wanted, ws=ws, injection=injection)
+                    line[f"committee {committee.name}"] = _percent(soft, "accuracy")
+                found.append({**line, "tfidf": _percent(tfidf, "accuracy")})
+    return pd.DataFrame(found)
+
+
+def to_rich(frame: pd.DataFrame) -> RichTable:
+    """The summary as a table for the terminal."""
+    from rich.table import Table as RichTable
+
+    table = RichTable(title="Test accuracy, %", caption="gap: pre-trained minus scratch, points ± standard error")
+    committees = [name for name in frame.columns if name.startswith("committee ")]
+    for heading in ("Task", "Ws"):
+        table.add_column(heading)
+    for heading in ("Type overlap", "Occ. overlap"):
+        table.add_column(heading, justify="right")
+    table.add_column("Model")
+    for heading in ("Scratch", "Pre-trained", "Gap", *(c.capitalize() for c in committees), "TF-IDF"):
+        table.add_column(heading, justify="right")
+    for row in frame.to_dict("records"):
+        gap = "n/a"
+        if pd.notna(row["gap"]):
+            gap = f"{signed(row['gap'])} ± {row['gap_error']:.1f}{'' if row['resolved'] else ' (not resolved)'}"
+        injection = row["injection"] if isinstance(row["injection"], str) else None
+        table.add_row(
+            str(row["task"]),
+            corpus_label(row["ws"], injection),
+            *(_one_digit(row[name]) for name in ("type_overlap", "occurrence_overlap")),
+            str(row["architecture"]),
+            *(_one_digit(row[name]) for name in ("scratch", "pretrained")),
+            gap,
+            *(_one_digit(row[name]) for name in (*committees, "tfidf")),
+        )
+    return table
+
+
+def _percent(row: Row | None, name: str) -> float | None:
+    return None if row is None or row[name] is None else 100 * float(row[name])
+
+
+def _one_digit(value: float | None) -> str:
+    return "n/a" if value is None or pd.isna(value) else f"{value:.1f}"

@@ -1,0 +1,136 @@
+"""What every reader shares: the result, confined paths, digests, and checks whose errors say where and what to do."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tlm.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Progress = Callable[[int, int], None]
+
+LOCAL_WAY_OUT = "Set TLM_DATA_ROOT to the folder that holds the data, or use origin: hub."
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A source's items.
+
+    `table`: item_id (string, unique), text (string), split (string: train | test | all) and, for a labelled source,
+    label (int32, an index into `label_names`). `facts`: counts and resolved revisions worth recording; not identity.
+    """
+
+    table: pa.Table
+    label_names: tuple[str, ...] | None
+    facts: Mapping[str, int | str] = field(default_factory=dict)
+
+
+def confine(data_root: str, path: str) -> Path:
+    """The absolute place of a configured `path`, which must lie under `data_root` once symbolic links are resolved.
+
+    Raises:
+        UserError: no data root, or a path that leaves it.
+    """
+    if not data_root:
+        raise UserError("No data root is set.", LOCAL_WAY_OUT)
+    root = Path(data_root).resolve()
+    if "\0" in path:
+        raise UserError(f"The path {path!r} is not a path.", "Give a path relative to the data root.")
+    target = (root / path).resolve()
+    if Path(path).is_absolute() or not target.is_relative_to(root):
+        raise UserError(
+            f"The path {path!r} leads outside the data root {root}.",
+            "Give a path relative to the data root, and put the data there (a link that leaves it does not count).",
+        )
+    return target
+
+
+def require(data_root: str, files: Mapping[str, str], way_out: str = LOCAL_WAY_OUT) -> dict[str, Path]:
+    """The place of each role's file; all of them must exist.
+
+    Raises:
+        UserError: names every missing file at once, the data root and the way out.
+    """
+    places = {role: confine(data_root, path) for role, path in files.items()}
+    missing = [files[role] for role, place in places.items() if not place.is_file()]
+    if missing:
+        raise UserError(f"Missing under the data root {Path(data_root).resolve()}: {', '.join(missing)}.", way_out)
+    return places
+
+
+def list_files(data_root: str, folder: str, suffixes: Sequence[str], way_out: str = LOCAL_WAY_OUT) -> list[Path]:
+    """The files of a folder (not of its sub-folders) with one of `suffixes`, by name; never an empty list."""
+    place = confine(data_root, folder)
+    found = sorted(p.name for p in place.iterdir() if p.suffix.lower() in suffixes) if place.is_dir() else []
+    found = [name for name in found if not name.startswith((".", "_"))]
+    if not found:
+        wanted = " or ".join(f"*{suffix}" for suffix in suffixes)
+        raise UserError(f"Missing under the data root {Path(data_root).resolve()}: {folder}/{wanted}.", way_out)
+    return [confine(data_root, str(Path(folder) / name)) for name in found]
+
+
+def sha256_file(path: Path) -> str:
+    """Hex digest of a file's bytes; remembered within the process while its size and time of change stay the same."""
+    try:
+        stat = path.stat()
+        return _sha256(str(path), stat.st_size, stat.st_mtime_ns)
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror or error}.", "Check its permissions.") from error
+
+
+@lru_cache(maxsize=1024)
+def _sha256(path: str, size: int, mtime_ns: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digests(places: Mapping[str, Path]) -> dict[str, str]:
+    """sha256 of each file by its role: where the file lies is not identity."""
+    return {role: sha256_file(place) for role, place in sorted(places.items())}
+
+
+def shown(data_root: str, place: Path) -> str:
+    """A file's name for a message: relative to the data root."""
+    try:
+        return place.relative_to(Path(data_root).resolve()).as_posix()
+    except ValueError:
+        return str(place)
+
+
+def read_json(place: Path, name: str) -> Any:
+    """A whole JSON file. Raises UserError with file and line if it is not JSON."""
+    try:
+        return json.loads(place.read_bytes())
+    except json.JSONDecodeError as error:
+        raise UserError(f"{name}, line {error.lineno}: not valid JSON ({error.msg}).", "Mend or replace it.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{name}: not UTF-8 (byte {error.start}).", "Save the file as UTF-8.") from error
+
+
+def read_label_names(place: Path, name: str) -> tuple[str, ...]:
+    """A labels.json: a list of distinct names, at the index of their label."""
+    names = read_json(place, name)
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) and n.strip() for n in names):
+        raise UserError(f"{name}: expected a JSON list of label names.", 'For example ["World", "Sports"].')
+    if len(set(names)) != len(names):
+        raise UserError(f"{name}: a label name occurs twice.", "Give each label its own name.")
+    return tuple(names)
+
+
+def require_columns(wanted: Iterable[str], existing: Iterable[str], where: str) -> None:
+    """Raises UserError naming the columns that exist if any wanted one does not."""
+    columns = list(existing)
+    missing = [name for name in wanted if name not in columns]
+    if missing:
+        raise UserError(
+            f"{where} has no column {', '.join(repr(m) for m in missing)}; it has {', '.join(map(repr, columns))}.",
+            "Set text_column and label_column to columns that exist.",
+        )

@@ -1,0 +1,71 @@
+"""Stages that need no model any more: committee, baseline, report."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from tlm.baselines import BASELINES
+from tlm.committee import RULES, combine
+from tlm.config import StudyConfig
+from tlm.stages.job import Facts, Job
+from tlm.store import ArtifactStore
+
+
+def committee(job: Job) -> Facts:
+    """predictions.parquet (test items, one row for each rule) and curve.parquet (accuracy of the first n members)."""
+    members = [
+        frame[frame["part"] == "test"].sort_values("item_id", ignore_index=True)
+        for frame in (job.frame(name, "predictions.parquet") for name in sorted(job.inputs))
+    ]
+    first = members[0]
+    for name, frame in zip(sorted(job.inputs), members, strict=True):
+        if not frame[["item_id", "label"]].equals(first[["item_id", "label"]]):
+            raise RuntimeError(f"{name} ({job.inputs[name].record.slug}) predicted other items than the first member")
+    logits_MNC = np.stack([np.stack(frame["logits"].to_list()) for frame in members])
+    labels_N = first["label"].to_numpy()
+    predictions, curve = [], []
+    for rule in RULES:
+        for size in range(1, len(members) + 1):
+            choice_N = combine(logits_MNC[:size], rule).argmax(axis=1)
+            curve.append({"size": size, "rule": rule, "accuracy": float((choice_N == labels_N).mean())})
+        predictions.append(first[["item_id", "label"]].assign(rule=rule, prediction=choice_N))
+    job.write(pd.concat(predictions)[["item_id", "rule", "label", "prediction"]], "predictions.parquet")
+    job.write(pd.DataFrame(curve), "curve.parquet")
+    return {
+        "members": len(members),
+        "test_items": len(labels_N),
+        "member_accuracy": float((logits_MNC.argmax(axis=2) == labels_N).mean()),
+        "accuracy": {row["rule"]: row["accuracy"] for row in curve if row["size"] == len(members)},
+    }
+
+
+def baseline(job: Job) -> Facts:
+    """predictions.parquet of a baseline fitted on the same training items."""
+    items = job.frame("task", "items.parquet")
+    texts = job.frame("source", "rows.parquet", ["text"])["text"].to_numpy()
+    parts = {part: frame for part, frame in items.groupby("part")}
+    train = parts["train"]
+    held = pd.concat([parts["dev"], parts["test"]])
+    fit = BASELINES[str(job.config["baseline"])]
+    logits_NC = fit(texts[train["row"]], train["label"].to_numpy(), texts[held["row"]])
+    predictions = held[["item_id", "part", "label"]].assign(logits=list(logits_NC.astype(np.float32)))
+    job.write(predictions, "predictions.parquet")
+    correct = pd.Series(logits_NC.argmax(axis=1) == held["label"].to_numpy()).groupby(held["part"].to_numpy()).mean()
+    return {
+        "test_accuracy": float(correct["test"]),
+        "dev_accuracy": float(correct["dev"]),
+        "test_items": len(parts["test"]),
+    }
+
+
+def report(job: Job) -> Facts:
+    """report.html, report.md and plots/ over every step of the study."""
+    from tlm import catalogue
+    from tlm.provenance import provenance
+    from tlm.report import render
+
+    study = StudyConfig.model_validate(job.config["study"])
+    records = [artifact.record for artifact in job.inputs.values()]
+    with catalogue.build_memory(ArtifactStore(job.runtime.artifacts), records) as connection:
+        return render(connection, study, job.out, provenance=provenance(), mlflow_url=job.runtime.mlflow_url)

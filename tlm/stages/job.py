@@ -1,0 +1,57 @@
+"""What a stage function is given, and the reading that several of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tlm.corpus import Sample
+from tlm.ragged import Ragged
+from tlm.runtime import Runtime
+from tlm.steps import Step
+from tlm.store import Artifact
+from tlm.tokenizer import Vocabulary, read_vocabulary
+
+Facts = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One execution of a step: its inputs (complete artifacts), a folder to write to, and how it is run."""
+
+    step: Step
+    inputs: Mapping[str, Artifact]
+    out: Path
+    runtime: Runtime
+    progress: Callable[[int, int], None]
+
+    @property
+    def config(self) -> dict[str, object]:
+        return self.step.config
+
+    def vocabulary(self) -> Vocabulary:
+        return read_vocabulary(self.inputs["tokenizer"].path("vocab.txt"))
+
+    def sequences(self, input_name: str, name: str = "tokens") -> Ragged:
+        artifact = self.inputs[input_name]
+        return Ragged.load(artifact.path(f"{name}.ids.npy"), artifact.path(f"{name}.offsets.npy"))
+
+    def sample(self, input_name: str) -> Sample:
+        def rows(role: str) -> np.ndarray:
+            return np.load(self.inputs[input_name].path(f"{role}.npy"), allow_pickle=False)
+
+        return Sample(heldout=rows("heldout_rows"), rows=rows("rows"), reserve=rows("reserve_rows"))
+
+    def frame(self, input_name: str, file: str, columns: list[str] | None = None) -> pd.DataFrame:
+        return pd.read_parquet(self.inputs[input_name].path(file), columns=columns)
+
+    def write(self, table: pd.DataFrame | pa.Table, file: str) -> None:
+        if isinstance(table, pd.DataFrame):
+            table = pa.Table.from_pandas(table, preserve_index=False)
+        pq.write_table(table, self.out / file, compression="zstd")

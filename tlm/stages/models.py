@@ -1,0 +1,64 @@
+"""Stages that train: pretrain, finetune."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from tlm.config import Architecture, FinetuneConfig, PretrainConfig
+from tlm.modeling.interchange import save
+from tlm.stages.job import Facts, Job
+from tlm.training.finetune import finetune as run_finetune
+from tlm.training.pretrain import pretrain as run_pretrain
+
+CONFIG_AND_WEIGHTS = ("config.json", "model.safetensors")
+
+
+def pretrain(job: Job) -> Facts:
+    """model.safetensors and config.json of a masked language model; metrics.parquet."""
+    config, arch = _settings(job)
+    done = run_pretrain(
+        job.sequences("corpus"),
+        job.sequences("corpus", "heldout"),
+        job.vocabulary(),
+        arch,
+        PretrainConfig.model_validate(config["pretrain"]),
+        max_length=config["max_length"],
+        seed=config["seed"],
+        device=job.runtime.torch_device(),
+        progress=job.progress,
+    )
+    save(done.model, job.out)
+    job.write(done.curve.frame(), "metrics.parquet")
+    return {**done.facts}
+
+
+def finetune(job: Job) -> Facts:
+    """model.safetensors and config.json of a classifier; predictions.parquet (dev and test); metrics.parquet."""
+    config, arch = _settings(job)
+    items = job.frame("task", "items.parquet")
+    start = job.inputs.get("pretrained")
+    done = run_finetune(
+        job.sequences("tokens"),
+        items,
+        job.vocabulary(),
+        arch,
+        FinetuneConfig.model_validate(config["finetune"]),
+        max_length=config["max_length"],
+        seed=config["seed"],
+        pretrained=[start.path(name) for name in CONFIG_AND_WEIGHTS][0].parent if start else None,
+        device=job.runtime.torch_device(),
+        progress=job.progress,
+    )
+    save(done.model, job.out)
+    job.write(done.curve.frame(), "metrics.parquet")
+    predictions = done.predictions.merge(items[["row", "item_id"]], on="row", validate="one_to_one")
+    job.write(predictions[["item_id", "part", "label", "logits"]], "predictions.parquet")
+    return {**done.facts}
+
+
+def _settings(job: Job) -> tuple[dict[str, Any], Architecture]:
+    torch.set_num_threads(job.runtime.threads)
+    config: dict[str, Any] = dict(job.config)
+    return config, Architecture.model_validate({"name": str(job.step.labels["arch"]), **config["architecture"]})

@@ -1,0 +1,1 @@
+"""Training and evaluation of tiny BERTs: masking, batching, one optimisation loop, two objectives."""

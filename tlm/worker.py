@@ -1,0 +1,136 @@
+"""Training in a child process: it can be timed out and killed, has its own threads, and dies with its parent.
+
+The parent writes one job as a line of JSON to the child's standard input and keeps that open; the child answers with
+lines of JSON: {"progress": [done, total]}…, then {"facts": …}, {"user_error": …} or {"error": …}.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from pathlib import Path
+from typing import IO, Any
+
+from tlm.errors import UserError
+from tlm.runtime import PACKAGE_PARENT, Runtime
+from tlm.stages.job import Facts, Job
+from tlm.steps import STAGES, Step
+from tlm.store import ArtifactStore
+
+
+class StageFailed(RuntimeError):
+    """A training process ended without a result."""
+
+
+def run_isolated(job: Job) -> Facts:
+    """Run a job's stage in a child process and return its facts.
+
+    Raises:
+        UserError: as raised by the stage.
+        StageFailed: if the child crashed, was killed or ran past `runtime.stage_timeout` seconds.
+    """
+    message = {
+        "step": job.step.model_dump(mode="json"),
+        "runtime": job.runtime.model_dump(mode="json"),
+        "out": str(job.out),
+    }
+    with tempfile.TemporaryFile("w+") as noise:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "tlm.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=noise,
+            text=True,
+            env=_environment(job.runtime),
+        )
+        assert child.stdin is not None and child.stdout is not None
+        timer = threading.Timer(job.runtime.stage_timeout or threading.TIMEOUT_MAX, child.kill)
+        timer.daemon = True
+        timer.start()
+        try:
+            child.stdin.write(json.dumps(message) + "\n")
+            child.stdin.flush()
+            answer = _listen(child.stdout, job)
+            child.stdin.close()
+            code = child.wait()
+        except BrokenPipeError:
+            answer, code = None, child.wait()
+        finally:
+            timed_out = not timer.is_alive()
+            timer.cancel()
+            child.kill()
+            child.wait()
+        return _facts(answer, code, timed_out, noise, job)
+
+
+def _listen(lines: IO[str], job: Job) -> dict[str, Any] | None:
+    for line in lines:
+        message: dict[str, Any] = json.loads(line)
+        if "progress" not in message:
+            return message
+        job.progress(*message["progress"])
+    return None
+
+
+def _facts(answer: dict[str, Any] | None, code: int, timed_out: bool, noise: IO[str], job: Job) -> Facts:
+    if answer is not None and "facts" in answer:
+        return dict(answer["facts"])
+    if answer is not None and "user_error" in answer:
+        raise UserError(*answer["user_error"])
+    if answer is not None:
+        raise StageFailed(f"{job.step.ref}: {answer['error']}\n{answer['traceback']}")
+    if timed_out:
+        raise StageFailed(f"{job.step.ref}: stopped after stage_timeout={job.runtime.stage_timeout} seconds")
+    noise.seek(0)
+    last = "".join(noise.readlines()[-15:]).strip()
+    hint = " (out of memory? lower batch_size or workers)" if code == -9 else ""
+    raise StageFailed(f"{job.step.ref}: its process ended with code {code}{hint}\n{last}".strip())
+
+
+def _environment(runtime: Runtime) -> dict[str, str]:
+    environment = dict(os.environ)
+    environment["OMP_NUM_THREADS"] = str(runtime.threads)
+    environment["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(PACKAGE_PARENT), environment.get("PYTHONPATH", "")])
+    )
+    return environment
+
+
+def main() -> None:
+    """The child: one job, then the end."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # whatever a library prints must not mix with the answers
+    message = json.loads(sys.stdin.readline())
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+    def say(**answer: Any) -> None:
+        answers.write(json.dumps(answer) + "\n")
+
+    try:
+        step = Step.model_validate(message["step"])
+        runtime = Runtime.model_validate(message["runtime"])
+        store = ArtifactStore(runtime.artifacts)
+        inputs = {name: store.get(ref) for name, ref in step.inputs.items()}
+        job = Job(step, inputs, Path(message["out"]), runtime, lambda done, total: say(progress=[done, total]))
+        say(facts=STAGES[step.stage].function()(job))
+    except UserError as error:
+        say(user_error=[error.problem, error.way_out])
+    except Exception as error:
+        say(error=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
+    answers.close()
+
+
+def _die_with_parent() -> None:
+    """Standard input ends when the parent does, even by kill -9; training on for nobody would hold the machine."""
+    while os.read(0, 4_096):  # the raw descriptor: a thread inside sys.stdin would block the interpreter's own exit
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()
