@@ -210,16 +210,18 @@ def sql(
     if catalogue.is_stale(store, runtime.catalogue):
         runtime.check_writable()
         catalogue.build(store, runtime.catalogue)
-    frame = catalogue.query(runtime.catalogue, text)
+    found = catalogue.query(runtime.catalogue, text)
     if csv:
-        typer.echo(frame.to_csv(index=False), nl=False)
+        from pyarrow.csv import write_csv
+
+        write_csv(found, sys.stdout.buffer)
         return
-    table = Table(*map(str, frame.columns))
-    for row in frame.head(limit).itertuples(index=False):
-        table.add_row(*(_cell(value) for value in row))
+    table = Table(*found.column_names)
+    for row in found.slice(0, limit).to_pylist():
+        table.add_row(*(_cell(value) for value in row.values()))
     console.print(table)
-    if len(frame) > limit:
-        console.print(f"{limit} of {len(frame)} rows; --limit or --csv shows more.")
+    if found.num_rows > limit:
+        console.print(f"{limit} of {found.num_rows} rows; --limit or --csv shows more.")
 
 
 def _cell(value: Any) -> str:

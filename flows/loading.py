@@ -23,12 +23,12 @@ def load_study(name_or_file: str, overrides: list[str] | None = None, *, referen
         UserError: unknown study, unreadable file, or a field that is unknown or has a wrong value, naming it.
     """
     tree = _tree(name_or_file)
-    for override in overrides or []:
-        _override(tree, override)
-    try:
-        study = StudyConfig.model_validate(tree)
-    except ValidationError as error:
-        raise UserError(_explain(error, name_or_file), "`tlm show demo` prints a valid study.") from error
+    study = _validate(tree, name_or_file)
+    if overrides:
+        tree = _with_defaults(tree, study)
+        for override in overrides:
+            _override(tree, override)
+        study = _validate(tree, name_or_file)
     return reference_compat(study) if reference else study
 
 
@@ -56,6 +56,21 @@ def _tree(name_or_file: str) -> dict[str, Any]:
     return tree
 
 
+def _validate(tree: dict[str, Any], place: str) -> StudyConfig:
+    try:
+        return StudyConfig.model_validate(tree)
+    except ValidationError as error:
+        raise UserError(_explain(error, place), "`tlm show demo` prints a valid study.") from error
+
+
+def _with_defaults(tree: dict[str, Any], study: StudyConfig) -> dict[str, Any]:
+    """The tree with the fields a file leaves out, so that they can be overridden; a variant stays the short form it is."""
+    full = study.model_dump(mode="json")
+    pairs = zip(tree["architectures"], full["architectures"], strict=True)
+    full["architectures"] = [dict(given) if "variant" in given else whole for given, whole in pairs]
+    return full
+
+
 def _override(tree: Any, override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path:
@@ -71,7 +86,8 @@ def _override(tree: Any, override: str) -> None:
     if isinstance(place, list):
         place[_index(place, parts[-1], path)] = value
         return
-    _child(place, parts[-1], path)
+    if not (isinstance(place, dict) and "variant" in place):  # what a variant may be given is not spelled out in it
+        _child(place, parts[-1], path)
     place[parts[-1]] = value
     _resolve_alternatives(place, parts[-1], value)
 

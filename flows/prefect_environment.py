@@ -15,6 +15,7 @@ def set_up(runtime: Runtime, *, debug: bool = False) -> None:
     """
     if "prefect" in sys.modules:
         return
+    runtime.prefect_home.mkdir(parents=True, exist_ok=True)  # Prefect makes the folder, but not its parents
     settings = {
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

@@ -14,6 +14,7 @@ from tlm.config import StudyConfig
 from tlm.errors import UserError
 from tlm.preflight import check
 from tlm.runtime import Runtime
+from tlm.steps import ArtifactRef
 from tlm.store import ArtifactStore
 
 
@@ -26,18 +27,20 @@ class BarBoard:
         self.study = progress.add_task("[bold]study", total=total)
         self.bars: dict[str, tuple[TaskID, float]] = {}
 
-    def open(self, name: str) -> Callable[[int, int], None]:
-        bar = self.progress.add_task(name, total=None)
-        self.bars[name] = (bar, time.monotonic())
+    def open(self, ref: ArtifactRef) -> Callable[[int, int], None]:
+        bar = self.progress.add_task(f"{ref.stage}/{ref.slug}", total=None)
+        self.bars[ref.key] = (bar, time.monotonic())
         return lambda done, total: self.progress.update(bar, completed=done, total=total)
 
-    def close(self, name: str, ok: bool) -> None:
-        bar, started = self.bars.pop(name)
+    def close(self, ref: ArtifactRef, ok: bool) -> None:
+        bar, started = self.bars.pop(ref.key)
         self.progress.remove_task(bar)
         self.progress.advance(self.study)
         seconds = time.monotonic() - started
         if not ok or seconds >= 0.5:
-            self.console.print(f"{'done  ' if ok else 'failed'} {name} ({seconds:.1f} s)", highlight=False)
+            self.console.print(
+                f"{'done  ' if ok else 'failed'} {ref.stage}/{ref.slug} ({seconds:.1f} s)", highlight=False
+            )
 
 
 def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, debug: bool = False) -> None:
@@ -55,6 +58,7 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, d
 
     from flows.study import run_here
     from tasks import board
+    from tlm.report.summary import study_summary, to_rich
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     started = time.monotonic()
@@ -74,7 +78,7 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, d
             sys.exit(1)
     for name, reason in summary.damaged.items():
         console.print(f"[yellow]damaged[/yellow] {name}: {reason}; it was made again", highlight=False, soft_wrap=True)
-    _show(study, runtime, console)
+    console.print(to_rich(study_summary(store, planned)))
     console.print(
         f"{len(summary.executed)} stages executed, {summary.cached} cached, {time.monotonic() - started:.0f} s. "
         f"MLflow run {summary.mlflow_run_id}.",
@@ -89,14 +93,3 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, d
         "make ui    # runs side by side in MLflow, flows in Prefect",
     ):
         console.print(f"  {command}", highlight=False, soft_wrap=True, markup=False)
-
-
-def _show(study: StudyConfig, runtime: Runtime, console: Console) -> None:
-    from tlm import catalogue
-    from tlm.plan import plan
-    from tlm.report import tables
-
-    store = ArtifactStore(runtime.artifacts)
-    report = store.get(plan(study, runtime.data_root).report.ref).record
-    with catalogue.build_memory(store, [store.get(ref).record for ref in report.inputs.values()]) as connection:
-        console.print(tables.to_rich(tables.summary(connection, study)))

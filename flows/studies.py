@@ -55,9 +55,7 @@ def demo() -> StudyConfig:
         ),
         tokenizer=TrainedTokenizer(vocab_size=4_096),
         max_length=64,
-        architectures=(
-            variant("bert6", rename="deep", num_hidden_layers=2, head_size=32, num_attention_heads=4),
-        ),
+        architectures=(variant("bert6", rename="deep", num_hidden_layers=2, head_size=32, num_attention_heads=4),),
         tasks=(
             TaskConfig(
                 name="libraries",

@@ -15,12 +15,11 @@ from pydantic import BaseModel, ConfigDict
 from tasks.scheduling import run_all
 from tasks.stages import TASKS, rebuild_catalogue
 from tasks.tracking import StepRun, Tracking, close_study, input_records, open_study
-from tlm import catalogue
 from tlm.config import StudyConfig, slugify
 from tlm.plan import Plan
 from tlm.preflight import check
 from tlm.provenance import provenance
-from tlm.report import tables
+from tlm.report.summary import study_summary
 from tlm.runtime import Runtime
 from tlm.steps import ArtifactRef, Step
 from tlm.store import ArtifactStore, Inspection
@@ -40,14 +39,14 @@ class Summary(BaseModel):
     mlflow_run_id: str
 
 
-def run_study(study: StudyConfig, runtime: Runtime, planned: Plan | None = None) -> Summary:
-    """Run every step of `study` that the store does not hold whole. `planned` is its checked plan, if there is one.
+def run_study(planned: Plan, runtime: Runtime) -> Summary:
+    """Run every step of a checked study that the store does not hold whole.
 
     Raises:
-        UserError: for bad input, before any work and before anything is written.
+        UserError: for input that could not be checked before (what a Hub download holds).
         StageFailed: if a training process dies.
     """
-    planned = planned or check(study, runtime)
+    study = planned.study
     store = ArtifactStore(runtime.artifacts)
     found = {step.key: store.inspect(step.ref) for step in planned.steps}
     tracking = open_study(runtime, study.name, study.model_dump(mode="json"), provenance())
@@ -102,13 +101,13 @@ def study_flow(name: str, default: StudyConfig | None = None, workers: int | Non
     if default is not None:
         run.__defaults__ = (default,)
     run.__doc__ = default.title if default else "Run a study."
-    runner = ThreadPoolTaskRunner(max_workers=workers or Runtime.from_environment().workers)
-    return flow(run, name=name, flow_run_name=name, task_runner=runner, persist_result=False)
+    runner: Any = ThreadPoolTaskRunner(max_workers=workers or Runtime.from_environment().workers)
+    return flow(name=name, flow_run_name=name, task_runner=runner, persist_result=False)(run)
 
 
 def run_here(study: StudyConfig, runtime: Runtime, planned: Plan) -> Summary:
     """Run a checked study in this process, in a flow of its own."""
-    runner = ThreadPoolTaskRunner(max_workers=runtime.workers)
+    runner: Any = ThreadPoolTaskRunner(max_workers=runtime.workers)
 
     @flow(name=study.name, flow_run_name=study.name, task_runner=runner, persist_result=False)
     def here() -> Summary:
@@ -118,21 +117,26 @@ def run_here(study: StudyConfig, runtime: Runtime, planned: Plan) -> Summary:
 
 
 def run_and_show(study: StudyConfig, runtime: Runtime, planned: Plan | None = None) -> Summary:
-    """Run a study and leave its results in Prefect's UI."""
-    summary = run_study(study, runtime, planned)
-    show_in_prefect(study, runtime, summary)
+    """Check a study (unless it comes with its checked plan), run it, and leave its results in Prefect's UI.
+
+    Raises:
+        UserError: for bad input, before any work and before anything is written.
+    """
+    planned = planned or check(study, runtime)
+    summary = run_study(planned, runtime)
+    show_in_prefect(planned, runtime, summary)
     return summary
 
 
-def show_in_prefect(study: StudyConfig, runtime: Runtime, summary: Summary) -> None:
+def show_in_prefect(planned: Plan, runtime: Runtime, summary: Summary) -> None:
     """Leave the results table, the report and the way to MLflow as artifacts of the flow run."""
+    study = planned.study
     name = slugify(study.name).replace(".", "-")
     store = ArtifactStore(runtime.artifacts)
     record = store.get(summary.report).record
     experiment = (record.mlflow or {}).get("experiment_id", "1")
-    with catalogue.build_memory(store, [store.get(ref).record for ref in record.inputs.values()]) as connection:
-        frame = tables.summary(connection, study)
-    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    frame = study_summary(store, planned)
+    rows: Any = frame.astype(object).where(frame.notna(), None).to_dict("records")
     create_table_artifact(table=rows, key=f"{name}-results", description=f"Results of {study.title or study.name}")
     create_link_artifact(
         link=f"{runtime.mlflow_url}/#/experiments/{experiment}/runs/{summary.mlflow_run_id}",

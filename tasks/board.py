@@ -7,15 +7,17 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from tlm.steps import ArtifactRef
+
 LOG_EVERY_SECONDS = 30.0
 
 
 class Board(Protocol):
-    def open(self, name: str) -> Callable[[int, int], None]:
-        """A stage begins: return what it calls with (done, total)."""
+    def open(self, ref: ArtifactRef) -> Callable[[int, int], None]:
+        """A step begins: return what it calls with (done, total)."""
         ...
 
-    def close(self, name: str, ok: bool) -> None: ...
+    def close(self, ref: ArtifactRef, ok: bool) -> None: ...
 
 
 class LogBoard:
@@ -24,18 +26,18 @@ class LogBoard:
     def __init__(self, logger: logging.Logger | logging.LoggerAdapter[logging.Logger] | None = None) -> None:
         self.logger = logger or logging.getLogger("tlm")
 
-    def open(self, name: str) -> Callable[[int, int], None]:
+    def open(self, ref: ArtifactRef) -> Callable[[int, int], None]:
         last = time.monotonic()
 
         def report(done: int, total: int) -> None:
             nonlocal last
             if time.monotonic() - last >= LOG_EVERY_SECONDS:
                 last = time.monotonic()
-                self.logger.info("%s: %d of %d (%.0f %%)", name, done, total, 100 * done / max(1, total))
+                self.logger.info("%s: %d of %d (%.0f %%)", ref, done, total, 100 * done / max(1, total))
 
         return report
 
-    def close(self, name: str, ok: bool) -> None:
+    def close(self, ref: ArtifactRef, ok: bool) -> None:
         return None
 
 

@@ -24,7 +24,7 @@ def run_all(steps: Sequence[Step], submit: Submit) -> None:
         steps: in topological order.
         submit: starts a step, given the futures of its inputs (done, but they let Prefect draw the graph).
     """
-    waiting = {step.key: {key for key in step.input_keys.values()} for step in steps}
+    waiting = {step.key: set(step.input_keys.values()) for step in steps}
     by_key = {step.key: step for step in steps}
     futures: dict[str, PrefectFuture[ArtifactRef]] = {}
     done: Queue[str] = Queue()
@@ -43,6 +43,7 @@ def run_all(steps: Sequence[Step], submit: Submit) -> None:
     while running:
         key = done.get()
         running -= 1
+        futures[key].wait()  # until then a done future may still answer with the state it had when it was asked last
         if not futures[key].state.is_completed():
             failed = failed or futures[key]
         if failed is not None:

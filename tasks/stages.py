@@ -29,8 +29,7 @@ def run_step(step: Step, runtime: Runtime, tracking: Tracking | None) -> Artifac
     """Make one step's artifact (or find it whole), log it to MLflow, and return the reference to it."""
     store = ArtifactStore(runtime.artifacts)
     run = StepRun(tracking, step) if tracking else None
-    name = f"{step.stage}/{step.slug}"
-    progress = board.current().open(name)
+    progress = board.current().open(step.ref)
     ok = False
     try:
         outcome = execute(
@@ -41,20 +40,19 @@ def run_step(step: Step, runtime: Runtime, tracking: Tracking | None) -> Artifac
         )
         if run and outcome.status == "executed":
             run.finish(store.get(step.ref))
-        get_run_logger().info("%s %s (%.1f s)", name, outcome.status, outcome.record.seconds)
+        get_run_logger().info("%s %s (%.1f s)", step.ref, outcome.status, outcome.record.seconds)
         ok = True
     except BaseException as error:
         if run:
             run.fail(error)
         raise
     finally:
-        board.current().close(name, ok)
+        board.current().close(step.ref, ok)
     return step.ref
 
 
 def _stage_task(stage: str, **options: Any) -> Task[..., ArtifactRef]:
-    return task(
-        run_step,  # type: ignore[arg-type]
+    decorate = task(
         name=stage,
         task_run_name=stage + "/{step.slug}",
         cache_key_fn=step_key,
@@ -62,6 +60,7 @@ def _stage_task(stage: str, **options: Any) -> Task[..., ArtifactRef]:
         result_serializer="json",
         **options,
     )
+    return decorate(run_step)
 
 
 def _passing_fault(task: Any, task_run: Any, state: Any) -> bool:

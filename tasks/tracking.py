@@ -12,6 +12,7 @@ import logging
 import os
 import sqlite3
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -22,6 +23,7 @@ import pandas as pd
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 from pydantic import BaseModel, ConfigDict
 
 from tlm.fingerprint import canonical_json
@@ -37,6 +39,17 @@ TAG_LIMIT, PARAM_LIMIT, DIGEST_LIMIT = 8_000, 6_000, 36
 LOGGED_FILES = (".html", ".md", ".parquet", ".txt", ".png")
 LOGGED_BYTES = 20_000_000
 """Files up to this size are copied to MLflow; larger ones stay in the store, whose record names their digest."""
+
+REHOME = (
+    """update experiments set artifact_location = :new || substr(artifact_location, length(:old) + 1)
+       where substr(artifact_location, 1, length(:old)) = :old""",
+    """update runs set artifact_uri = :new || substr(artifact_uri, length(:old) + 1)
+       where substr(artifact_uri, 1, length(:old)) = :old""",
+    """update logged_models set artifact_location = :new || substr(artifact_location, length(:old) + 1)
+       where substr(artifact_location, 1, length(:old)) = :old""",
+)
+
+_datasets_lock = threading.Lock()
 
 
 class Tracking(BaseModel):
@@ -65,7 +78,7 @@ def close_study(tracking: Tracking, *, failed: bool, files: Mapping[str, Path], 
     """End the parent run with its report and numbers."""
     client = MlflowClient(tracking_uri=tracking.uri)
     for folder, path in files.items():
-        client.log_artifact(tracking.parent_run_id, str(path), folder)
+        client.log_artifact(tracking.parent_run_id, str(path), folder or None)
     now = int(time.time() * 1000)
     client.log_batch(tracking.parent_run_id, metrics=[Metric(k, float(v), now, 0) for k, v in numbers.items()])
     client.set_terminated(tracking.parent_run_id, "FAILED" if failed else "FINISHED")
@@ -100,20 +113,11 @@ def _rehome(folder: Path) -> None:
         return
     here = (folder / "artifacts").resolve().as_uri()
     with closing(sqlite3.connect(database)) as connection, connection:
-        found = connection.execute(
-            "select artifact_location from experiments where name = ?", (EXPERIMENT,)
-        ).fetchone()
+        found = connection.execute("select artifact_location from experiments where name = ?", (EXPERIMENT,)).fetchone()
         if found is None or found[0] == here or not str(found[0]).startswith("file:"):
             return
-        for table, column in (
-            ("experiments", "artifact_location"),
-            ("runs", "artifact_uri"),
-            ("logged_models", "artifact_location"),
-        ):
-            connection.execute(
-                f"update {table} set {column} = ? || substr({column}, ?) where {column} like ? || '%'",
-                (here, len(found[0]) + 1, found[0]),
-            )
+        for statement in REHOME:
+            connection.execute(statement, {"new": here, "old": found[0]})
 
 
 class StepRun:
@@ -140,7 +144,8 @@ class StepRun:
             if name == "metrics.parquet":
                 self._log_curves(pd.read_parquet(artifact.path(name)))
             if name.endswith(LOGGED_FILES) and output.bytes <= LOGGED_BYTES and record.stage != "source":
-                self.client.log_artifact(self.run_id, str(artifact.path(name)), str(Path(name).parent))
+                folder = str(Path(name).parent)
+                self.client.log_artifact(self.run_id, str(artifact.path(name)), None if folder == "." else folder)
         if "model.safetensors" in record.outputs:
             self._log_model(artifact)
         self.client.set_terminated(self.run_id, "FINISHED")
@@ -188,7 +193,19 @@ class StepRun:
         self.client.log_batch(self.run_id, params=params, tags=tags)
         datasets = [_dataset(name, record) for name, record in list(inputs.items())[:40]]
         if datasets:
-            self.client.log_inputs(self.run_id, datasets)
+            self._log_datasets(datasets)
+
+    def _log_datasets(self, datasets: list[DatasetInput]) -> None:
+        """MLflow looks for a dataset and then inserts it; of two runs that do so at once one fails, and may try again."""
+        with _datasets_lock:
+            for attempt in range(5):
+                try:
+                    self.client.log_inputs(self.run_id, datasets)
+                    return
+                except MlflowException:
+                    if attempt == 4:
+                        raise
+                    time.sleep(0.2 * (attempt + 1))
 
     def _log_numbers(self, record: Record) -> None:
         now = int(time.time() * 1000)

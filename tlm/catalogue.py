@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import duckdb
 import pyarrow as pa
@@ -26,8 +26,8 @@ from tlm.runtime import PACKAGE_PARENT
 from tlm.steps import Label
 from tlm.store import ArtifactStore, Record
 
-Connection = duckdb.DuckDBPyConnection
-Labels = Mapping[str, Mapping[str, Label]]
+Connection: TypeAlias = duckdb.DuckDBPyConnection
+Labels: TypeAlias = Mapping[str, Mapping[str, Label]]
 """Step key → labels that replace those in its record."""
 
 MARTS = (

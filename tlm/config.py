@@ -245,6 +245,8 @@ class StudyConfig(Frozen):
         architectures = _unique("architectures", [a.name for a in self.architectures])
         tasks = _unique("tasks", [t.name for t in self.tasks])
         _unique("committees", [c.name for c in self.committees])
+        _different("architectures", self.architectures)
+        _different("tasks", self.tasks)
         for committee in self.committees:
             _known(f"committees.{committee.name}.members", committee.members, architectures)
         _known("injection_architectures", self.injection_architectures or (), architectures)
@@ -284,6 +286,15 @@ def _unique(field: str, names: Any) -> list[Any]:
     if twice:
         raise ValueError(f"{field}: {twice} appears more than once")
     return names
+
+
+def _different(field: str, named: tuple[Any, ...]) -> None:
+    """The same thing under two names is one thing, and would stand in the results once."""
+    seen: dict[str, str] = {}
+    for each in named:
+        same = seen.setdefault(each.model_dump_json(exclude={"name"}), each.name)
+        if same != each.name:
+            raise ValueError(f"{field}: {each.name!r} and {same!r} differ in nothing but their names")
 
 
 def _known(field: str, names: Any, known: list[Any]) -> None:

@@ -51,7 +51,7 @@ def explain(planned: Plan, store: ArtifactStore, against: str) -> Explanation:
         if step.key in known or step.key == record.key:
             reused.append(step)
             continue
-        old = _record(store, record, before.get((step.stage, step.slug)))
+        old = record if step.stage == "report" else _record(store, record, before.get((step.stage, step.slug)))
         reason = _reason(step, old, known)
         causes.append((step, reason))
         if old is not None and step.stage in ("source", "tokenizer"):

@@ -34,11 +34,14 @@ def step_key(stage: str, version: str, config: Mapping[str, Any], inputs: Mappin
 
 
 def file_digest(file: str | Path | BinaryIO) -> str:
-    """SHA-256 (hex) of a file's bytes."""
+    """SHA-256 (hex) of a file's bytes, or of what is left to read of an open one."""
     if isinstance(file, str | Path):
         with open(file, "rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
-    return hashlib.file_digest(file, "sha256").hexdigest()
+            return file_digest(handle)
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def _check(value: Any, place: str) -> None:

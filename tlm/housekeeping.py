@@ -34,7 +34,9 @@ def select(store: ArtifactStore, selector: str, *, downstream: bool = True) -> l
 
 
 def _matches(record: Record, selector: str) -> bool:
-    by_name = record.stage == selector or f"{record.stage}/{record.slug}".startswith(selector + ("" if "/" in selector else "/"))
+    by_name = record.stage == selector or f"{record.stage}/{record.slug}".startswith(
+        selector + ("" if "/" in selector else "/")
+    )
     return by_name or (len(selector) >= 6 and record.key.startswith(selector))
 
 

@@ -79,7 +79,9 @@ def replace_by_unk(source: Source, removed: NDArray[np.bool_]) -> tuple[Ragged, 
 
 def delete(source: Source, removed: NDArray[np.bool_]) -> tuple[Ragged, Rows]:
     """Occurrences disappear and paragraphs get shorter; a paragraph left empty is replaced from the reserve."""
-    return _kept_and_refilled(source, lambda tokens: tokens.keep(~removed[tokens.ids]), lambda tokens: tokens.lengths > 0)
+    return _kept_and_refilled(
+        source, lambda tokens: tokens.keep(~removed[tokens.ids]), lambda tokens: tokens.lengths > 0
+    )
 
 
 def drop_paragraphs(source: Source, removed: NDArray[np.bool_]) -> tuple[Ragged, Rows]:

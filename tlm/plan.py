@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import PurePosixPath
 from typing import Any
 
 from tlm import sources
 from tlm.config import Architecture, InjectionConfig, StudyConfig, TaskConfig, slugify
 from tlm.errors import UserError
+from tlm.source_config import Source
 from tlm.steps import Label, Step
 from tlm.tokenizer import tokenizer_identity
 
@@ -88,10 +90,9 @@ class _Wiring:
 
     # --- corpus, tokenizer, tasks, overlap ---
 
-    def source(self, source: Any) -> Step:
+    def source(self, source: Source) -> Step:
         identity = sources.identity(source, self.data_root)
-        slug = "-".join(str(part) for part in (source.kind, getattr(source, "part", "")) if part)
-        return self.add("source", identity, {}, slug, access={"source": source.model_dump(mode="json")})
+        return self.add("source", identity, {}, _source_slug(source), access={"source": source.model_dump(mode="json")})
 
     def data(self) -> None:
         study = self.study
@@ -172,9 +173,9 @@ class _Wiring:
                     continue
                 for seed in study.pretrain_seeds:
                     pretrained = self.pretrain(corpus, arch, seed)
-                    tasks = [corpus.labels["injected_task"]] if injected else [t.name for t in study.tasks]
-                    for task in tasks:
-                        self.finetune(name, str(task), arch, pretrained)
+                    names = [str(corpus.labels["injected_task"])] if injected else [t.name for t in study.tasks]
+                    for task_name in names:
+                        self.finetune(name, task_name, arch, pretrained)
         if 0 in study.corpus.sizes:
             for arch in study.architectures:
                 for task in study.tasks:
@@ -242,7 +243,9 @@ class _Wiring:
     def report(self) -> None:
         inputs = {f"{step.ref.stage}/{step.slug}-{step.key[:8]}": step for step in self.steps.values()}
         config = {"study": self.study.model_dump(mode="json")}
-        self.add("report", config, inputs, self.study.name, {"study": self.study.name})
+        # An artifact may have been made under other names (of architectures, tasks): the report uses this study's.
+        access = {"labels": {step.key: step.labels for step in self.steps.values()}}
+        self.add("report", config, inputs, self.study.name, {"study": self.study.name}, access)
 
 
 def corpus_name(ws: int, injection: InjectionConfig | None = None) -> str:
@@ -250,6 +253,20 @@ def corpus_name(ws: int, injection: InjectionConfig | None = None) -> str:
     if injection is None:
         return f"ws{ws}"
     return f"ws{ws}-{injection.task}-{injection.label}-s{injection.seed}"
+
+
+def _source_slug(source: Source) -> str:
+    """The kind and what tells two sources of one kind apart."""
+    match source.kind:
+        case "docstrings":
+            return f"docstrings-{source.part}"
+        case "few_rel":
+            return f"few-rel-{PurePosixPath(source.file).stem}"
+        case "files":
+            return f"files-{PurePosixPath(source.path).stem}"
+        case "hub":
+            return f"hub-{source.repo}"
+    return source.kind
 
 
 def _check_files(study: StudyConfig, data_root: str) -> None:

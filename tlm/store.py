@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -80,6 +81,10 @@ class Artifact:
         """A local path of one of its files (fetched first if the store is remote)."""
         return self._store.local_path(self.record, name)
 
+    def folder(self, names: Iterable[str]) -> Path:
+        """A local folder that holds these of its files."""
+        return {self.path(name).parent for name in names}.pop()
+
 
 class ArtifactStore:
     """All artifacts under one fsspec URL (or local path)."""
@@ -97,6 +102,8 @@ class ArtifactStore:
             return Inspection("missing")
         try:
             record = Record.model_validate_json(self.fs.cat_file(f"{folder}/{RECORD}"))
+        except FileNotFoundError:  # removed by hand, or a deletion that was killed half way
+            return Inspection("damaged", reason=f"{RECORD} is missing")
         except (ValidationError, ValueError) as error:
             return Inspection("damaged", reason=f"{RECORD} is not a record ({str(error).splitlines()[0]})")
         inputs = {name: given.key for name, given in record.inputs.items()}
@@ -113,8 +120,8 @@ class ArtifactStore:
         return Artifact(self, found.record)
 
     def records(self) -> Iterator[Record]:
-        """Every readable record, sorted by folder; outputs are not verified."""
-        for path in sorted(self.fs.glob(f"{self.root}/*/*/{RECORD}")):
+        """Every readable record, sorted by folder; outputs are not verified. A record in a draft is none."""
+        for path in sorted(self.fs.glob(f"{self.root}/[!.]*/*/{RECORD}")):
             try:
                 yield Record.model_validate_json(self.fs.cat_file(path))
             except (ValidationError, ValueError, FileNotFoundError):
@@ -131,7 +138,7 @@ class ArtifactStore:
         cached = Path(tempfile.gettempdir()) / f"tlm-cache-{os.getuid()}" / record.key / name
         if not cached.exists() or file_digest(cached) != record.outputs[name].sha256:
             cached.parent.mkdir(parents=True, exist_ok=True)
-            arriving = cached.with_name(f".{name.replace('/', '-')}-{os.getpid()}")
+            arriving = cached.with_name(f".{cached.name}-{os.getpid()}-{threading.get_ident()}")
             self.fs.get_file(f"{folder}/{name}", str(arriving))
             os.replace(arriving, cached)
         return cached
@@ -222,8 +229,14 @@ class ArtifactStore:
         exact = f"{self.root}/{ref}"
         if self.fs.exists(exact):
             return exact
-        others = self.fs.glob(f"{self.root}/{ref.stage}/*-{ref.key[:SHORT]}")
-        return str(others[0]) if others else None
+        return next((f for f in self._folders(ref.stage) if f.endswith(f"-{ref.key[:SHORT]}")), None)
+
+    def _folders(self, stage: str) -> list[str]:
+        """Artifact folders of a stage, sorted. Listed, not globbed: a path may hold any character."""
+        try:
+            return sorted(str(name) for name in self.fs.ls(f"{self.root}/{stage}", detail=False))
+        except FileNotFoundError:
+            return []
 
     def _check_outputs(self, folder: str, record: Record, verify: bool) -> str:
         for name, output in record.outputs.items():

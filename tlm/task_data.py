@@ -11,9 +11,7 @@ from tlm.errors import UserError
 PARTS = ("train", "dev", "test")
 
 
-def select_items(
-    labels: pd.DataFrame, label_names: tuple[str, ...], config: ItemSelection, task: str
-) -> pd.DataFrame:
+def select_items(labels: pd.DataFrame, label_names: tuple[str, ...], config: ItemSelection, task: str) -> pd.DataFrame:
     """Choose the items of a task.
 
     Args:

@@ -49,18 +49,26 @@ def read_vocabulary(path: Path, shown_as: str | None = None) -> Vocabulary:
     try:
         tokens = path.read_text(encoding="utf-8").split("\n")
     except FileNotFoundError:
-        raise UserError(f"{shown}: no such vocabulary file.", "Set TLM_DATA_ROOT, or use tokenizer kind: hub.") from None
+        raise UserError(
+            f"{shown}: no such vocabulary file.", "Set TLM_DATA_ROOT, or use tokenizer kind: hub."
+        ) from None
     except (UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{shown} is not a vocabulary file ({error}).", "Give a BERT vocab.txt, one token a line.") from None
+        raise UserError(
+            f"{shown} is not a vocabulary file ({error}).", "Give a BERT vocab.txt, one token a line."
+        ) from None
     tokens = [token.rstrip("\r") for token in tokens]
     if tokens and not tokens[-1]:
         tokens.pop()
     missing = [token for token in SPECIAL_TOKENS if token not in tokens]
     if missing:
-        raise UserError(f"{shown} is not a BERT vocabulary: it lacks {missing}.", "Give a BERT vocab.txt, one token a line.")
+        raise UserError(
+            f"{shown} is not a BERT vocabulary: it lacks {missing}.", "Give a BERT vocab.txt, one token a line."
+        )
     if len(set(tokens)) != len(tokens):
         twice = next(token for token in tokens if tokens.count(token) > 1)
-        raise UserError(f"{shown} is not a vocabulary: {twice!r} stands in it more than once.", "Remove the repetition.")
+        raise UserError(
+            f"{shown} is not a vocabulary: {twice!r} stands in it more than once.", "Remove the repetition."
+        )
     if len(tokens) > MAX_VOCABULARY:
         raise UserError(f"{shown} has {len(tokens)} tokens, more than {MAX_VOCABULARY}.", "Use a smaller vocabulary.")
     ids = [tokens.index(token) for token in SPECIAL_TOKENS]
@@ -87,13 +95,22 @@ def load_tokenizer(vocabulary: Vocabulary, *, lowercase: bool, max_length: int |
 
 def train_wordpiece(texts: Iterable[str], config: TrainedTokenizer) -> tuple[str, ...]:
     """Train WordPiece on `texts` and return the vocabulary's tokens by id; the same texts give the same tokens."""
+    texts = list(texts)
+    # The library numbers the pieces "##a" … in the order of a randomly seeded hash map, and breaks ties between merges by
+    # those numbers. A first pass without merges finds them; given in sorted order, the second repeats itself.
+    characters = _train(texts, config, SPECIAL_TOKENS, vocab_size=0)
+    continuing = sorted(token for token in characters if token.startswith("##") and len(token) == 3)
+    return _train(texts, config, (*SPECIAL_TOKENS, *continuing), vocab_size=config.vocab_size)
+
+
+def _train(texts: list[str], config: TrainedTokenizer, first: tuple[str, ...], vocab_size: int) -> tuple[str, ...]:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=config.lowercase)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     trainer = trainers.WordPieceTrainer(
-        vocab_size=config.vocab_size, special_tokens=list(SPECIAL_TOKENS), show_progress=False, min_frequency=2
+        vocab_size=vocab_size, special_tokens=list(first), show_progress=False, min_frequency=2
     )
     tokenizer.train_from_iterator(texts, trainer)
     by_id = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])

@@ -95,9 +95,7 @@ def _facts(answer: dict[str, Any] | None, code: int, timed_out: bool, noise: IO[
 def _environment(runtime: Runtime) -> dict[str, str]:
     environment = dict(os.environ)
     environment["OMP_NUM_THREADS"] = str(runtime.threads)
-    environment["PYTHONPATH"] = os.pathsep.join(
-        filter(None, [str(PACKAGE_PARENT), environment.get("PYTHONPATH", "")])
-    )
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PACKAGE_PARENT), environment.get("PYTHONPATH", "")]))
     return environment
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from tlm import catalogue
 from tlm.config import StudyConfig
 from tlm.plan import Plan, plan
 from tlm.steps import Step
@@ -18,6 +19,20 @@ TEST_ITEMS, DEV_ITEMS, LABELS, TOKENS = 200, 40, 4, 60
 TASK_TOKENS = 40
 REMOVED = 5
 RULES = ("soft", "logit", "vote")
+MLFLOW = "http://127.0.0.1:5000"
+PROVENANCE: dict[str, Any] = {
+    "git_commit": "feed" * 10,
+    "python": "3.11.0",
+    "system": "Linux x86_64",
+    "packages": {"torch": "2.13.0", "tlm": None},
+}
+
+
+class MadeUp(NamedTuple):
+    study: StudyConfig
+    store: ArtifactStore
+    records: list[Record]
+    connection: catalogue.Connection
 
 
 def study(data_root: Path, **changes: Any) -> StudyConfig:

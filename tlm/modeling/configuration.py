@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tlm.config import Architecture
 
 
-class TinyBertConfig(BertConfig):
+class TinyBertConfig(BertConfig):  # type: ignore[misc]
     """Fields of `BertConfig`, plus those of the conv front and of the reference code's habits.
 
     `conv_kernel_sizes`: (positions, hidden) of each convolution, () for none; `conv_channels`: its channels;
@@ -20,7 +20,7 @@ class TinyBertConfig(BertConfig):
 
     model_type = "tlm_bert"
 
-    conv_kernel_sizes: list | tuple = ()
+    conv_kernel_sizes: list[Any] | tuple[Any, ...] = ()
     conv_channels: int = 0
     conv_over_padding: bool = False
     freeze_cls_embedding: bool = False

@@ -33,7 +33,7 @@ class MaskedBatchNorm2d(nn.BatchNorm2d):
         real_NDC = x_BCTD.permute(0, 2, 3, 1).flatten(0, 1).index_select(0, rows_N)
         y_NDC = super().forward(real_NDC.permute(2, 0, 1).unsqueeze(0)).squeeze(0).permute(1, 2, 0)
         y_BTDC = y_NDC.new_zeros(mask_BT.numel(), *y_NDC.shape[1:]).index_copy_(0, rows_N, y_NDC)
-        return y_BTDC.unflatten(0, tuple(mask_BT.shape)).permute(0, 3, 1, 2)
+        return y_BTDC.view(*mask_BT.shape, *y_NDC.shape[1:]).permute(0, 3, 1, 2)
 
 
 class ConvLayer(nn.Module):

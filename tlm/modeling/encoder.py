@@ -45,7 +45,10 @@ class WordEmbeddings(nn.Embedding):
 
     def as_read(self) -> Tensor:
         """(V, D), the weight as the model reads it: the frozen row gets no gradient, from the MLM head either."""
-        return self.weight if self.frozen_row is None else _RowWithoutGradient.apply(self.weight, self.frozen_row)
+        if self.frozen_row is None:
+            return self.weight
+        weight_VD: Tensor = _RowWithoutGradient.apply(self.weight, self.frozen_row)  # type: ignore[no-untyped-call]
+        return weight_VD
 
     def forward(self, input_ids_BT: Tensor) -> Tensor:
         """Token ids → (B, T, D)."""
@@ -72,13 +75,14 @@ class Embeddings(nn.Module):
                 f"{length} positions, but the model has {self.position_embeddings.num_embeddings} "
                 "(max_position_embeddings)"
             )
-        x_BTD = self.word_embeddings(input_ids_BT)
+        x_BTD: Tensor = self.word_embeddings(input_ids_BT)
         offset = self.position_embeddings.weight[:length]
         if token_type_ids_BT is None:
             offset = offset + self.token_type_embeddings.weight[0]
         else:
             offset = offset + self.token_type_embeddings(token_type_ids_BT)
-        return self.dropout(self.LayerNorm(x_BTD + offset))
+        x_BTD = self.dropout(self.LayerNorm(x_BTD + offset))
+        return x_BTD
 
 
 class SelfAttention(nn.Module):
@@ -94,9 +98,9 @@ class SelfAttention(nn.Module):
 
     def forward(self, x_BQD: Tensor, x_BTD: Tensor, mask_B11T: Tensor | None) -> Tensor:
         """The context (B, Q, D) of the positions in `x_BQD`, from those in `x_BTD` where the mask is True."""
-        q_BHQK = self.query(x_BQD).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        k_BHTK = self.key(x_BTD).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        v_BHTK = self.value(x_BTD).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        q_BHQK = self._by_head(self.query(x_BQD))
+        k_BHTK = self._by_head(self.key(x_BTD))
+        v_BHTK = self._by_head(self.value(x_BTD))
         if self.training and self.dropout.p > 0 and x_BTD.device.type == "cpu":
             context_BHQK = self._with_fast_dropout(q_BHQK, k_BHTK, v_BHTK, mask_B11T)
         else:
@@ -105,13 +109,17 @@ class SelfAttention(nn.Module):
             )
         return context_BHQK.transpose(1, 2).flatten(2)
 
+    def _by_head(self, x_BTD: Tensor) -> Tensor:
+        return x_BTD.view(*x_BTD.shape[:2], self.heads, -1).transpose(1, 2)
+
     def _with_fast_dropout(self, q_BHQK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, mask_B11T: Tensor | None) -> Tensor:
         """The same, written out: torch's CPU attention with dropout spends most of its time drawing the mask."""
         scores_BHQT = (q_BHQK * (1 / math.sqrt(q_BHQK.shape[-1]))) @ k_BHTK.transpose(2, 3)
         if mask_B11T is not None:
             lowest = torch.finfo(torch.float32).min
             scores_BHQT = scores_BHQT + torch.zeros(mask_B11T.shape).masked_fill_(~mask_B11T, lowest)
-        return self.dropout(scores_BHQT.softmax(-1)) @ v_BHTK
+        weights_BHQT: Tensor = self.dropout(scores_BHQT.softmax(-1))
+        return weights_BHQT @ v_BHTK
 
 
 class AddNorm(nn.Module):
@@ -125,7 +133,8 @@ class AddNorm(nn.Module):
 
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
         """(…, in_features) and (…, D) → (…, D)."""
-        return self.LayerNorm(residual + self.dropout(self.dense(x)))
+        y: Tensor = self.LayerNorm(residual + self.dropout(self.dense(x)))
+        return y
 
 
 class Layer(nn.Module):
@@ -153,10 +162,11 @@ class Layer(nn.Module):
             x = x.flatten(0, 1).index_select(0, rows_N)
             context = context.flatten(0, 1).index_select(0, rows_N)
         x = self.attention["output"](context, x)
-        return self.output(F.gelu(self.intermediate["dense"](x)), x)
+        y: Tensor = self.output(F.gelu(self.intermediate["dense"](x)), x)
+        return y
 
 
-class TinyBertPreTrainedModel(PreTrainedModel):
+class TinyBertPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
     """Initialisation (BERT's: normal of 0.02, zero biases, a zero [PAD] row) and loading, shared by every head."""
 
     config_class = TinyBertConfig
@@ -189,7 +199,8 @@ class TinyBertPreTrainedModel(PreTrainedModel):
 
     def get_input_embeddings(self) -> nn.Module:
         """The word embeddings, shared with the MLM head."""
-        return self.base_model.get_submodule("embeddings.word_embeddings")
+        words: nn.Module = self.base_model.get_submodule("embeddings.word_embeddings")
+        return words
 
 
 class TinyBertModel(TinyBertPreTrainedModel):
@@ -230,7 +241,8 @@ class TinyBertModel(TinyBertPreTrainedModel):
         *earlier, last = self.encoder["layer"].children()
         for layer in earlier:
             x_BTD = layer(x_BTD, mask_B11T)
-        return last(x_BTD, mask_B11T, rows_N, first_only)
+        x: Tensor = last(x_BTD, mask_B11T, rows_N, first_only)
+        return x
 
     def pool(self, x_BTD: Tensor) -> Tensor:
         """tanh of a linear map of position 0, [CLS]: (B, …, D) → (B, D). ValueError without a pooler."""

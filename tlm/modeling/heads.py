@@ -32,7 +32,8 @@ class Transform(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, D) → (…, D)."""
-        return self.LayerNorm(F.gelu(self.dense(x)))
+        y: Tensor = self.LayerNorm(F.gelu(self.dense(x)))
+        return y
 
 
 class Predictions(nn.Module):
@@ -70,7 +71,8 @@ class TinyBertForMaskedLM(TinyBertPreTrainedModel):
 
     def get_output_embeddings(self) -> nn.Module:
         """The vocabulary projection, tied to the word embeddings."""
-        return self.get_submodule("cls.predictions.decoder")
+        decoder: nn.Module = self.get_submodule("cls.predictions.decoder")
+        return decoder
 
     def forward(
         self,

@@ -79,11 +79,12 @@ def load_strict(model_class: type[Model], folder: str | Path) -> Model:
     """
     config = _read_config(folder)
     with torch.device("meta"):
-        model = model_class(config)
+        model: Model = model_class(config)
     model.to_empty(device="cpu")
     model.tie_weights()  # to_empty gave each a tensor of its own
     _fill(model, _read_weights(folder), f"{folder}")
-    return model.eval()
+    model.eval()
+    return model
 
 
 def load_encoder_into_classifier(classifier: TinyBertForSequenceClassification, pretrained_folder: str | Path) -> None:
@@ -135,13 +136,14 @@ def _to_transformers(model: PreTrainedModel, target: type[Transformers]) -> Tran
     if model.config.conv_kernel_sizes:
         raise UserError(
             "transformers' BERT has no convolutional front: the conv weights would be lost.",
-            "Use tlm.modeling.interchange.save, and load the folder with `import tlm.modeling` and AutoModel.",
+            "Use tlm.modeling.interchange.save, and load the folder with `import tlm.modeling.heads` and AutoModel.",
         )
     config = BertConfig(**_shared_fields(model))
     with torch.random.fork_rng(devices=[]):  # an initialisation that is thrown away must not move the seed
         copy = target(config)
     copy.load_state_dict(model.state_dict(), strict=True)
-    return copy.eval()
+    copy.eval()
+    return copy
 
 
 def _from_transformers(model: PreTrainedModel, target: type[Model], cls_token_id: int | None) -> Model:
@@ -159,9 +161,10 @@ def _from_transformers(model: PreTrainedModel, target: type[Model], cls_token_id
             )
     ours = TinyBertConfig(**_shared_fields(model), cls_token_id=cls_token_id)
     with torch.random.fork_rng(devices=[]):
-        copy = target(ours)
+        copy: Model = target(ours)
     copy.load_state_dict(model.state_dict(), strict=True)
-    return copy.eval()
+    copy.eval()
+    return copy
 
 
 def _shared_fields(model: PreTrainedModel) -> dict[str, Any]:
@@ -182,17 +185,19 @@ def _read_config(folder: str | Path) -> TinyBertConfig:
             f"{path}: a model of type {kind!r}, not {TinyBertConfig.model_type!r}.",
             "Load it with transformers, and convert it with from_transformers_mlm or from_transformers_classifier.",
         )
-    return TinyBertConfig.from_dict(fields)
+    config: TinyBertConfig = TinyBertConfig.from_dict(fields)
+    return config
 
 
 def _read_weights(folder: str | Path) -> dict[str, Tensor]:
     path = Path(folder) / WEIGHTS_FILE
     try:
-        return load_file(path)
+        weights: dict[str, Tensor] = load_file(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file.", "Give the folder of a saved model.") from None
     except SafetensorError as error:
         raise UserError(f"{path}: not a whole safetensors file: {error}.", "Save the model again.") from None
+    return weights
 
 
 def _fill(model: nn.Module, weights: dict[str, Tensor], source: str, may_miss: tuple[str, ...] = ()) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
 from dataclasses import dataclass
@@ -64,13 +65,16 @@ def accuracy_by_ws(gaps: Gaps, study: StudyConfig, task: str) -> Plot:
     sizes = [ws for ws in study.corpus.sizes if ws]
     with mpl.rc_context(STYLE):
         figure, axes = _figure(title, "Ws, paragraphs in the pre-training set", "Test accuracy, %")
-        series = [("finetune", arch.name, None) for arch in study.architectures]
+        series: list[tuple[str, str, str | None]] = [("finetune", arch.name, None) for arch in study.architectures]
         series += [("committee", committee.name, "soft") for committee in study.committees]
         drawn = False
         for place, (kind, system, rule) in enumerate(series):
             look = {"kind": kind, "system": system, "rule": rule, "task": task, "injection": None}
             label = f"{system} (soft)" if rule else system
-            drawn |= _line(axes, [gaps.find(ws=ws, **look) for ws in sizes], "ws", place, label)
+            # Side by side, so that equal accuracies and their error bars do not hide each other.
+            beside = 1.02 ** (place - (len(series) - 1) / 2)
+            found = [row for ws in sizes if (row := gaps.find(ws=ws, **look))]
+            drawn |= _line(axes, [{**row, "ws": row["ws"] * beside} for row in found], "ws", place, label)
             if scratch := gaps.find(ws=0, **look):
                 axes.axhline(100 * scratch["accuracy"], color=_color(place), linewidth=1, linestyle=(0, (4, 3)))
         if not drawn:
@@ -191,11 +195,9 @@ def _figure(title: str, x: str, y: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _line(
-    axes: Axes, points: list[dict[str, Any] | None] | list[dict[str, Any]], x: str, place: int, label: str
-) -> bool:
+def _line(axes: Axes, points: list[dict[str, Any]], x: str, place: int, label: str) -> bool:
     """Draw `points` with error bars of two standard errors, where they have one; False if there is none to draw."""
-    there = sorted((point for point in points if point is not None), key=lambda point: point[x])
+    there = sorted(points, key=lambda point: point[x])
     if not there:
         return False
     xs, ys = [point[x] for point in there], [100 * point["accuracy"] for point in there]
@@ -242,4 +244,4 @@ def _inline(svg: str, name: str, title: str) -> str:
     svg = svg.replace("fill: #ffffff", "fill: none").replace(INK, "var(--ink)").replace(GRID, "var(--grid)")
     for place, color in enumerate(SERIES):
         svg = svg.replace(color, f"var(--series-{place})")
-    return svg.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)
+    return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(title)}"', 1)

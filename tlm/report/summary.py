@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
     from tlm.catalogue import Connection
+    from tlm.plan import Plan
+    from tlm.store import ArtifactStore
 
 
 def summary(connection: Connection, study: StudyConfig) -> pd.DataFrame:
@@ -48,30 +50,42 @@ def summary(connection: Connection, study: StudyConfig) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
+def study_summary(store: ArtifactStore, planned: Plan) -> pd.DataFrame:
+    """The summary of a study that has run, under the names that its plan uses."""
+    from tlm import catalogue
+
+    records = [store.get(step.ref).record for step in planned.steps]
+    with catalogue.build_memory(store, records, {step.key: step.labels for step in planned.steps}) as connection:
+        return summary(connection, planned.study)
+
+
 def to_rich(frame: pd.DataFrame) -> RichTable:
-    """The summary as a table for the terminal."""
+    """The summary as a table that fits a terminal of 80 columns."""
     from rich.table import Table as RichTable
 
-    table = RichTable(title="Test accuracy, %", caption="gap: pre-trained minus scratch, points ± standard error")
     committees = [name for name in frame.columns if name.startswith("committee ")]
-    for heading in ("Task", "Ws"):
+    names = ", ".join(name.removeprefix("committee ") for name in committees)
+    table = RichTable(
+        title="Test accuracy, %",
+        caption="Overlap: share of the task's token types that the pre-training set holds, %. Gap: pre-trained minus "
+        "scratch, points ± standard error; * beyond two of them."
+        + (f" Committee: soft, of {names}, with this Ws." if names else ""),
+        pad_edge=False,
+    )
+    for heading in ("Task", "Ws", "Model"):
         table.add_column(heading)
-    for heading in ("Type overlap", "Occ. overlap"):
-        table.add_column(heading, justify="right")
-    table.add_column("Model")
-    for heading in ("Scratch", "Pre-trained", "Gap", *(c.capitalize() for c in committees), "TF-IDF"):
-        table.add_column(heading, justify="right")
+    for heading in ("Overlap", "Scratch", "Pre-tr.", "Gap", *("Comm." for _ in committees), "TF-IDF"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in frame.to_dict("records"):
+        injection = row["injection"] if isinstance(row["injection"], str) else None
         gap = "n/a"
         if pd.notna(row["gap"]):
-            gap = f"{signed(row['gap'])} ± {row['gap_error']:.1f}{'' if row['resolved'] else ' (not resolved)'}"
-        injection = row["injection"] if isinstance(row["injection"], str) else None
+            gap = f"{signed(row['gap'])} ± {row['gap_error']:.1f}{'*' if row['resolved'] else ' '}"
         table.add_row(
             str(row["task"]),
             corpus_label(row["ws"], injection),
-            *(_one_digit(row[name]) for name in ("type_overlap", "occurrence_overlap")),
             str(row["architecture"]),
-            *(_one_digit(row[name]) for name in ("scratch", "pretrained")),
+            *(_one_digit(row[name]) for name in ("type_overlap", "scratch", "pretrained")),
             gap,
             *(_one_digit(row[name]) for name in (*committees, "tfidf")),
         )

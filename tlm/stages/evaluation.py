@@ -43,12 +43,12 @@ def committee(job: Job) -> Facts:
 def baseline(job: Job) -> Facts:
     """predictions.parquet of a baseline fitted on the same training items."""
     items = job.frame("task", "items.parquet")
-    texts = job.frame("source", "rows.parquet", ["text"])["text"].to_numpy()
-    parts = {part: frame for part, frame in items.groupby("part")}
+    texts = job.frame("source", "rows.parquet", ["text"])["text"]
+    parts = dict(list(items.groupby("part")))
     train = parts["train"]
     held = pd.concat([parts["dev"], parts["test"]])
     fit = BASELINES[str(job.config["baseline"])]
-    logits_NC = fit(texts[train["row"]], train["label"].to_numpy(), texts[held["row"]])
+    logits_NC = fit(texts[train["row"]].tolist(), train["label"].to_numpy(), texts[held["row"]].tolist())
     predictions = held[["item_id", "part", "label"]].assign(logits=list(logits_NC.astype(np.float32)))
     job.write(predictions, "predictions.parquet")
     correct = pd.Series(logits_NC.argmax(axis=1) == held["label"].to_numpy()).groupby(held["part"].to_numpy()).mean()
@@ -67,5 +67,6 @@ def report(job: Job) -> Facts:
 
     study = StudyConfig.model_validate(job.config["study"])
     records = [artifact.record for artifact in job.inputs.values()]
-    with catalogue.build_memory(ArtifactStore(job.runtime.artifacts), records) as connection:
+    store = ArtifactStore(job.runtime.artifacts)
+    with catalogue.build_memory(store, records, labels=job.step.access["labels"]) as connection:
         return render(connection, study, job.out, provenance=provenance(), mlflow_url=job.runtime.mlflow_url)

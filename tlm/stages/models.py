@@ -47,7 +47,7 @@ def finetune(job: Job) -> Facts:
         FinetuneConfig.model_validate(config["finetune"]),
         max_length=config["max_length"],
         seed=config["seed"],
-        pretrained=[start.path(name) for name in CONFIG_AND_WEIGHTS][0].parent if start else None,
+        pretrained=start.folder(CONFIG_AND_WEIGHTS) if start else None,
         device=job.runtime.torch_device(),
         progress=job.progress,
     )

@@ -11,7 +11,9 @@ from tlm.ragged import Ragged, Rows
 from tlm.tokenizer import Vocabulary
 
 
-def pad_batch(sequences: Ragged, rows: Rows, vocabulary: Vocabulary, max_length: int) -> tuple[torch.Tensor, torch.Tensor]:
+def pad_batch(
+    sequences: Ragged, rows: Rows, vocabulary: Vocabulary, max_length: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return input_ids_BT and attention_mask_BT (int64, T ≤ max_length) for the sequences at `rows`.
 
     Sequences longer than max_length - 2 are cut, so that [CLS] and [SEP] always fit.

@@ -80,9 +80,7 @@ def finetune(
     def batches() -> Iterator[Batch]:
         for epoch, rows in training_batches(len(train_items), config.batch_size, steps, seed):
             ids_BT, mask_BT = pad_batch(train_tokens, rows, vocabulary, max_length)
-            yield Batch(
-                epoch, rows.tolist(), {"input_ids": ids_BT, "attention_mask": mask_BT, "labels": labels[rows]}
-            )
+            yield Batch(epoch, rows.tolist(), {"input_ids": ids_BT, "attention_mask": mask_BT, "labels": labels[rows]})
 
     held = items[items["part"] != "train"].reset_index(drop=True)
     dev = held[held["part"] == "dev"]

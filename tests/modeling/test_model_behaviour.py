@@ -6,9 +6,9 @@ import warnings
 
 import pytest
 import torch
+from tiny_models import CLS, CONV_NAMES, PAD, batch, build, config_of, mlm_labels, small
 from torch.nn import functional as F
 
-from tests.modeling.conftest import CLS, CONV_NAMES, PAD, batch, build, config_of, mlm_labels, small
 from tlm.modeling import TinyBertForMaskedLM, TinyBertForSequenceClassification
 from tlm.modeling.conv_front import ConvLayer, MaskedBatchNorm2d
 from tlm.modeling.dropout import Dropout

@@ -3,9 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tiny_models import CLS, LABELS, PAD, config_of, small
 from transformers import AutoConfig
 
-from tests.modeling.conftest import CLS, LABELS, PAD, config_of, small
 from tlm.modeling import TinyBertConfig, register
 
 

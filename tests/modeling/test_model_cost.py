@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tiny_models import LABELS, POSITIONS, VOCAB, batch, build, mlm_labels, small
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification
 
-from tests.modeling.conftest import LABELS, POSITIONS, VOCAB, batch, build, mlm_labels, small
 from tlm.modeling import TinyBertConfig, TinyBertForMaskedLM, TinyBertForSequenceClassification
 from tlm.modeling.cost import count_parameters, expected_parameters, forward_flops
 from tlm.modeling.variants import variant

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_models import batch, build, small
 from torch import Tensor
 from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification
 
-from tests.modeling.conftest import batch, build, small
 from tlm.errors import UserError
 from tlm.modeling import TinyBertForMaskedLM, TinyBertForSequenceClassification, TinyBertModel
 from tlm.modeling.interchange import load_encoder_into_classifier, load_strict, save

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tiny_models import CLS, LABELS, POSITIONS, VOCAB, batch, build, mlm_labels, small
 from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification
 
-from tests.modeling.conftest import CLS, LABELS, POSITIONS, VOCAB, batch, build, mlm_labels, small
 from tlm.errors import UserError
 from tlm.modeling import TinyBertForMaskedLM, TinyBertForSequenceClassification
 from tlm.modeling import interchange as ic

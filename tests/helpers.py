@@ -1,0 +1,142 @@
+"""A study in miniature, and what several test modules build on."""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tlm.config import StudyConfig
+from tlm.plan import Plan
+from tlm.runtime import PACKAGE_PARENT
+from tlm.steps import Step
+from tlm.tokenizer import SPECIAL_TOKENS, Vocabulary
+
+TOPICS = {
+    "sea": "ship harbour sail wave tide captain anchor storm island fish net deck",
+    "land": "field farmer plough barn horse wheat harvest fence orchard sheep hay mill",
+}
+COMMON = [
+    "the",
+    "old",
+    "man",
+    "saw",
+    "a",
+    "small",
+    "one",
+    "near",
+    "every",
+    "house",
+    "and",
+    "then",
+    "went",
+    "home",
+    "with",
+    "it",
+    "after",
+    "long",
+    "work",
+]
+
+
+def sentence(generator: random.Random, topic: str) -> str:
+    words = [generator.choice(TOPICS[topic].split() if i % 2 else COMMON) for i in range(10)]
+    return " ".join(words) + "."
+
+
+def write_csv(place: Path, columns: list[str], rows: list[tuple[str, ...]]) -> Path:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with open(place, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([columns, *rows])
+    return place
+
+
+def write_mini_data(root: Path, *, corpus_rows: int = 200, rows_per_label: int = 30) -> Path:
+    """corpus.csv (text) and task.csv (text, label): generated sentences about the sea and about the land."""
+    generator = random.Random(7)
+    topics = list(TOPICS)
+    write_csv(root / "corpus.csv", ["text"], [(sentence(generator, topics[i % 2]),) for i in range(corpus_rows)])
+    labelled = [(sentence(generator, topic), topic) for topic in topics for _ in range(rows_per_label)]
+    write_csv(root / "task.csv", ["text", "label"], labelled)
+    return root
+
+
+def mini_tree(**changes: Any) -> dict[str, Any]:
+    """The miniature study as a tree, as a YAML file would hold it; dotted `changes` use `__` for the dot."""
+    small = {"num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
+    tree: dict[str, Any] = {
+        "name": "mini",
+        "title": "A miniature",
+        "corpus": {
+            "source": {"kind": "files", "format": "csv", "path": "corpus.csv"},
+            "sizes": [0, 60, 120],
+            "heldout": 20,
+            "seed": 0,
+        },
+        "tokenizer": {"kind": "wordpiece", "vocab_size": 300},
+        "max_length": 16,
+        "architectures": [
+            {"name": "one", **small},
+            {"name": "conv", **small, "conv_kernel_sizes": [[3, 3]], "conv_channels": 2},
+        ],
+        "tasks": [
+            {
+                "name": "topics",
+                "source": {"kind": "files", "format": "csv", "path": "task.csv", "label_column": "label"},
+                "train_per_label": 12,
+                "dev_per_label": 4,
+                "test_per_label": 10,
+            }
+        ],
+        "pretrain": {"steps": 6, "batch_size": 8, "learning_rate": 1e-3},
+        "finetune": {"epochs": 2, "batch_size": 8, "learning_rate": 1e-3},
+        "injections": [{"task": "topics", "ws": 120, "count": 3}],
+        "injection_architectures": ["one"],
+        "committees": [{"name": "pair", "members": ["one", "conv"]}],
+    }
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        place: Any = tree
+        for parent in parents:
+            place = place[int(parent)] if parent.isdigit() else place[parent]
+        place[int(last) if last.isdigit() else last] = value
+    return tree
+
+
+def mini_study(**changes: Any) -> StudyConfig:
+    return StudyConfig.model_validate(mini_tree(**changes))
+
+
+def only(planned: Plan, stage: str, **labels: Any) -> Step:
+    """The one step of a stage with these labels."""
+    found = [
+        s for s in planned.steps if s.stage == stage and all(s.labels.get(name) == v for name, v in labels.items())
+    ]
+    assert len(found) == 1, [str(s.ref) for s in found]
+    return found[0]
+
+
+def vocabulary(*words: str) -> Vocabulary:
+    """A vocabulary of the special tokens and then `words`."""
+    return Vocabulary((*SPECIAL_TOKENS, *words), 0, 1, 2, 3, 4)
+
+
+def numbered_vocabulary(size: int) -> Vocabulary:
+    return vocabulary(*(f"t{i}" for i in range(size - len(SPECIAL_TOKENS))))
+
+
+def python(code_or_arguments: str | list[str], cwd: Path | None = None, **environment: str) -> Any:
+    """Run this Python (with `-c` for a string) on the checkout's packages and return the finished process."""
+    arguments = ["-c", code_or_arguments] if isinstance(code_or_arguments, str) else code_or_arguments
+    return subprocess.run(
+        [sys.executable, *arguments], env=python_environment(**environment), cwd=cwd, capture_output=True, text=True
+    )
+
+
+def python_environment(**environment: str) -> dict[str, str]:
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("TLM_", "MLFLOW_", "PREFECT_", "HF_"))}
+    return {**inherited, "PYTHONPATH": str(PACKAGE_PARENT), "COLUMNS": "200", **environment}

@@ -1,0 +1,112 @@
+"""The report: whole, self-contained, the same numbers in both forms, the same bytes for the same records."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from pathlib import Path
+
+import pytest
+from synthetic import MLFLOW, PROVENANCE, MadeUp, publish, study
+
+from tlm import catalogue
+from tlm.report import render
+from tlm.store import ArtifactStore
+
+SECTIONS = (
+    "Results",
+    "Gain over scratch",
+    "Token overlap",
+    "Missing tokens",
+    "Pre-training",
+    "Committees",
+    "Beside the",
+)
+
+
+def test_both_forms_have_every_section(rendered: Path) -> None:
+    html, markdown = (rendered / "report.html").read_text(), (rendered / "report.md").read_text()
+    for section in SECTIONS:
+        assert f"{section}" in re.findall(r"<h2[^>]*>(.*?)</h2>", html) or section == "Beside the"
+        assert f"\n## {section}" in markdown
+    for text in ("A made-up study", "c0ffeec0ffee", "feedfeedfeed", "torch 2.13.0", "28 finetune"):
+        assert text in html and text in markdown
+
+
+def test_html_needs_nothing_from_elsewhere(rendered: Path) -> None:
+    html = (rendered / "report.html").read_text()
+    assert "<script" not in html and "@import" not in html
+    addresses = re.findall(r"https?://[^\s\"'<>)]+", html)
+    assert addresses and all(address.startswith(f"{MLFLOW}/#/experiments/7/runs/run") for address in addresses)
+    assert all(target.startswith("#") for target in re.findall(r'(?:src|href)="([^"]*)"', html) if MLFLOW not in target)
+    assert html.count("<svg") == len(list((rendered / "plots").glob("*.png"))) == 6
+    ids = re.findall(r'\bid="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+
+
+def test_markdown_has_the_numbers_of_the_html(rendered: Path) -> None:
+    html, markdown = (rendered / "report.html").read_text(), (rendered / "report.md").read_text()
+    cells = [
+        unescape(re.sub(r"<sup>.*?</sup>|<[^>]+>", "", cell)) for cell in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", html)
+    ]
+    rows = [line for line in markdown.split("## Results")[1].splitlines() if line.startswith("|") and "---" not in line]
+    shown = [
+        re.sub(r"<sup>.*?</sup>|\]\(http[^)]*\)|(?<!\\)\[", "", cell).replace("\\", "").strip()
+        for line in rows
+        for cell in line.strip("| ").split(" | ")
+    ]
+    assert shown == cells
+    links = sorted(re.findall(rf"{MLFLOW}/[^\s\")]+", html))
+    assert links == sorted(re.findall(rf"{MLFLOW}/[^\s\")]+", markdown))
+
+
+def test_markdown_refers_to_plots_that_are_there(rendered: Path) -> None:
+    names = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (rendered / "report.md").read_text())
+    assert len(names) == 6 and all((rendered / name).read_bytes().startswith(b"\x89PNG") for name in names)
+
+
+def test_results_say_how_many_seeds(rendered: Path) -> None:
+    markdown = (rendered / "report.md").read_text()
+    assert "41.0 ± 12.7 (2 seeds)" in markdown  # 40 % and 42 %: t(1) × 1.41 / √2
+    assert "60.0 ± 6.8 (1 run)" in markdown
+    assert "+3.0 (SE 4.9), not resolved" in markdown
+    assert "+30.0 (SE 4.7) <sup>" in markdown
+    assert "−10.0 (SE 4.7)" in markdown
+
+
+def test_same_records_same_bytes(made_up: MadeUp, rendered: Path, tmp_path: Path) -> None:
+    with catalogue.build_memory(made_up.store, list(reversed(made_up.records))) as connection:
+        render(connection, made_up.study, tmp_path, provenance=PROVENANCE, mlflow_url=MLFLOW)
+    files = [path.relative_to(rendered) for path in rendered.rglob("*") if path.is_file()]
+    assert all((tmp_path / name).read_bytes() == (rendered / name).read_bytes() for name in files)
+
+
+def test_untracked_runs_have_plain_numbers(tmp_path: Path) -> None:
+    store = ArtifactStore(str(tmp_path / "artifacts"))
+    config = study(tmp_path / "raw", injections=[], committees=[], title="<Ws> & *friends*")
+    records = publish(config, store, tmp_path / "raw", tracked=False)
+    with catalogue.build_memory(store, records) as connection:
+        facts = render(connection, config, tmp_path / "out", provenance={}, mlflow_url=MLFLOW)
+    html, markdown = (tmp_path / "out/report.html").read_text(), (tmp_path / "out/report.md").read_text()
+    assert not facts["tracked"] and "http" not in html and "http" not in markdown
+    assert "not tracked" in html and "not tracked" in markdown
+    assert "No injection of missing tokens" in html and "The study has no committee" in markdown
+    assert "&lt;Ws&gt; &amp; *friends*" in html and r"\<Ws\> & \*friends\*" in markdown
+
+
+def test_a_study_without_results_renders(tmp_path: Path) -> None:
+    store = ArtifactStore(str(tmp_path / "artifacts"))
+    with catalogue.build_memory(store, []) as connection:
+        facts = render(connection, study(tmp_path / "raw"), tmp_path / "out", provenance={}, mlflow_url=MLFLOW)
+    assert facts == {"results": 0, "plots": 0, "tracked": False, "compute_seconds": 0}
+    assert "n/a" in (tmp_path / "out/report.md").read_text()
+
+
+def test_paper_figures_only_where_they_are_known(rendered: Path) -> None:
+    paper = (rendered / "report.md").read_text().partition("## Beside the paper")[2]
+    assert "86.6" not in paper and paper.count("| n/a |") == 4
+
+
+@pytest.mark.parametrize("name", ["report.html", "report.md"])
+def test_no_machine_path_in_the_report(rendered: Path, name: str) -> None:
+    assert str(rendered.parent) not in (rendered / name).read_text()

@@ -1,0 +1,38 @@
+"""The terminal's summary shows what the mart `results` holds."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from rich.console import Console
+from synthetic import MadeUp
+
+from tlm.report.tables import summary, to_rich
+
+
+def test_summary_equals_the_marts(made_up: MadeUp) -> None:
+    frame = summary(made_up.connection, made_up.study)
+    assert len(frame) == 2 * 2 * 2 + 2  # tasks × Ws × architectures, and the injected corpus for one task
+    line = frame[(frame.task == "topics") & (frame.ws == 400) & (frame.architecture == "deep") & frame.injection.isna()]
+    (found,) = line.to_dict("records")
+    (mean,) = made_up.connection.execute(
+        "select 100 * avg(accuracy), 100 * min(type_overlap) from results where task = ? and arch = ? and ws = 400 "
+        "and injection is null",
+        ["topics", "deep"],
+    ).fetchall()
+    assert (found["pretrained"], found["type_overlap"]) == pytest.approx(mean)
+    assert found["scratch"] == pytest.approx(41.0) and found["tfidf"] == pytest.approx(55.0)
+    assert found["committee pair"] == pytest.approx(60.0)
+    assert found["gap"] == pytest.approx(30.0) and found["resolved"] is True
+
+
+def test_to_rich_prints_every_line(made_up: MadeUp) -> None:
+    frame = summary(made_up.connection, made_up.study)
+    console = Console(width=170, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(to_rich(frame))
+    text = console.export_text()
+    assert text.count("+30.0 ± 4.7") == 4 and "400 · random-unk-5" in text
+
+
+def test_to_rich_of_nothing() -> None:
+    assert to_rich(pd.DataFrame()).row_count == 0
