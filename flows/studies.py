@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from tlm.config import (
     CommitteeConfig,
@@ -28,65 +29,78 @@ def study(make: Callable[[], StudyConfig]) -> Callable[[], StudyConfig]:
 
 
 LIBRARIES = (
-    "datasets",
     "matplotlib",
     "mlflow",
     "networkx",
     "numpy",
     "pandas",
-    "prefect",
     "scipy",
     "sklearn",
+    "sqlalchemy",
     "sympy",
     "torch",
     "transformers",
 )
-"""Installed with tlm; each documents itself in several hundred paragraphs or more."""
+"""Installed with tlm; each documents itself in several hundred paragraphs of 15 words or more."""
 
 
 @study
 def demo() -> StudyConfig:
     """Minutes on a laptop, nothing to download: docstrings as corpus and as task."""
+    # Models this small, trained this shortly, fit too little, not too much: no dropout.
+    small: dict[str, Any] = {"num_attention_heads": 4, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     return StudyConfig(
         name="demo",
         title="Does pre-training on docstrings help to tell libraries apart?",
         corpus=CorpusConfig(
-            source=DocstringsSource(part="corpus", libraries=LIBRARIES), sizes=(0, 4_000, 40_000), heldout=1_000
+            source=DocstringsSource(part="corpus", libraries=LIBRARIES, min_words=15), sizes=(0, 40_000), heldout=1_000
         ),
         tokenizer=TrainedTokenizer(vocab_size=4_096),
         max_length=64,
-        architectures=(variant("bert6", rename="deep", num_hidden_layers=2, head_size=32, num_attention_heads=4),),
+        architectures=(
+            variant("bert6", rename="bert2", num_hidden_layers=2, hidden_size=128, **small),
+            variant("bert1a", rename="bert1-128", hidden_size=128, **small),
+            variant("bert1a", rename="bert1-96", hidden_size=96, **small),
+        ),
         tasks=(
             TaskConfig(
                 name="libraries",
-                source=DocstringsSource(part="task", libraries=LIBRARIES),
+                source=DocstringsSource(part="task", libraries=LIBRARIES, min_words=15),
                 train_per_label=35,
                 dev_per_label=10,
                 test_per_label=200,
             ),
         ),
-        pretrain=PretrainConfig(steps=1_500, learning_rate=2e-3, warmup_share=0.05),
-        finetune=FinetuneConfig(epochs=15, learning_rate=5e-4, warmup_share=0.1),
+        pretrain=PretrainConfig(steps=2_000, batch_size=64, learning_rate=2e-3, warmup_share=0.05, max_grad_norm=1.0),
+        finetune=FinetuneConfig(epochs=25, learning_rate=5e-4, warmup_share=0.1),
+        finetune_seeds=(0, 1, 2),
+        committees=(CommitteeConfig(name="shallow", members=("bert1-128", "bert1-96")),),
     )
 
 
 @study
 def quickstart() -> StudyConfig:
-    """The paper's pipeline on its real data, at a width that two cores train in an hour."""
-    few_rel = FewRelSource(origin="local", file="val_wiki.json")
+    """The paper's pipeline on its real data, at a width that two cores train in an hour (bfloat16)."""
+    narrow: dict[str, Any] = {"head_size": 8, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     return StudyConfig(
         name="quickstart",
         title="Tiny language models at reduced width: Wikipedia to FewRel, AG News and DBpedia",
         corpus=CorpusConfig(source=WikipediaSource(origin="local"), sizes=(0, 2_000, 8_000), heldout=500),
         tokenizer=VocabularyTokenizer(),
         architectures=(
-            variant("bert6", head_size=8),
-            variant("bert1a", head_size=8),
-            variant("bert1b", head_size=8, conv_channels=8),
-            variant("bert1c", rename="bert1-wide", head_size=8, conv_kernel_sizes=(), conv_channels=0),
+            variant("bert6", **narrow),
+            variant("bert1a", **narrow),
+            variant("bert1b", conv_channels=8, **narrow),
+            variant("bert1a", rename="bert1-8heads", num_attention_heads=8, **narrow),
         ),
         tasks=(
-            TaskConfig(name="fewrel16", source=few_rel, train_per_label=630, dev_per_label=30, test_per_label=70),
+            TaskConfig(
+                name="fewrel16",
+                source=FewRelSource(origin="local", file="val_wiki.json"),
+                train_per_label=630,
+                dev_per_label=30,
+                test_per_label=70,
+            ),
             TaskConfig(
                 name="agnews",
                 source=AgNewsSource(origin="local"),
@@ -102,9 +116,11 @@ def quickstart() -> StudyConfig:
                 test_per_label=100,
             ),
         ),
-        pretrain=PretrainConfig(epochs=20, learning_rate=1e-3, warmup_share=0.05),
-        finetune=FinetuneConfig(epochs=8, learning_rate=5e-4, warmup_share=0.1),
+        pretrain=PretrainConfig(
+            steps=1_500, learning_rate=1e-3, warmup_share=0.1, max_grad_norm=1.0, precision="bfloat16"
+        ),
+        finetune=FinetuneConfig(epochs=3, learning_rate=5e-4, warmup_share=0.1, precision="bfloat16"),
         injections=(InjectionConfig(task="fewrel16", ws=8_000, count=2_000, selection="stratified"),),
         injection_architectures=("bert6",),
-        committees=(CommitteeConfig(name="bert1-committee", members=("bert1a", "bert1b", "bert1-wide")),),
+        committees=(CommitteeConfig(name="bert1", members=("bert1a", "bert1b", "bert1-8heads")),),
     )

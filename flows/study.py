@@ -102,7 +102,7 @@ def study_flow(name: str, default: StudyConfig | None = None, workers: int | Non
         run.__defaults__ = (default,)
     run.__doc__ = default.title if default else "Run a study."
     runner: Any = ThreadPoolTaskRunner(max_workers=workers or Runtime.from_environment().workers)
-    return flow(name=name, flow_run_name=name, task_runner=runner, persist_result=False)(run)
+    return flow(name=name, flow_run_name="{study.name}", task_runner=runner, persist_result=False)(run)
 
 
 def run_here(study: StudyConfig, runtime: Runtime, planned: Plan) -> Summary:

@@ -92,6 +92,7 @@ def prepare(runtime: Runtime) -> str:
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     folder = runtime.mlflow_folder
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".first-use.lock"):

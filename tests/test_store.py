@@ -115,6 +115,13 @@ def test_moving_the_store_invalidates_nothing(tmp_path: Path) -> None:
     assert str(tmp_path) not in (tmp_path / "there/artifacts" / str(record.ref) / RECORD).read_text()
 
 
+def test_a_path_may_hold_characters_that_mean_something_in_a_pattern(tmp_path: Path) -> None:
+    store = ArtifactStore(str(tmp_path / "a[b]*{c}"))
+    publish(store, a_step(slug="before"))
+    assert store.inspect(a_step(slug="after").ref).status == "complete"
+    assert [record.slug for record in store.records()] == ["before"]
+
+
 def test_a_remote_file_is_fetched_again_when_its_copy_was_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from tlm.errors import UserError
 from tlm.tokenizer import (
     SPECIAL_TOKENS,
     Vocabulary,
+    fetch_hub_vocabulary,
     load_tokenizer,
     read_vocabulary,
     tokenizer_identity,
@@ -21,10 +22,47 @@ from tlm.tokenizer import (
     write_vocabulary,
 )
 
-WORDS = (
-    "the hello world un ##aff ##able ##s a b c n na ##i ##ve naive cafe caf ##e ! , . ' - [ ] mask cls 1 ##2 ##3 $ ü über "
-    "中 文 ß istanbul i #"
-).split()
+WORDS = [
+    "the",
+    "hello",
+    "world",
+    "un",
+    "##aff",
+    "##able",
+    "##s",
+    "a",
+    "b",
+    "c",
+    "n",
+    "na",
+    "##i",
+    "##ve",
+    "naive",
+    "cafe",
+    "caf",
+    "##e",
+    "!",
+    ",",
+    ".",
+    "'",
+    "-",
+    "[",
+    "]",
+    "mask",
+    "cls",
+    "1",
+    "##2",
+    "##3",
+    "$",
+    "ü",
+    "über",
+    "中",
+    "文",
+    "ß",
+    "istanbul",
+    "i",
+    "#",
+]
 
 TRICKY = [
     "Hello, WORLD!",
@@ -169,6 +207,19 @@ def test_other_tokenizers_are_identified_by_their_configuration() -> None:
         "lowercase": True,
     }
     assert tokenizer_identity(HubTokenizer(), "")["revision"] == HubTokenizer().revision
+
+
+def test_a_hub_vocabulary_that_is_not_cached_is_a_users_error_when_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def missing(*_: object, **__: object) -> str:
+        raise LocalEntryNotFoundError("not among the cached files")
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", missing)
+    with pytest.raises(UserError, match=r"vocab.txt of google-bert/bert-base-uncased at .*not among.*HF_HUB_OFFLINE"):
+        fetch_hub_vocabulary(HubTokenizer())
 
 
 # --- training ---

@@ -244,7 +244,9 @@ class StudyConfig(Frozen):
     def _names_meet(self) -> StudyConfig:
         architectures = _unique("architectures", [a.name for a in self.architectures])
         tasks = _unique("tasks", [t.name for t in self.tasks])
-        _unique("committees", [c.name for c in self.committees])
+        committees = _unique("committees", [c.name for c in self.committees])
+        for field, names in (("architectures", architectures), ("tasks", tasks), ("committees", committees)):
+            _unique(field, [slugify(name) for name in names])  # folder names must differ too
         _different("architectures", self.architectures)
         _different("tasks", self.tasks)
         for committee in self.committees:

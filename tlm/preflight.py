@@ -20,6 +20,7 @@ from tlm.source_config import Source
 from tlm.steps import Step
 from tlm.store import Artifact, ArtifactStore
 from tlm.task_data import select_items
+from tlm.tokenizer import fetch_hub_vocabulary, read_vocabulary
 
 
 def check(study: StudyConfig, runtime: Runtime) -> Plan:
@@ -36,6 +37,7 @@ def check(study: StudyConfig, runtime: Runtime) -> Plan:
     if runtime.device == "cuda":
         runtime.torch_device()
     planned = plan(study, runtime.data_root)
+    _check_tokenizer(study, planned, runtime)
     _check_data(study, planned, runtime)
     return planned
 
@@ -50,6 +52,14 @@ def check_registries(study: StudyConfig) -> None:
     for field, name, registry in named:
         if name not in registry:
             raise UserError(f"{field}: unknown {name!r}.", f"Choose from {sorted(registry)}.")
+
+
+def _check_tokenizer(study: StudyConfig, planned: Plan, runtime: Runtime) -> None:
+    """Fetch a vocabulary from the Hub (200 kB, into the Hub's own cache) unless an artifact holds it."""
+    if study.tokenizer.kind == "hub":
+        step = next(step for step in planned.steps if step.stage == "tokenizer")
+        if not _is_complete(ArtifactStore(runtime.artifacts), step):
+            read_vocabulary(fetch_hub_vocabulary(study.tokenizer), f"{study.tokenizer.repo}/vocab.txt")
 
 
 def _check_data(study: StudyConfig, planned: Plan, runtime: Runtime) -> None:

@@ -94,10 +94,10 @@ class Runtime(BaseModel):
         if not self.is_local:
             return
         folder = Path(self.home)
-        while not folder.exists():
-            folder = folder.parent
-        probe = folder / f".tlm-write-probe-{os.getpid()}"
         try:
+            while not folder.exists():
+                folder = folder.parent
+            probe = folder / f".tlm-write-probe-{os.getpid()}"
             probe.touch()
             probe.unlink()
         except OSError as error:

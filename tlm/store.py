@@ -121,10 +121,11 @@ class ArtifactStore:
 
     def records(self) -> Iterator[Record]:
         """Every readable record, sorted by folder; outputs are not verified. A record in a draft is none."""
-        for path in sorted(self.fs.glob(f"{self.root}/[!.]*/*/{RECORD}")):
+        stages = [name.rstrip("/").rsplit("/", 1)[-1] for name in self._folders("")]
+        for folder in (folder for stage in stages if not stage.startswith(".") for folder in self._folders(stage)):
             try:
-                yield Record.model_validate_json(self.fs.cat_file(path))
-            except (ValidationError, ValueError, FileNotFoundError):
+                yield Record.model_validate_json(self.fs.cat_file(f"{folder}/{RECORD}"))
+            except (ValidationError, ValueError, OSError):
                 continue
 
     def local_path(self, record: Record, name: str) -> Path:
@@ -232,9 +233,10 @@ class ArtifactStore:
         return next((f for f in self._folders(ref.stage) if f.endswith(f"-{ref.key[:SHORT]}")), None)
 
     def _folders(self, stage: str) -> list[str]:
-        """Artifact folders of a stage, sorted. Listed, not globbed: a path may hold any character."""
+        """Artifact folders of a stage ("" for the stages' own), sorted. Listed, not globbed: a path may hold any
+        character."""
         try:
-            return sorted(str(name) for name in self.fs.ls(f"{self.root}/{stage}", detail=False))
+            return sorted(str(name) for name in self.fs.ls(f"{self.root}/{stage}".rstrip("/"), detail=False))
         except FileNotFoundError:
             return []
 

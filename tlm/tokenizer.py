@@ -136,8 +136,16 @@ def vocabulary_path(config: VocabularyTokenizer, data_root: str) -> Path:
 def fetch_hub_vocabulary(config: HubTokenizer) -> Path:
     """Download (or find in the local Hub cache) the pinned `vocab.txt`. Raises UserError if the Hub cannot be reached."""
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
     from tlm.sources.hub_access import ensure_reachable
 
     ensure_reachable(config.repo, config.revision, "model")
-    return Path(hf_hub_download(config.repo, "vocab.txt", revision=config.revision))
+    try:
+        return Path(hf_hub_download(config.repo, "vocab.txt", revision=config.revision))
+    except (EntryNotFoundError, HfHubHTTPError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"Cannot get vocab.txt of {config.repo} at {config.revision}: {reason}",
+            "Unset HF_HUB_OFFLINE once, or use tokenizer kind: vocabulary or wordpiece.",
+        ) from error

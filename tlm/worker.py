@@ -49,7 +49,13 @@ def run_isolated(job: Job) -> Facts:
             env=_environment(job.runtime),
         )
         assert child.stdin is not None and child.stdout is not None
-        timer = threading.Timer(job.runtime.stage_timeout or threading.TIMEOUT_MAX, child.kill)
+        expired = threading.Event()
+
+        def stop() -> None:
+            expired.set()  # first, so that whoever sees the child gone also sees why
+            child.kill()
+
+        timer = threading.Timer(job.runtime.stage_timeout or threading.TIMEOUT_MAX, stop)
         timer.daemon = True
         timer.start()
         try:
@@ -61,11 +67,10 @@ def run_isolated(job: Job) -> Facts:
         except BrokenPipeError:
             answer, code = None, child.wait()
         finally:
-            timed_out = not timer.is_alive()
             timer.cancel()
             child.kill()
             child.wait()
-        return _facts(answer, code, timed_out, noise, job)
+        return _facts(answer, code, expired.is_set(), noise, job)
 
 
 def _listen(lines: IO[str], job: Job) -> dict[str, Any] | None:
@@ -95,6 +100,9 @@ def _facts(answer: dict[str, Any] | None, code: int, timed_out: bool, noise: IO[
 def _environment(runtime: Runtime) -> dict[str, str]:
     environment = dict(os.environ)
     environment["OMP_NUM_THREADS"] = str(runtime.threads)
+    # Every batch has its own width: without these, glibc gives large blocks back to the system after each and asks anew.
+    environment.setdefault("MALLOC_MMAP_THRESHOLD_", str(32 << 20))
+    environment.setdefault("MALLOC_TRIM_THRESHOLD_", str(8 << 30))
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PACKAGE_PARENT), environment.get("PYTHONPATH", "")]))
     return environment
 

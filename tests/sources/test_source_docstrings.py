@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import write
 from hypothesis import given
 from hypothesis import strategies as st
+from source_files import write
 
 from tlm import sources
 from tlm.errors import UserError

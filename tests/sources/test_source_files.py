@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import write, write_parquet
+from source_files import write, write_parquet
 
 from tlm import sources
 from tlm.errors import UserError

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from conftest import write_parquet
 from fake_hub import COMMIT, fake_hub
+from source_files import write_parquet
 
 from tlm import sources
 from tlm.errors import UserError

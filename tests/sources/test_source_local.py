@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from conftest import write, write_parquet
 from pydantic import BaseModel
+from source_files import write, write_parquet
 
 from tlm import sources
 from tlm.errors import UserError

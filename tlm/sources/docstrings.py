@@ -32,9 +32,8 @@ VERSION = 1
 
 # Folders that document something else: test suites, and copies of other libraries.
 SKIPPED_FOLDERS = frozenset(
-    ("__pycache__", "test", "tests", "testing", "_testing")
-    + ("vendor", "_vendor", "vendored", "_vendored", "extern", "externals", "third_party")
-)
+    ("__pycache__", "test", "tests", "testing", "_testing", "vendor", "_vendor", "vendored", "_vendored")
+) | frozenset(("extern", "externals", "third_party"))
 _WAY_OUT = "Install it, or leave it out of `libraries`."
 _DOCUMENTED = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -251,7 +250,8 @@ def _place(name: str) -> list[Path]:
 
 
 def _versions(name: str) -> dict[str, str]:
-    return {dist: importlib.metadata.version(dist) for dist in _distributions(name)}
+    # Builds of one release (torch 2.13.0+cpu, +cu130) document themselves in the same words.
+    return {dist: importlib.metadata.version(dist).partition("+")[0] for dist in _distributions(name)}
 
 
 @lru_cache(maxsize=256)

@@ -116,10 +116,15 @@ def corpus(job: Job) -> Facts:
 
 def task(job: Job) -> Facts:
     """items.parquet: row (in the source), item_id, label, part."""
+    names = job.inputs["source"].record.facts["label_names"]
+    if names is None:
+        raise UserError(
+            f"task {job.step.labels['task']}: its source has no labels.",
+            "Name its label_column, or use another source.",
+        )
     table = pq.read_table(job.inputs["source"].path("rows.parquet"), columns=["item_id", "label", "split"])
-    names = tuple(job.inputs["source"].record.facts["label_names"])
     selection = ItemSelection.model_validate(job.config)
-    items = select_items(table.to_pandas(), names, selection, str(job.step.labels["task"]))
+    items = select_items(table.to_pandas(), tuple(names), selection, str(job.step.labels["task"]))
     items.insert(1, "item_id", table.column("item_id").take(items["row"].to_numpy()).to_pandas())
     job.write(items, "items.parquet")
     sizes = items["part"].value_counts()

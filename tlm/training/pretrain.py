@@ -111,7 +111,10 @@ def evaluate_mlm(
     max_length: int,
     device: str,
 ) -> dict[str, float]:
-    """Mean cross-entropy (nats) and accuracy over the held-out part's masked positions, the same for every model."""
+    """Mean cross-entropy (nats) and accuracy over the held-out part's masked positions, the same for every model.
+
+    NaN if the part is so small that no position is masked.
+    """
     model.eval()
     masker = Masker(vocabulary, config.mlm_probability, HELDOUT_SEED)
     total = correct = positions = 0.0
@@ -128,4 +131,6 @@ def evaluate_mlm(
         total += float(cross_entropy(logits_NV.float(), wanted_N, reduction="sum"))
         correct += float((logits_NV.argmax(dim=1) == wanted_N).sum())
         positions += len(wanted_N)
+    if not positions:
+        return {"heldout_loss": math.nan, "heldout_accuracy": math.nan}
     return {"heldout_loss": total / positions, "heldout_accuracy": correct / positions}

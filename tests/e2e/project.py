@@ -1,0 +1,66 @@
+"""A project folder driven from outside, as a user does: by the command line, each command in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from helpers import python_environment
+
+from tlm.store import ArtifactStore, Record
+
+
+@dataclass
+class Project:
+    folder: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return python_environment(
+            TLM_HOME=str(self.folder / "home"), TLM_DATA_ROOT=str(self.folder / "data"), TLM_WORKERS="2"
+        )
+
+    @property
+    def store(self) -> ArtifactStore:
+        return ArtifactStore(str(self.folder / "home" / "data" / "artifacts"))
+
+    def start(self, *arguments: str, cwd: Path | None = None) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", *arguments],
+            env=self.environment,
+            cwd=cwd or self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def tlm(self, *arguments: str, cwd: Path | None = None) -> str:
+        """Run a command that must succeed and return what it printed."""
+        process = self.start(*arguments, cwd=cwd)
+        output, _ = process.communicate(timeout=600)
+        assert process.returncode == 0, output
+        return output
+
+    def run(self, *more: str, cwd: Path | None = None) -> str:
+        return self.tlm("run", str(self.folder / "mini.yaml"), *more, cwd=cwd)
+
+    def records(self) -> dict[str, Record]:
+        return {str(record.ref): record for record in self.store.records()}
+
+    def record(self, stage: str, part_of_slug: str = "") -> Record:
+        return next(r for r in self.store.records() if r.stage == stage and part_of_slug in r.slug)
+
+    def path(self, record: Record, name: str) -> Path:
+        return self.store.local_path(record, name)
+
+
+def digests(record: Record) -> dict[str, str]:
+    return {name: output.sha256 for name, output in record.outputs.items()}
+
+
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(bytes(content))

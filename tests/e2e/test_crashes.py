@@ -1,0 +1,91 @@
+"""kill -9 at the worst moments: nothing finished is lost, nothing half-written is read, the result is the same."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+
+import psutil
+import pytest
+from helpers import python
+from project import Project, digests
+
+from tlm.fingerprint import SHORT
+from tlm.store import DRAFTS
+
+pytestmark = pytest.mark.slow
+LONGER = ("--set", "pretrain.steps=3000")
+
+
+def _training(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    children = psutil.Process(process.pid).children(recursive=True)
+    return [child for child in children if "tlm.worker" in " ".join(child.cmdline())]
+
+
+def test_kill_in_the_middle_of_pretraining(project: Project) -> None:
+    before = project.records()
+    process = project.start("run", str(project.folder / "mini.yaml"), *LONGER)
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and process.poll() is None:
+        workers = [child for child in _training(process) if child.cpu_times().user > 5]
+        if workers:
+            break
+        time.sleep(0.2)
+    assert workers, process.communicate()[0]
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert not alive, "a training process outlived its parent"
+    kept = project.records()
+    assert before.items() <= kept.items()
+    assert all(project.store.inspect(record.ref).status == "complete" for record in kept.values())
+
+    project.run(*LONGER)
+    after = project.records()
+    assert kept.items() <= after.items(), "a finished stage was repeated"
+    resumed = {name: digests(r) for name, r in after.items() if name not in before and r.stage != "report"}
+
+    project.tlm("invalidate", "pretrain", "--yes")
+    project.run(*LONGER)
+    undisturbed = project.records()
+    assert {name: digests(undisturbed[name]) for name in resumed} == resumed
+
+
+@pytest.mark.parametrize("moment", ["write_text", "rename"])
+def test_kill_while_an_artifact_is_written(project: Project, moment: str) -> None:
+    """Killed as the record is written, and between the record and the move into place."""
+    record = project.record("overlap", "topics-ws60")
+    project.tlm("invalidate", record.key[:SHORT], "--no-downstream", "--yes")
+    home, data = project.environment["TLM_HOME"], project.environment["TLM_DATA_ROOT"]
+    done = python(
+        f"""
+import os, pathlib, signal
+from flows.loading import load_study
+from tlm.execute import execute
+from tlm.plan import plan
+from tlm.runtime import Runtime
+def die(*a, **k): os.kill(os.getpid(), signal.SIGKILL)
+{"pathlib.Path.write_text = die" if moment == "write_text" else "os.rename = die"}
+runtime = Runtime(home={home!r}, data_root={data!r})
+steps = plan(load_study({str(project.folder / "mini.yaml")!r}), runtime.data_root).steps
+execute(next(s for s in steps if s.key == {record.key!r}), runtime)
+""",
+        cwd=project.folder,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert project.store.inspect(record.ref).status == "missing"
+    drafts = project.folder / "home" / "data" / "artifacts" / DRAFTS
+    assert [d for d in drafts.iterdir() if d.name.startswith(record.key[:SHORT])], "the test killed too early"
+    assert "1 stages executed" in project.run()
+    assert digests(project.record("overlap", "topics-ws60")) == digests(record)
+    assert not [d for d in drafts.iterdir() if d.name.startswith(record.key[:SHORT])]
+
+
+def test_two_runs_at_once_make_each_artifact_once(project: Project) -> None:
+    change = ("--set", "finetune.learning_rate=0.002")
+    first, second = (project.start("run", str(project.folder / "mini.yaml"), *change) for _ in range(2))
+    outputs = [process.communicate(timeout=600)[0] for process in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0), outputs
+    assert all(project.store.inspect(record.ref).status == "complete" for record in project.store.records())

@@ -1,0 +1,72 @@
+"""From a fine-tuned accuracy back to the corpus and the commit, through MLflow's API alone."""
+
+from __future__ import annotations
+
+import json
+
+import duckdb
+import pytest
+from project import Project
+
+pytestmark = pytest.mark.slow
+
+
+def test_an_accuracy_leads_back_to_the_corpus_digest_and_the_commit(project: Project) -> None:
+    from mlflow import MlflowClient
+
+    record = project.record("finetune", "topics-one-ws120-s0-p0")
+    client = MlflowClient(tracking_uri=f"sqlite:///{project.folder / 'home' / 'mlflow' / 'mlflow.db'}")
+    run = client.get_run(record.mlflow["run_id"])
+    assert run.data.metrics["test_accuracy"] == record.facts["test_accuracy"]
+    assert run.data.tags["step_key"] == record.key
+    assert {run.data.tags[name] for name in ("ws", "arch", "task", "seed")} == {"120", "one", "topics", "0"}
+    assert json.loads(run.data.tags["input_keys"]) == {name: ref.key for name, ref in record.inputs.items()}
+    assert run.data.tags["mlflow.source.git.commit"] == record.provenance["git_commit"]
+    pretrained = client.get_run(run.data.tags["input_run.pretrained"])
+    curve = client.get_metric_history(pretrained.info.run_id, "train_loss")
+    assert [point.step for point in curve] == sorted(point.step for point in curve) != []
+    corpus = client.get_run(pretrained.data.tags["input_run.corpus"])
+    dataset = next(d.dataset for d in pretrained.inputs.dataset_inputs if d.tags[0].value == "corpus")
+    held = project.record("corpus", "ws120")
+    assert json.loads(dataset.source)["sha256"] == {name: o.sha256 for name, o in sorted(held.outputs.items())}
+    tokens = client.get_run(corpus.data.tags["input_run.tokens"])
+    source = client.get_run(tokens.data.tags["input_run.source"])
+    digests = [value for value in source.data.params.values() if len(value) == 64]
+    assert digests, source.data.params
+
+
+def test_trained_models_are_logged_as_safetensors(project: Project) -> None:
+    from mlflow import MlflowClient
+
+    record = project.record("pretrain", "conv-ws60")
+    client = MlflowClient(tracking_uri=f"sqlite:///{project.folder / 'home' / 'mlflow' / 'mlflow.db'}")
+    run = client.get_run(record.mlflow["run_id"])
+    model = client.get_logged_model(run.outputs.model_outputs[0].model_id)
+    assert {file.path for file in client.list_logged_model_artifacts(model.model_id)} == {
+        "config.json",
+        "model.safetensors",
+    }
+    assert model.tags["sha256"] == record.outputs["model.safetensors"].sha256
+
+
+def test_cache_hits_are_linked_to_the_run_that_made_them(project: Project) -> None:
+    from mlflow import MlflowClient
+
+    project.run()
+    client = MlflowClient(tracking_uri=f"sqlite:///{project.folder / 'home' / 'mlflow' / 'mlflow.db'}")
+    record = project.record("corpus", "ws60")
+    [experiment] = client.search_experiments(filter_string="name = 'tlm'")
+    hits = client.search_runs(
+        [experiment.experiment_id], f"tags.step_key = '{record.key}' and tags.`tlm.cache` = 'hit'"
+    )
+    assert hits and all(hit.data.tags["tlm.made_by_run"] == record.mlflow["run_id"] for hit in hits)
+
+
+def test_the_catalogue_answers_from_any_folder(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
+    with duckdb.connect(str(project.folder / "home" / "data" / "catalogue.duckdb"), read_only=True) as connection:
+        systems = {row[0] for row in connection.execute("select distinct system from results").fetchall()}
+        assert systems == {"one", "conv", "pair", "tfidf", "majority"}
+        for view in ("runs", "overlap", "token_counts", "predictions", "results"):
+            [(count,)] = connection.execute(f"select count(*) from {view}").fetchall()
+            assert count > 0, view

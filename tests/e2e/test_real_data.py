@@ -1,0 +1,33 @@
+"""The quickstart on its real data, cut to minutes: every stage and every source, none of the accuracy."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from project import Project
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not os.environ.get("TLM_DATA_ROOT"), reason="TLM_DATA_ROOT is not set"),
+]
+
+
+def test_the_quickstart_goes_through_every_stage_on_real_data(tmp_path: Path) -> None:
+    (tmp_path / "data").symlink_to(os.environ["TLM_DATA_ROOT"])
+    project = Project(tmp_path)
+    small = [f"tasks.{t}.{f}={n}" for t in ("fewrel16", "agnews", "dbpedia") for f, n in SIZES.items()]
+    changes = ["corpus.sizes=[0, 400, 800]", "pretrain.steps=10", "finetune.epochs=1", "injections.0.ws=800", *small]
+    output = project.tlm("run", "quickstart", *(part for change in changes for part in ("--set", change)))
+    assert "fewrel16" in output and "agnews" in output and "dbpedia" in output
+    overlap = project.record("overlap", "fewrel16-ws800-s0").facts
+    injected = project.record("overlap", "fewrel16-ws800-fewrel16").facts
+    removed = project.record("inject").facts["removed"]
+    assert injected["common_types"] == overlap["common_types"] - removed
+    assert 0 < overlap["type_overlap"] < 1
+    tfidf = {r.labels["task"]: r.facts["test_accuracy"] for r in project.store.records() if "tfidf" in r.slug}
+    assert all(accuracy > 0.3 for accuracy in tfidf.values()), tfidf
+
+
+SIZES = {"train_per_label": 20, "dev_per_label": 5, "test_per_label": 10}

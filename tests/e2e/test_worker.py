@@ -1,0 +1,133 @@
+"""A scheduled sweep as the README describes it: servers, deployment, worker; all on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import yaml
+from project import Project
+
+from flows.studies import STUDIES
+from tlm.runtime import PACKAGE_PARENT
+
+pytestmark = pytest.mark.slow
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def _running(command: list[str], environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, env=environment, cwd=PACKAGE_PARENT, stdout=out, stderr=out)
+        try:
+            yield process
+        finally:
+            family = [process, *psutil.Process(process.pid).children(recursive=True)] if process.poll() is None else []
+            for member in family:
+                try:
+                    os.kill(member.pid, signal.SIGTERM)
+                except ProcessLookupError:
+                    continue
+            process.wait(timeout=60)
+
+
+def test_prefect_yaml_deploys_every_named_study() -> None:
+    deployments = yaml.safe_load((PACKAGE_PARENT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    names = {d["name"]: d["entrypoint"] for d in deployments}
+    assert names == {name: f"flows/deployments.py:{name.replace('-', '_')}" for name in STUDIES}
+    assert all(not schedule["active"] for d in deployments for schedule in d["schedules"])
+
+
+def test_a_worker_runs_a_deployment_and_a_second_run_hits_the_cache(project: Project, tmp_path: Path) -> None:
+    prefect_port, mlflow_port = _free_port(), _free_port()
+    environment = {
+        **project.environment,
+        "PREFECT_HOME": str(project.folder / "home" / "data" / "prefect"),
+        "TLM_PREFECT_PORT": str(prefect_port),
+        "TLM_MLFLOW_PORT": str(mlflow_port),
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    }
+    remote = {
+        **environment,
+        "PREFECT_API_URL": f"http://127.0.0.1:{prefect_port}/api",
+        "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{mlflow_port}",
+    }
+    prefect = [sys.executable, "-m", "prefect"]
+
+    def command(*arguments: str) -> str:
+        done = subprocess.run(
+            [*prefect, *arguments], env=remote, cwd=PACKAGE_PARENT, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    with _running([sys.executable, "-m", "tasks.servers"], environment, tmp_path / "servers.log"):
+        api = httpx.Client(base_url=remote["PREFECT_API_URL"], timeout=30)
+        _wait(lambda: "Both are up" in (tmp_path / "servers.log").read_text(), 240, tmp_path / "servers.log")
+        command("work-pool", "create", "tlm", "--type", "process")
+        command("--no-prompt", "deploy", "--all")
+        [deployment] = [d for d in api.post("/deployments/filter", json={}).json() if d["name"] == "demo"]
+        form = deployment["parameter_openapi_schema"]
+        assert "StudyConfig" in form["definitions"] and list(form["properties"]) == ["study"]
+        study = yaml.safe_load(project.tlm("show", str(project.folder / "mini.yaml")))
+        study["finetune"]["learning_rate"] = 0.003
+        worker = [*prefect, "worker", "start", "--pool", "tlm", "--limit", "1"]
+        with _running(worker, remote, tmp_path / "worker.log"):
+            for attempt in (1, 2):
+                command("deployment", "run", "demo/demo", "--param", f"study={json.dumps(study)}")
+                run = _finished(api, attempt, tmp_path / "worker.log")
+                states = _task_states(api, run["id"])
+                finetuned = [state for name, state in states if name.startswith("finetune/")]
+                assert set(finetuned) == ({"Completed"} if attempt == 1 else {"Cached"}), states
+                artifacts = _artifacts(api, run["id"])
+                assert "topics" in json.dumps(artifacts["mini-results"])
+                assert f"http://127.0.0.1:{mlflow_port}/#/experiments/" in artifacts["mini-mlflow"]
+
+
+def _wait(condition: Any, seconds: float, log: Path) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.5)
+
+
+def _finished(api: httpx.Client, count: int, log: Path) -> dict[str, Any]:
+    def runs() -> list[dict[str, Any]]:
+        query = {
+            "sort": "START_TIME_DESC",
+            "flow_runs": {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}},
+        }
+        return [run for run in api.post("/flow_runs/filter", json=query).json() if run["deployment_id"]]
+
+    _wait(lambda: len(runs()) >= count, 400, log)
+    latest: dict[str, Any] = runs()[0]
+    assert latest["state_type"] == "COMPLETED", log.read_text()
+    return latest
+
+
+def _task_states(api: httpx.Client, flow_run: str) -> list[tuple[str, str]]:
+    found = api.post("/task_runs/filter", json={"flow_runs": {"id": {"any_": [flow_run]}}}).json()
+    return [(run["name"], run["state_name"]) for run in found]
+
+
+def _artifacts(api: httpx.Client, flow_run: str) -> dict[str, str]:
+    found = api.post("/artifacts/filter", json={"artifacts": {"flow_run_id": {"any_": [flow_run]}}}).json()
+    return {artifact["key"]: str(artifact["data"]) for artifact in found}

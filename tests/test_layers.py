@@ -1,0 +1,89 @@
+"""The house rules that a reader relies on: flows → tasks → tlm, and nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tlm.runtime import PACKAGE_PARENT
+from tlm.steps import STAGES
+
+LAYERS = ("tlm", "tasks", "flows")
+SOURCES = sorted(path for layer in LAYERS for path in (PACKAGE_PARENT / layer).rglob("*.py"))
+IDS = [str(path.relative_to(PACKAGE_PARENT)) for path in SOURCES]
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The top-level packages that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield (node.module or "").partition(".")[0] if not node.level else path.relative_to(PACKAGE_PARENT).parts[0]
+
+
+def layer(path: Path) -> str:
+    return path.relative_to(PACKAGE_PARENT).parts[0]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=IDS)
+def test_a_layer_imports_only_those_below_it(path: Path) -> None:
+    above = LAYERS[LAYERS.index(layer(path)) + 1 :]
+    assert not set(imported(path)) & set(above)
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if layer(p) == "tlm"], ids=[i for i in IDS if i[:4] == "tlm/"])
+def test_the_library_imports_neither_prefect_nor_mlflow(path: Path) -> None:
+    assert not set(imported(path)) & {"prefect", "mlflow"}
+
+
+def test_the_folder_mlflow_holds_no_module_that_could_stand_in_for_the_package() -> None:
+    assert list((PACKAGE_PARENT / "mlflow").rglob("*.py")) == []
+
+
+UNSAFE = {"pickle", "cPickle", "joblib", "dill", "cloudpickle", "shelve", "marshal"}
+
+
+def unsafe_loads(tree: ast.AST) -> Iterator[str]:
+    """Calls that could unpickle: torch.load at all, np.load without a literal allow_pickle=False."""
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in ("load", "read_pickle")
+        ):
+            owner = ast.unparse(node.func.value)
+            safe = any(k.arg == "allow_pickle" and ast.unparse(k.value) == "False" for k in node.keywords)
+            if node.func.attr == "read_pickle" or owner == "torch" or (owner in ("np", "numpy") and not safe):
+                yield ast.unparse(node)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=IDS)
+def test_nothing_is_ever_unpickled(path: Path) -> None:
+    assert not set(imported(path)) & UNSAFE
+    assert not list(unsafe_loads(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+@pytest.mark.parametrize("code", ["torch.load(f)", "np.load(f)", "np.load(f, allow_pickle=True)", "pd.read_pickle(f)"])
+def test_the_rule_against_unpickling_sees_what_it_should(code: str) -> None:
+    assert list(unsafe_loads(ast.parse(code)))
+
+
+def test_every_stage_names_a_function_that_exists() -> None:
+    """Without importing torch: the function is looked for in the module's source."""
+    for stage in STAGES.values():
+        module, _, name = stage.target.partition(":")
+        tree = ast.parse((PACKAGE_PARENT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
+        assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, stage
+
+
+@pytest.mark.slow
+def test_every_stage_has_a_prefect_task(tmp_path: Path) -> None:
+    from helpers import python
+
+    code = "from tasks.stages import TASKS; from tlm.steps import STAGES; print(set(TASKS) == set(STAGES))"
+    done = python(code, PREFECT_HOME=str(tmp_path), PREFECT_SERVER_ANALYTICS_ENABLED="false", DO_NOT_TRACK="1")
+    assert done.stdout.strip() == "True", done.stderr
