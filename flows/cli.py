@@ -165,17 +165,18 @@ def invalidate(
         console.print(f"{len(records)} artifacts. Add --yes to remove them.")
 
 
-@app.command(epilog=_example("tlm gc", "tlm gc --yes"))
+@app.command(epilog=_example("tlm gc", "tlm gc --keep-hours 0 --yes"))
 def gc(
+    keep_hours: Annotated[float, typer.Option(help="Keep what was made so recently: a study may be under way.")] = 24,
     yes: Annotated[bool, typer.Option("--yes", help="Do it; otherwise only show what would go.")] = False,
     home: Home = None,
 ) -> None:
     """Remove artifacts that no report was made from, and what dead builders left behind."""
-    from tlm.housekeeping import collect, find_garbage
+    from tlm.housekeeping import collect, find_garbage, recent
     from tlm.store import ArtifactStore
 
     store = ArtifactStore(_runtime(home=home).artifacts)
-    garbage = find_garbage(store)
+    garbage = find_garbage(store, keep=recent(store, keep_hours))
     for ref in garbage.unreferenced:
         console.print(f"{ref}", highlight=False)
     if yes:

@@ -8,7 +8,7 @@ import pytest
 from helpers import mini_study, record_all
 
 from tlm.errors import UserError
-from tlm.housekeeping import collect, find_garbage, select
+from tlm.housekeeping import collect, find_garbage, recent, select
 from tlm.plan import Plan, plan
 from tlm.store import DRAFTS, ArtifactStore
 
@@ -82,3 +82,9 @@ def test_steps_of_studies_under_way_can_be_kept_with_all_they_need(store: Artifa
         needed.add(key)
         queue += by_key[key].inputs.values()
     assert kept == needed
+
+
+def test_what_was_made_recently_counts_as_under_way(filled: ArtifactStore) -> None:
+    everything = {record.key for record in filled.records()}
+    assert recent(filled, hours=1) == everything
+    assert recent(filled, hours=0) == set()

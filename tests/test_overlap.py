@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from tlm.errors import UserError
 from tlm.overlap import count_tokens, measure_overlap, token_table
 from tlm.ragged import Ragged
 
@@ -125,7 +126,7 @@ def test_the_token_table_has_a_row_for_each_token_of_either_side() -> None:
 
 
 def test_an_empty_side_or_another_vocabulary_is_an_error() -> None:
-    with pytest.raises(ValueError, match="empty corpus or task"):
+    with pytest.raises(UserError, match="empty corpus or task"):
         measure_overlap(np.zeros(3, dtype=np.int64), np.ones(3, dtype=np.int64))
     with pytest.raises(ValueError, match="different vocabularies"):
         measure_overlap(np.ones(3, dtype=np.int64), np.ones(4, dtype=np.int64))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tlm.errors import UserError
@@ -52,7 +53,7 @@ class Garbage:
 
 
 def find_garbage(store: ArtifactStore, *, keep: set[str] | None = None) -> Garbage:
-    """Everything not reachable from a report, except the keys in `keep` (steps of studies still under way)."""
+    """Everything not reachable from a report, except the keys in `keep` and all that they were made from."""
     records = {record.key: record for record in store.records()}
     reached: set[str] = set()
     queue = [r.key for r in records.values() if r.stage == "report"] + sorted(keep or ())
@@ -66,6 +67,12 @@ def find_garbage(store: ArtifactStore, *, keep: set[str] | None = None) -> Garba
     size = sum(o.bytes for r in loose for o in r.outputs.values())
     size += sum(f.stat().st_size for d in drafts for f in d.rglob("*") if f.is_file())
     return Garbage(tuple(r.ref for r in loose), tuple(drafts), size)
+
+
+def recent(store: ArtifactStore, hours: float) -> set[str]:
+    """Keys of artifacts made in the last `hours`: a study under way has no report yet, and still needs them."""
+    since = datetime.now(UTC) - timedelta(hours=hours)
+    return {record.key for record in store.records() if datetime.fromisoformat(record.created) > since}
 
 
 def collect(store: ArtifactStore, garbage: Garbage) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tlm.errors import UserError
 from tlm.ragged import Ragged
 from tlm.tokenizer import Vocabulary
 
@@ -68,12 +69,16 @@ def measure_overlap(corpus: Counts, task: Counts) -> Overlap:
     """All measures from two arrays of occurrences by token id (both of the vocabulary's length).
 
     Raises:
-        ValueError: if the lengths differ or either side holds no token.
+        ValueError: if the lengths differ.
+        UserError: if either side holds no token (a vocabulary in another script, say).
     """
     if corpus.shape != task.shape:
         raise ValueError(f"counts of different vocabularies: {corpus.shape} and {task.shape}")
     if not corpus.sum() or not task.sum():
-        raise ValueError("overlap of an empty corpus or task")
+        raise UserError(
+            "overlap of an empty corpus or task: no token of the vocabulary is in it.",
+            "Use a vocabulary that fits the text.",
+        )
     in_corpus, in_task = corpus > 0, task > 0
     common, either = in_corpus & in_task, in_corpus | in_task
     p, q = task / task.sum(), corpus / corpus.sum()

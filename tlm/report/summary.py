@@ -67,14 +67,15 @@ def to_rich(frame: pd.DataFrame) -> RichTable:
     names = ", ".join(name.removeprefix("committee ") for name in committees)
     table = RichTable(
         title="Test accuracy, %",
-        caption="Overlap: share of the task's token types that the pre-training set holds, %. Gap: pre-trained minus "
+        caption="Overl.: share of the task's token types that the pre-training set holds, %. Gap: pre-trained minus "
         "scratch, points ± standard error; * beyond two of them."
         + (f" Committee: soft, of {names}, with this Ws." if names else ""),
-        pad_edge=False,
+        box=None,
+        padding=(0, 1, 0, 0),
     )
     for heading in ("Task", "Ws", "Model"):
         table.add_column(heading)
-    for heading in ("Overlap", "Scratch", "Pre-tr.", "Gap", *("Comm." for _ in committees), "TF-IDF"):
+    for heading in ("Overl.", "Scratch", "Pre-tr.", "Gap", *("Comm." for _ in committees), "TF-IDF"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in frame.to_dict("records"):
         injection = row["injection"] if isinstance(row["injection"], str) else None

@@ -43,6 +43,7 @@ def source(job: Job) -> Facts:
         "rows": loaded.table.num_rows,
         "label_names": list(loaded.label_names) if loaded.label_names is not None else None,
         "by_split": {entry["values"]: entry["counts"] for entry in splits},
+        **loaded.facts,
     }
 
 
