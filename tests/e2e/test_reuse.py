@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 def test_a_first_run_prints_the_table_the_report_and_what_to_try_next(project: Project) -> None:
     output = project.run()
     report = project.path(project.record("report"), "report.html")
-    for expected in ("Test accuracy", "Scratch", "TF-IDF", "Overlap", str(report), "tlm sql", "tlm explain", "make ui"):
+    for expected in ("Test accuracy", "Scratch", "TF-IDF", "Overl.", str(report), "tlm sql", "tlm explain", "make ui"):
         assert expected in output
     assert report.read_text(encoding="utf-8").startswith("<!doctype html>")
 
