@@ -89,7 +89,7 @@ def _run_steps(planned: Plan, found: dict[str, Inspection], runtime: Runtime, tr
         stage = TASKS[step.stage].with_options(refresh_cache=not hit)
         return stage.submit(step=step, runtime=runtime, tracking=tracking, wait_for=list(inputs))
 
-    run_all(planned.steps, submit)
+    run_all(planned.steps, submit, at_once=runtime.workers)
 
 
 def study_flow(name: str, default: StudyConfig | None = None, workers: int | None = None) -> Flow[..., Summary]:

@@ -12,16 +12,19 @@ from queue import Queue
 from prefect.futures import PrefectFuture
 
 from tlm.steps import ArtifactRef, Step
+from tlm.worker import stop_all
 
 Submit = Callable[[Step, list[PrefectFuture[ArtifactRef]]], PrefectFuture[ArtifactRef]]
 
 
-def run_all(steps: Sequence[Step], submit: Submit) -> None:
-    """Submit every step once all its inputs are done; on the first failure submit no more and, when those under way have
-    ended, raise it.
+def run_all(steps: Sequence[Step], submit: Submit, *, at_once: int) -> None:
+    """Submit every step once all its inputs are done, `at_once` at a time.
+
+    On the first failure no more are submitted and, when those under way have ended, it is raised. An interruption (Ctrl-C,
+    SIGTERM) ends the training processes instead of waiting for them.
 
     Args:
-        steps: in topological order.
+        steps: in topological order; of those that could start, the first does.
         submit: starts a step, given the futures of its inputs (done, but they let Prefect draw the graph).
     """
     waiting = {step.key: set(step.input_keys.values()) for step in steps}
@@ -29,29 +32,25 @@ def run_all(steps: Sequence[Step], submit: Submit) -> None:
     futures: dict[str, PrefectFuture[ArtifactRef]] = {}
     done: Queue[str] = Queue()
     failed: PrefectFuture[ArtifactRef] | None = None
-
-    def start(key: str) -> None:
-        del waiting[key]
-        step = by_key[key]
-        future = submit(step, [futures[k] for k in step.input_keys.values()])
-        futures[key] = future
-        future.add_done_callback(lambda _: done.put(key))
-
-    for key in [k for k, needs in waiting.items() if not needs]:
-        start(key)
-    running = len(futures)
-    while running:
-        key = done.get()
-        running -= 1
-        futures[key].wait()  # until then a done future may still answer with the state it had when it was asked last
-        if not futures[key].state.is_completed():
-            failed = failed or futures[key]
-        if failed is not None:
-            continue
-        for other, needs in list(waiting.items()):
-            needs.discard(key)
-            if not needs:
-                start(other)
+    running = 0
+    try:
+        while running or (waiting and failed is None):
+            ready = [key for key, needs in waiting.items() if not needs]
+            for key in ready[: at_once - running] if failed is None else []:
+                del waiting[key]
+                step = by_key[key]
+                futures[key] = submit(step, [futures[k] for k in step.input_keys.values()])
+                futures[key].add_done_callback(lambda _, key=key: done.put(key))  # type: ignore[misc]
                 running += 1
+            key = done.get()
+            running -= 1
+            futures[key].wait()  # until then a done future may still answer with the state it had when last asked
+            if not futures[key].state.is_completed():
+                failed = failed or futures[key]
+            for needs in waiting.values():
+                needs.discard(key)
+    except BaseException:
+        stop_all()
+        raise
     if failed is not None:
         failed.result(raise_on_failure=True)

@@ -22,6 +22,8 @@ from tlm.stages.job import Facts, Job
 from tlm.steps import STAGES, Step
 from tlm.store import ArtifactStore
 
+_children: set[subprocess.Popen[str]] = set()
+
 
 class StageFailed(RuntimeError):
     """A training process ended without a result."""
@@ -48,6 +50,7 @@ def run_isolated(job: Job) -> Facts:
             text=True,
             env=_environment(job.runtime),
         )
+        _children.add(child)
         assert child.stdin is not None and child.stdout is not None
         expired = threading.Event()
 
@@ -70,7 +73,14 @@ def run_isolated(job: Job) -> Facts:
             timer.cancel()
             child.kill()
             child.wait()
+            _children.discard(child)
         return _facts(answer, code, expired.is_set(), noise, job)
+
+
+def stop_all() -> None:
+    """Kill every training process of this one: the stages that wait for them fail at once, and nothing is published."""
+    for child in tuple(_children):
+        child.kill()
 
 
 def _listen(lines: IO[str], job: Job) -> dict[str, Any] | None:
