@@ -7,7 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers import python_environment
+import yaml
+from helpers import mini_tree, python_environment, write_mini_data
 
 from tlm.store import ArtifactStore, Record
 
@@ -54,6 +55,15 @@ class Project:
 
     def path(self, record: Record, name: str) -> Path:
         return self.store.local_path(record, name)
+
+
+def new_project(folder: Path) -> Project:
+    """A project of the miniature study, run once."""
+    write_mini_data(folder / "data")
+    (folder / "mini.yaml").write_text(yaml.safe_dump(mini_tree()), encoding="utf-8")
+    made = Project(folder)
+    made.run()
+    return made
 
 
 def digests(record: Record) -> dict[str, str]:

@@ -10,13 +10,19 @@ import time
 import psutil
 import pytest
 from helpers import python
-from project import Project, digests
+from project import Project, digests, new_project
 
 from tlm.fingerprint import SHORT
 from tlm.store import DRAFTS
 
 pytestmark = pytest.mark.slow
 LONGER = ("--set", "pretrain.steps=3000")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project of these tests' own: they leave more in it than the study holds."""
+    return new_project(tmp_path_factory.mktemp("crashing"))
 
 
 def _training(process: subprocess.Popen[str]) -> list[psutil.Process]:
