@@ -62,7 +62,7 @@ def study(tmp_path: Path) -> Callable[..., str]:
     return write
 
 
-def refused(said: Said, home: Path, *fragments: str) -> None:
+def expect_refusal(said: Said, home: Path, *fragments: str) -> None:
     assert said.code == 2, said
     assert said.err.startswith("error: ") and said.err.count("\n") == 1, said.err
     for fragment in fragments:
@@ -78,54 +78,56 @@ Study = Callable[..., str]
 
 
 def test_an_unknown_study(tlm: Tlm, home: Path) -> None:
-    refused(tlm("run", "deno"), home, "'deno'", "'demo'", ".yaml")
+    expect_refusal(tlm("run", "deno"), home, "'deno'", "'demo'", ".yaml")
 
 
 def test_an_unknown_field(tlm: Tlm, home: Path) -> None:
-    refused(tlm("run", "demo", "--set", "pretrain.epoch=5"), home, "'epoch'", "'epochs'")
+    expect_refusal(tlm("run", "demo", "--set", "pretrain.epoch=5"), home, "'epoch'", "'epochs'")
 
 
 def test_a_wrong_value(tlm: Tlm, home: Path) -> None:
-    refused(tlm("run", "demo", "--set", "pretrain.steps=many"), home, "pretrain.steps", "'many'")
+    expect_refusal(tlm("run", "demo", "--set", "pretrain.steps=many"), home, "pretrain.steps", "'many'")
 
 
 def test_a_study_with_an_unknown_name_of_a_sampler(tlm: Tlm, home: Path, study: Study) -> None:
-    refused(tlm("run", study(corpus__sampler="best")), home, "corpus.sampler", "'best'", "'random'")
+    expect_refusal(tlm("run", study(corpus__sampler="best")), home, "corpus.sampler", "'best'", "'random'")
 
 
 def test_a_size_larger_than_the_corpus(tlm: Tlm, home: Path, study: Study) -> None:
     said = tlm("run", study(), "--set", "corpus.sizes=[0, 120, 5000]")
-    refused(said, home, "Ws=5000", "has 200", "Choose Ws up to 180")
+    expect_refusal(said, home, "Ws=5000", "has 200", "Choose Ws up to 180")
 
 
 def test_more_labels_than_the_task_has(tlm: Tlm, home: Path, study: Study) -> None:
-    refused(tlm("run", study(), "--set", "tasks.topics.labels=3"), home, "task topics", "labels=3", "has 2")
+    expect_refusal(tlm("run", study(), "--set", "tasks.topics.labels=3"), home, "task topics", "labels=3", "has 2")
 
 
 def test_a_csv_without_the_label_column(tlm: Tlm, home: Path, study: Study) -> None:
     said = tlm("run", study(), "--set", "tasks.0.source.label_column=topic")
-    refused(said, home, "task.csv", "'topic'", "'text', 'label'", "label_column")
+    expect_refusal(said, home, "task.csv", "'topic'", "'text', 'label'", "label_column")
 
 
 def test_a_task_whose_source_names_no_label_column(tlm: Tlm, home: Path, study: Study) -> None:
     said = tlm("run", study(), "--set", "tasks.0.source.label_column=null")
-    refused(said, home, "task topics", "no labels", "label_column")
+    expect_refusal(said, home, "task topics", "no labels", "label_column")
 
 
 def test_a_class_with_too_few_rows(tlm: Tlm, home: Path, study: Study, tmp_path: Path) -> None:
     rows = [("some text", "often")] * 30 + [("some text", "seldom")] * 5
     write_csv(tmp_path / "raw/task.csv", ["text", "label"], rows)
-    refused(tlm("run", study()), home, "task topics", "'seldom' has 5", "22 needed", "train_per_label")
+    expect_refusal(tlm("run", study()), home, "task topics", "'seldom' has 5", "22 needed", "train_per_label")
 
 
 def test_an_empty_text(tlm: Tlm, home: Path, study: Study, tmp_path: Path) -> None:
     write_csv(tmp_path / "raw/corpus.csv", ["text"], [("some text",)] * 200 + [("  ",)])
-    refused(tlm("run", study()), home, "corpus.csv, line 202", "the text is empty")
+    expect_refusal(tlm("run", study()), home, "corpus.csv, line 202", "the text is empty")
 
 
 def test_a_vocabulary_file_that_is_not_one(tlm: Tlm, home: Path, study: Study) -> None:
     given = {"kind": "vocabulary", "path": "task.csv"}
-    refused(tlm("run", study(tokenizer=given)), home, "task.csv is not a BERT vocabulary", "[MASK]", "one token a line")
+    expect_refusal(
+        tlm("run", study(tokenizer=given)), home, "task.csv is not a BERT vocabulary", "[MASK]", "one token a line"
+    )
 
 
 @pytest.mark.parametrize(
@@ -144,18 +146,18 @@ def test_a_hub_that_cannot_be_reached(
     started = time.monotonic()
     said = tlm("run", study(**change))
     assert time.monotonic() - started < 10
-    refused(said, home, "127.0.0.1:9 cannot be reached", "HF_HUB_OFFLINE")
+    expect_refusal(said, home, "127.0.0.1:9 cannot be reached", "HF_HUB_OFFLINE")
 
 
 def test_a_home_that_is_not_writable(tlm: Tlm, home: Path, study: Study, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file/home", Path("/proc/tlm")):
-        refused(tlm("run", study(), "--home", str(place)), home, f"TLM_HOME={place} is not writable")
+        expect_refusal(tlm("run", study(), "--home", str(place)), home, f"TLM_HOME={place} is not writable")
 
 
 def test_a_data_root_that_lacks_every_file_names_them_all(tlm: Tlm, home: Path, tmp_path: Path) -> None:
     said = tlm("run", "quickstart", "--data-root", str(tmp_path / "nowhere"))
-    refused(
+    expect_refusal(
         said,
         home,
         "wikipedia/*.parquet",
@@ -172,24 +174,24 @@ def test_a_device_that_is_not_there(tlm: Tlm, home: Path, study: Study, monkeypa
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    refused(tlm("run", study(), "--device", "cuda"), home, "device=cuda", "--device cpu")
+    expect_refusal(tlm("run", study(), "--device", "cuda"), home, "device=cuda", "--device cpu")
 
 
 def test_a_device_that_does_not_exist(tlm: Tlm, home: Path, study: Study) -> None:
-    refused(tlm("run", study(), "--device", "tpu"), home, "device", "'tpu'", "cuda")
+    expect_refusal(tlm("run", study(), "--device", "tpu"), home, "device", "'tpu'", "cuda")
 
 
 def test_a_run_that_nobody_recorded(tlm: Tlm, home: Path, study: Study) -> None:
-    refused(tlm("explain", study(), "--against", "yesterday"), home, "'yesterday'", "none yet")
+    expect_refusal(tlm("explain", study(), "--against", "yesterday"), home, "'yesterday'", "none yet")
 
 
 def test_a_selector_that_names_nothing(tlm: Tlm, home: Path) -> None:
-    refused(tlm("invalidate", "pretrain"), home, "'pretrain'")
+    expect_refusal(tlm("invalidate", "pretrain"), home, "'pretrain'")
 
 
 def test_sql_without_a_query_and_with_a_missing_file(tlm: Tlm, home: Path) -> None:
-    refused(tlm("sql"), home, "query or --file")
-    refused(tlm("sql", "--file", "none.sql"), home, "Cannot read none.sql")
+    expect_refusal(tlm("sql"), home, "query or --file")
+    expect_refusal(tlm("sql", "--file", "none.sql"), home, "Cannot read none.sql")
 
 
 def test_debug_shows_the_traceback(tlm: Tlm, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ from tlm.modeling.variants import variant
 from tlm.preflight import check_registries
 
 
-def refused(fragment: str, **changes: Any) -> None:
+def expect_refusal(fragment: str, **changes: Any) -> None:
     with pytest.raises(ValidationError, match=fragment):
         mini_study(**changes)
 
@@ -44,7 +44,7 @@ def test_a_study_cannot_be_changed() -> None:
     "field", ["epoch", "pretrain__epoch", "corpus__source__paht", "tasks__0__train", "tokenizer__x"]
 )
 def test_an_unknown_field_is_an_error_that_names_it(field: str) -> None:
-    refused(rf"{field.split('__')[-1]}\n  Extra inputs are not permitted", **{field: 1})
+    expect_refusal(rf"{field.split('__')[-1]}\n  Extra inputs are not permitted", **{field: 1})
 
 
 @pytest.mark.parametrize(
@@ -77,29 +77,29 @@ def test_a_wrong_value_is_an_error_that_names_its_field(field: str, value: Any) 
 
 
 def test_heads_must_divide_the_hidden_size() -> None:
-    refused("num_attention_heads=3 does not divide hidden_size=16", architectures__0__num_attention_heads=3)
+    expect_refusal("num_attention_heads=3 does not divide hidden_size=16", architectures__0__num_attention_heads=3)
 
 
 def test_convolution_fields_go_together() -> None:
-    refused("give both or neither", architectures__1__conv_channels=0)
-    refused("give both or neither", architectures__0__conv_kernel_sizes=[[3, 3]])
+    expect_refusal("give both or neither", architectures__1__conv_channels=0)
+    expect_refusal("give both or neither", architectures__0__conv_kernel_sizes=[[3, 3]])
 
 
 def test_dev_items_must_leave_training_items() -> None:
-    refused("dev_per_label=12 is taken from train_per_label=12", tasks__0__dev_per_label=12)
+    expect_refusal("dev_per_label=12 is taken from train_per_label=12", tasks__0__dev_per_label=12)
     with pytest.raises(ValidationError, match="must be smaller"):
         ItemSelection(train_per_label=1, dev_per_label=2, test_per_label=1)
 
 
 def test_pretraining_is_as_long_as_epochs_or_steps_say_but_not_both() -> None:
-    refused("either epochs or steps", pretrain__epochs=1)
-    refused("either epochs or steps", pretrain__steps=None)
+    expect_refusal("either epochs or steps", pretrain__epochs=1)
+    expect_refusal("either epochs or steps", pretrain__steps=None)
     assert PretrainConfig(epochs=2).steps is None
 
 
 def test_an_injection_has_a_count_or_a_share_but_not_both() -> None:
-    refused("either count or share", injections__0__share=0.5)
-    refused("either count or share", injections__0__count=None)
+    expect_refusal("either count or share", injections__0__share=0.5)
+    expect_refusal("either count or share", injections__0__count=None)
 
 
 def test_an_injections_label_says_which_how_and_how_many() -> None:
@@ -109,21 +109,21 @@ def test_an_injections_label_says_which_how_and_how_many() -> None:
 
 
 def test_unknown_names_are_errors_that_list_the_known_ones() -> None:
-    refused(
+    expect_refusal(
         r"committees.pair.members: unknown \['two'\]; choose from \['one', 'conv'\]", committees__0__members=["two"]
     )
-    refused(r"injection_architectures: unknown \['two'\]", injection_architectures=["two"])
-    refused(r"injections.task: unknown \['x'\]; choose from \['topics'\]", injections__0__task="x")
-    refused(r"injections.ws: unknown \[70\]; choose from \[60, 120\]", injections__0__ws=70)
+    expect_refusal(r"injection_architectures: unknown \['two'\]", injection_architectures=["two"])
+    expect_refusal(r"injections.task: unknown \['x'\]; choose from \['topics'\]", injections__0__task="x")
+    expect_refusal(r"injections.ws: unknown \[70\]; choose from \[60, 120\]", injections__0__ws=70)
 
 
 def test_names_and_seeds_and_sizes_appear_once() -> None:
     tree = mini_tree()
-    refused(r"architectures: \['one'\] appears more than once", architectures=[tree["architectures"][0]] * 2)
-    refused(r"tasks: \['topics'\] appears more than once", tasks=tree["tasks"] * 2)
-    refused(r"committees: \['pair'\] appears more than once", committees=tree["committees"] * 2)
-    refused(r"finetune_seeds: \[1\] appears more than once", finetune_seeds=[1, 1])
-    refused("each Ws once", corpus__sizes=[60, 60])
+    expect_refusal(r"architectures: \['one'\] appears more than once", architectures=[tree["architectures"][0]] * 2)
+    expect_refusal(r"tasks: \['topics'\] appears more than once", tasks=tree["tasks"] * 2)
+    expect_refusal(r"committees: \['pair'\] appears more than once", committees=tree["committees"] * 2)
+    expect_refusal(r"finetune_seeds: \[1\] appears more than once", finetune_seeds=[1, 1])
+    expect_refusal("each Ws once", corpus__sizes=[60, 60])
 
 
 def test_sizes_are_sorted() -> None:

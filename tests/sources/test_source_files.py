@@ -17,7 +17,7 @@ def read(root: Path, **fields: object) -> sources.Loaded:
     return sources.read(FilesSource.model_validate(fields), str(root))
 
 
-def refused(root: Path, fragment: str, **fields: object) -> None:
+def expect_refusal(root: Path, fragment: str, **fields: object) -> None:
     with pytest.raises(UserError, match=fragment):
         read(root, **fields)
 
@@ -57,7 +57,7 @@ def test_plain_text_is_paragraphs_and_a_folder_is_its_files_by_name(tmp_path: Pa
     loaded = read(tmp_path, format="text", path="books")
     assert loaded.table["text"].to_pylist() == ["first goes on", "second", "third"]
     assert loaded.table["item_id"].to_pylist() == ["all-00000:0", "all-00000:1", "all-00001:0"]
-    refused(tmp_path, "no labels", format="text", path="books", label_column="y")
+    expect_refusal(tmp_path, "no labels", format="text", path="books", label_column="y")
 
 
 def test_identity_holds_content_and_columns_but_no_path(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_identity_holds_content_and_columns_but_no_path(tmp_path: Path) -> None:
 )
 def test_bad_csv_says_where(content: str, fragment: str, tmp_path: Path) -> None:
     write(tmp_path / "a.csv", content)
-    refused(tmp_path, fragment, format="csv", path="a.csv", label_column="y")
+    expect_refusal(tmp_path, fragment, format="csv", path="a.csv", label_column="y")
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_bad_csv_says_where(content: str, fragment: str, tmp_path: Path) -> None
 )
 def test_bad_json_lines_say_where(content: str, fragment: str, tmp_path: Path) -> None:
     write(tmp_path / "a.jsonl", content)
-    refused(tmp_path, fragment, format="jsonl", path="a.jsonl", label_column="y")
+    expect_refusal(tmp_path, fragment, format="jsonl", path="a.jsonl", label_column="y")
 
 
 def test_labels_of_two_kinds_are_names(tmp_path: Path) -> None:
@@ -126,9 +126,9 @@ def test_other_mistakes(tmp_path: Path) -> None:
     (tmp_path / "latin.csv").write_bytes("text\ncaf\xe9\n".encode("latin-1"))
     (tmp_path / "latin.jsonl").write_bytes('{"text": "caf\xe9"}'.encode("latin-1"))
     (tmp_path / "bad.parquet").write_bytes(b"no")
-    refused(tmp_path, "latin.csv: not UTF-8", format="csv", path="latin.csv")
-    refused(tmp_path, "latin.jsonl: not UTF-8", format="jsonl", path="latin.jsonl")
-    refused(tmp_path, "bad.parquet: not a readable Parquet", format="parquet", path="bad.parquet")
-    refused(tmp_path, r"Missing.*b\.csv.*TLM_DATA_ROOT", format="csv", path="b.csv")
-    refused(tmp_path, "Both the training and the test part: a.csv", format="csv", path="a.csv", test_path=".")
-    refused(tmp_path, "test part.*no item", format="csv", path="a.csv", test_path="empty.csv")
+    expect_refusal(tmp_path, "latin.csv: not UTF-8", format="csv", path="latin.csv")
+    expect_refusal(tmp_path, "latin.jsonl: not UTF-8", format="jsonl", path="latin.jsonl")
+    expect_refusal(tmp_path, "bad.parquet: not a readable Parquet", format="parquet", path="bad.parquet")
+    expect_refusal(tmp_path, r"Missing.*b\.csv.*TLM_DATA_ROOT", format="csv", path="b.csv")
+    expect_refusal(tmp_path, "Both the training and the test part: a.csv", format="csv", path="a.csv", test_path=".")
+    expect_refusal(tmp_path, "test part.*no item", format="csv", path="a.csv", test_path="empty.csv")

@@ -119,7 +119,7 @@ def test_a_file_that_links_out_of_the_data_root_is_refused(root: Path) -> None:
         sources.read(LOCAL["wikipedia"], str(root))
 
 
-def refused(root: Path, kind: str, fragment: str) -> None:
+def expect_refusal(root: Path, kind: str, fragment: str) -> None:
     with pytest.raises(UserError, match=fragment):
         sources.read(LOCAL[kind], str(root))
 
@@ -127,32 +127,32 @@ def refused(root: Path, kind: str, fragment: str) -> None:
 def test_bad_parquet_says_which_file_row_and_column(root: Path) -> None:
     place = root / "ag_news/train.parquet"
     write_parquet(place, body=["a"], label=[0])
-    refused(root, "ag_news", "ag_news/train.parquet has no column 'text'; it has 'body', 'label'")
+    expect_refusal(root, "ag_news", "ag_news/train.parquet has no column 'text'; it has 'body', 'label'")
     write_parquet(place, text=["a", "\n "], label=[0, 1])
-    refused(root, "ag_news", "ag_news/train.parquet, row 2: the text is empty")
+    expect_refusal(root, "ag_news", "ag_news/train.parquet, row 2: the text is empty")
     write_parquet(place, text=["a", None], label=[0, 1])
-    refused(root, "ag_news", "row 2: the text is empty")
+    expect_refusal(root, "ag_news", "row 2: the text is empty")
     write_parquet(place, text=["a", "b"], label=[0, None])
-    refused(root, "ag_news", "ag_news/train.parquet, row 2: the label is missing")
+    expect_refusal(root, "ag_news", "ag_news/train.parquet, row 2: the label is missing")
     write_parquet(place, text=["a"], label=[4])
-    refused(root, "ag_news", "label 4 is not one of the 4")
+    expect_refusal(root, "ag_news", "label 4 is not one of the 4")
     write_parquet(place, text=["a"], label=["World"])
-    refused(root, "ag_news", "not indices")
+    expect_refusal(root, "ag_news", "not indices")
     write_parquet(place, text=["a"], label=pa.array([1], pa.int8()))
     assert sources.read(LOCAL["ag_news"], str(root)).table.schema == LABELLED
     place.write_bytes(b"PAR1 not really")
-    refused(root, "ag_news", "ag_news/train.parquet: not a readable Parquet file")
+    expect_refusal(root, "ag_news", "ag_news/train.parquet: not a readable Parquet file")
     with pytest.raises(UserError, match="not a readable Parquet"):
         sources.count_hint(LOCAL["ag_news"], str(root))
 
 
 def test_wikipedia_ids_are_unique_and_there_is_at_least_one(root: Path) -> None:
     write_parquet(root / "wikipedia/train-00001-of-00002.parquet", id=["0-0"], title=["t"], text=["again"])
-    refused(root, "wikipedia", "'0-0' occurs more than once")
+    expect_refusal(root, "wikipedia", "'0-0' occurs more than once")
     for name in FILES["wikipedia"]:
         none = pa.array([], pa.string())
         write_parquet(root / name, id=none, title=none, text=none)
-    refused(root, "wikipedia", "holds no item")
+    expect_refusal(root, "wikipedia", "holds no item")
 
 
 @pytest.mark.parametrize(
@@ -169,13 +169,13 @@ def test_wikipedia_ids_are_unique_and_there_is_at_least_one(root: Path) -> None:
 )
 def test_bad_few_rel_files_say_where(content: str, fragment: str, root: Path) -> None:
     write(root / "few_rel/train_wiki.json", content)
-    refused(root, "few_rel", fragment)
+    expect_refusal(root, "few_rel", fragment)
 
 
 def test_bad_label_names(root: Path) -> None:
     for content, fragment in (("{", "line 1: not valid JSON"), ("{}", "a JSON list"), ('["a", "a"]', "occurs twice")):
         write(root / "ag_news/labels.json", content)
-        refused(root, "ag_news", fragment)
+        expect_refusal(root, "ag_news", fragment)
 
 
 def test_progress_ends_at_its_total(root: Path) -> None:
