@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +39,12 @@ def _running(command: list[str], environment: dict[str, str], log: Path) -> Iter
         finally:
             family = [process, *psutil.Process(process.pid).children(recursive=True)] if process.poll() is None else []
             for member in family:
-                try:
-                    os.kill(member.pid, signal.SIGTERM)
-                except ProcessLookupError:
-                    continue
+                with suppress(psutil.NoSuchProcess):
+                    psutil.Process(member.pid).terminate()
+            _, alive = psutil.wait_procs([psutil.Process(m.pid) for m in family if psutil.pid_exists(m.pid)], 20)
+            for member in alive:
+                with suppress(psutil.NoSuchProcess):
+                    member.kill()
             process.wait(timeout=60)
 
 
