@@ -87,6 +87,7 @@ def quickstart() -> StudyConfig:
         title="Tiny language models at reduced width: Wikipedia to FewRel, AG News and DBpedia",
         corpus=CorpusConfig(source=WikipediaSource(origin="local"), sizes=(0, 2_000, 8_000), heldout=500),
         tokenizer=VocabularyTokenizer(),
+        max_length=64,  # the paper's is 128; at this width attention over twelve heads would be most of the hour
         architectures=(
             variant("bert6", **narrow),
             variant("bert1a", **narrow),
