@@ -72,7 +72,7 @@ def demo() -> StudyConfig:
             ),
         ),
         pretrain=PretrainConfig(steps=2_000, batch_size=64, learning_rate=2e-3, warmup_share=0.05, max_grad_norm=1.0),
-        finetune=FinetuneConfig(epochs=15, learning_rate=5e-4, warmup_share=0.1),
+        finetune=FinetuneConfig(epochs=25, learning_rate=5e-4, warmup_share=0.1),
         finetune_seeds=(0, 1, 2),
         committees=(CommitteeConfig(name="shallow", members=("bert1-128", "bert1-96")),),
     )
