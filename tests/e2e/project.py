@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any, TypeAlias
 
 import yaml
 from helpers import mini_tree, python_environment, write_mini_data
 
 from tlm.store import ArtifactStore, Record
+
+Process: TypeAlias = "subprocess.Popen[str]"
 
 
 @dataclass
@@ -27,21 +31,21 @@ class Project:
     def store(self) -> ArtifactStore:
         return ArtifactStore(str(self.folder / "home" / "data" / "artifacts"))
 
-    def start(self, *arguments: str, cwd: Path | None = None) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, cwd: Path | None = None, out: IO[str] | int = subprocess.DEVNULL) -> Process:
+        """Start a command. Its output goes to a file, if anywhere: after a kill -9, the server that Prefect started for
+        it would hold a pipe open for ever."""
+        command = [sys.executable, "-m", "flows.cli", *arguments]
         return subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", *arguments],
-            env=self.environment,
-            cwd=cwd or self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+            command, env=self.environment, cwd=cwd or self.folder, stdout=out, stderr=subprocess.STDOUT, text=True
         )
 
     def tlm(self, *arguments: str, cwd: Path | None = None) -> str:
         """Run a command that must succeed and return what it printed."""
-        process = self.start(*arguments, cwd=cwd)
-        output, _ = process.communicate(timeout=600)
-        assert process.returncode == 0, output
+        with tempfile.TemporaryFile("w+") as out:
+            code = self.start(*arguments, cwd=cwd, out=out).wait(timeout=600)
+            out.seek(0)
+            output = out.read()
+        assert code == 0, output
         return output
 
     def run(self, *more: str, cwd: Path | None = None) -> str:
@@ -57,10 +61,10 @@ class Project:
         return self.store.local_path(record, name)
 
 
-def new_project(folder: Path) -> Project:
-    """A project of the miniature study, run once."""
+def new_project(folder: Path, **changes: Any) -> Project:
+    """A project of the miniature study, with changes to it, run once."""
     write_mini_data(folder / "data")
-    (folder / "mini.yaml").write_text(yaml.safe_dump(mini_tree()), encoding="utf-8")
+    (folder / "mini.yaml").write_text(yaml.safe_dump(mini_tree(**changes)), encoding="utf-8")
     made = Project(folder)
     made.run()
     return made
