@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tlm.config import Architecture, FinetuneConfig, Optimisation, PretrainConfig
 from tlm.modeling.interchange import save
 from tlm.ragged import Ragged
-from tlm.training.batching import epoch_order, evaluation_batches, pad_batch, training_batches
+from tlm.training.batching import Order, epoch_order, evaluation_batches, pack
 from tlm.training.finetune import Finetuned, accuracy, finetune, predict
 from tlm.training.masking import IGNORED, Masker
 from tlm.training.optimisation import Curve, NonFiniteLoss, learning_rate
@@ -46,7 +46,7 @@ def one_thread() -> None:
 def masked(seed: int = 0, probability: float = 0.15) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     ids = torch.randint(5, 40, (400, 100), generator=torch.Generator().manual_seed(1))
     ids[:, 0], ids[:, 50], ids[:, 80:] = VOCABULARY.cls, VOCABULARY.sep, VOCABULARY.pad
-    corrupted, labels = Masker(VOCABULARY, probability, seed)(ids)
+    corrupted, labels = Masker(VOCABULARY, probability, seed)(ids, step=1)
     return ids, corrupted, labels
 
 
@@ -95,32 +95,31 @@ def test_masking_is_a_function_of_its_seed_alone() -> None:
 # --- batches ---
 
 
-@given(st.lists(st.lists(st.integers(5, 39), max_size=12), min_size=1, max_size=5), st.integers(4, 12))
-def test_a_batch_is_cls_tokens_sep_and_padding(sequences: list[list[int]], max_length: int) -> None:
-    ids, mask = pad_batch(Ragged.from_lists(sequences), np.arange(len(sequences)), VOCABULARY, max_length)
-    width = min(max_length, max(map(len, sequences)) + 2)
-    assert ids.shape == mask.shape == (len(sequences), width)
-    assert ids.dtype == mask.dtype == torch.int64
-    for row, sequence in enumerate(sequences):
-        expected = [VOCABULARY.cls, *sequence[: max_length - 2], VOCABULARY.sep]
-        assert ids[row, : len(expected)].tolist() == expected
-        assert (ids[row, len(expected) :] == VOCABULARY.pad).all()
-        assert mask[row].tolist() == [1] * len(expected) + [0] * (width - len(expected))
+@given(
+    st.lists(st.lists(st.integers(5, 39), max_size=12), min_size=1, max_size=5),
+    st.integers(4, 12),
+    st.sampled_from([-1, 0, 1, 5, 1_000]),
+)
+def test_a_batch_is_cls_tokens_sep_whatever_its_layout(sequences: list[list[int]], longest: int, cost: int) -> None:
+    batch = pack(Ragged.from_lists(sequences), np.arange(len(sequences)), VOCABULARY, longest, cost)
+    assert sorted(batch.order_B) == list(range(len(sequences)))
+    assert len(batch.ids_R) == len(batch.layout.real_R) == len(batch.layout.positions_R)
+    sequence_R = batch.layout.sequence_of()
+    for place, item in enumerate(batch.order_B):
+        rows = (sequence_R == place) & batch.layout.real_R
+        assert batch.ids_R[rows].tolist() == [VOCABULARY.cls, *sequences[item][: longest - 2], VOCABULARY.sep]
+        assert batch.layout.positions_R[rows].tolist() == list(range(int(rows.sum())))
+    assert (batch.ids_R[~batch.layout.real_R] == VOCABULARY.pad).all()
 
 
-@given(st.integers(1, 30), st.integers(1, 8), st.integers(0, 20), st.integers(0, 1_000))
-def test_every_item_comes_once_an_epoch_until_the_steps_are_done(size: int, batch: int, steps: int, seed: int) -> None:
-    batches = list(training_batches(size, batch, steps, seed))
-    assert len(batches) == steps
-    seen: dict[int, list[int]] = {}
-    for epoch, rows in batches:
-        seen.setdefault(epoch, []).extend(rows.tolist())
-    per_epoch = math.ceil(size / batch)
-    for epoch, rows in seen.items():
-        assert len(rows) == len(set(rows))
-        if (epoch + 1) * per_epoch <= steps:
-            assert sorted(rows) == list(range(size))
-    assert sorted(seen) == list(range(math.ceil(steps / per_epoch)))
+@given(st.integers(1, 30), st.integers(1, 8), st.integers(0, 1_000))
+def test_every_item_comes_once_an_epoch(size: int, batch_size: int, seed: int) -> None:
+    order = Order(size, batch_size, seed)
+    assert order.steps_per_epoch == math.ceil(size / batch_size)
+    for epoch in range(3):
+        steps = range(epoch * order.steps_per_epoch, (epoch + 1) * order.steps_per_epoch)
+        assert all(order.batch(step)[0] == epoch for step in steps)
+        assert sorted(row for step in steps for row in order.batch(step)[1].tolist()) == list(range(size))
 
 
 def test_the_order_is_a_function_of_seed_and_epoch() -> None:
@@ -214,6 +213,7 @@ def test_epochs_are_counted_in_whole_passes_over_the_corpus() -> None:
     done = pretrained(steps=None, epochs=2)
     assert done.facts["steps"] == 2 * math.ceil(120 / 16)
     assert done.facts["tokens"] == 2 * 120 * 10  # eight tokens, [CLS] and [SEP]
+    assert pretrained(steps=10).facts["tokens"] == (120 + 2 * 16) * 10
 
 
 def test_progress_reaches_the_end() -> None:
@@ -256,14 +256,27 @@ def task_of(size: int = 60) -> tuple[Ragged, pd.DataFrame]:
     return tokens, items
 
 
-def finetuned(seed: int = 0, pretrained_folder: Path | None = None, **fields: Any) -> Finetuned:
+def finetuned(seed: int = 0, pretrained_folder: Path | None = None, **fields: Any) -> tuple[Finetuned, pd.DataFrame]:
+    """The result, and the predictions in the order of the items."""
     tokens, items = task_of()
     config = FinetuneConfig(**{"epochs": 8, "batch_size": 8, "learning_rate": 5e-3, **fields})
-    return finetune(tokens, items, VOCABULARY, ARCH, config, max_length=12, seed=seed, pretrained=pretrained_folder)
+    pieces: list[pd.DataFrame] = []
+    done = finetune(
+        tokens,
+        items,
+        VOCABULARY,
+        ARCH,
+        config,
+        max_length=12,
+        seed=seed,
+        sink=pieces.append,
+        pretrained=pretrained_folder,
+    )
+    return done, pd.concat(pieces).sort_values("row")
 
 
 def test_finetuning_learns_a_separable_task() -> None:
-    done = finetuned()
+    done, _ = finetuned()
     assert done.facts["test_accuracy"] >= 0.9
     assert done.facts["test_items"] == 10
     assert done.curve.frame().query("name == 'dev_accuracy'")["step"].tolist() == [5 * e for e in range(1, 9)]
@@ -271,18 +284,18 @@ def test_finetuning_learns_a_separable_task() -> None:
 
 def test_predictions_hold_every_dev_and_test_item_once_with_its_label() -> None:
     _, items = task_of()
-    done = finetuned(epochs=1)
+    done, predictions = finetuned(epochs=1)
     held = items[items["part"] != "train"]
-    assert done.predictions["row"].tolist() == held["row"].tolist()
-    assert done.predictions["label"].tolist() == held["label"].tolist()
-    assert all(len(logits) == 2 for logits in done.predictions["logits"])
-    test = done.predictions[done.predictions["part"] == "test"]
+    assert predictions["row"].tolist() == held["row"].tolist()
+    assert predictions["label"].tolist() == held["label"].tolist()
+    assert all(len(logits) == 2 for logits in predictions["logits"])
+    test = predictions[predictions["part"] == "test"]
     recomputed = np.stack(test["logits"].to_list()).argmax(axis=1) == test["label"]
     assert done.facts["test_accuracy"] == pytest.approx(float(recomputed.mean()))
 
 
 def test_finetuning_is_bit_identical_for_the_same_seed_and_different_for_another() -> None:
-    one, two, other = (np.stack(finetuned(s, epochs=2).predictions["logits"].to_list()) for s in (0, 0, 1))
+    one, two, other = (np.stack(finetuned(s, epochs=2)[1]["logits"].to_list()) for s in (0, 0, 1))
     assert np.array_equal(one, two)
     assert not np.array_equal(one, other)
 
@@ -290,7 +303,7 @@ def test_finetuning_is_bit_identical_for_the_same_seed_and_different_for_another
 def test_finetuning_starts_from_the_pretrained_encoder(tmp_path: Path) -> None:
     model = pretrained().model
     save(model, tmp_path)
-    done = finetuned(pretrained_folder=tmp_path, epochs=1, learning_rate=1e-12)
+    done, _ = finetuned(pretrained_folder=tmp_path, epochs=1, learning_rate=1e-12)
     ours, theirs = weights(done.model), weights(model)
     shared = [name for name in theirs if name.startswith("bert.") and name in ours]
     assert len(shared) > 10
@@ -299,7 +312,7 @@ def test_finetuning_starts_from_the_pretrained_encoder(tmp_path: Path) -> None:
 
 def test_predictions_do_not_depend_on_batch_size_or_order() -> None:
     tokens, items = task_of()
-    model = finetuned(epochs=1).model
+    model = finetuned(epochs=1)[0].model
     rows = items["row"].to_numpy()
     whole = predict(model, tokens, rows, VOCABULARY, 12)
     single = predict(model, tokens, rows, VOCABULARY, 12, batch_size=1)

@@ -34,11 +34,15 @@ class Runtime(BaseModel):
     threads: PositiveInt = Field(1, description="CPU threads for each training process")
     isolate: bool = Field(True, description="train in child processes, which a time-out can end")
     stage_timeout: Annotated[float, Field(gt=0)] | None = Field(None, description="seconds for one training stage")
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = Field(
+        60, description="between two checkpoints of a training stage, at least; 0 writes one after each step"
+    )
     tracking_uri: str | None = Field(None, description="MLflow server; default: SQLite under home")
 
     @classmethod
     def from_environment(cls, **given: object) -> Runtime:
-        """Read TLM_HOME, TLM_DATA_ROOT, TLM_DEVICE, TLM_WORKERS, TLM_THREADS, MLFLOW_TRACKING_URI; `given` wins."""
+        """Read TLM_HOME, TLM_DATA_ROOT, TLM_DEVICE, TLM_WORKERS, TLM_THREADS, TLM_STAGE_TIMEOUT, TLM_CHECKPOINT_SECONDS,
+        MLFLOW_TRACKING_URI; `given` wins."""
         names = {
             "home": "TLM_HOME",
             "data_root": "TLM_DATA_ROOT",
@@ -46,6 +50,7 @@ class Runtime(BaseModel):
             "workers": "TLM_WORKERS",
             "threads": "TLM_THREADS",
             "stage_timeout": "TLM_STAGE_TIMEOUT",
+            "checkpoint_seconds": "TLM_CHECKPOINT_SECONDS",
             "tracking_uri": "MLFLOW_TRACKING_URI",
         }
         values: dict[str, object] = {field: os.environ[name] for field, name in names.items() if os.environ.get(name)}

@@ -28,6 +28,7 @@ from tlm.steps import STAGES, ArtifactRef, Label, Step
 RECORD = "record.json"
 DRAFTS = ".drafts"
 LOCKS = ".locks"
+CHECKPOINTS = ".checkpoints"
 
 
 class Output(BaseModel):
@@ -167,6 +168,11 @@ class ArtifactStore:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
+    def checkpoints(self, ref: ArtifactRef) -> Path:
+        """A local folder that outlives an interrupted builder, for the next one to go on from; gone once published."""
+        base = Path(self.root) / CHECKPOINTS if self.is_local else Path(tempfile.gettempdir()) / "tlm-checkpoints"
+        return base / ref.key[:SHORT]
+
     def publish(
         self,
         step: Step,
@@ -201,6 +207,7 @@ class ArtifactStore:
         (draft / RECORD).write_text(record.model_dump_json(indent=1), encoding="utf-8")
         self.delete(step.ref)
         self._put(draft, f"{self.root}/{step.ref}")
+        shutil.rmtree(self.checkpoints(step.ref), ignore_errors=True)
         return record
 
     def delete(self, ref: ArtifactRef) -> bool:

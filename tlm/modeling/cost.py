@@ -64,28 +64,28 @@ def forward_flops(
     Give `num_labels` for the classifier, or `masked_positions` (M, those predicted) and `vocab_size` for the masked
     language model. Matrix products and convolutions only; a training step is about three times as much.
 
-    conv Σ 2·T·D·k·k'·c_in·c_out; each layer: keys and values 4TD², queries 2QD², scores and context 4QTD, output and
-    feed-forward R(2D² + 4DF). Q = R = T, but in the last layer only what the head reads is computed: Q = T and R = M
-    for MLM, Q = R = 1 for the classifier. Heads: M(2D² + 2DV), or 2D² + 2DL.
+    conv Σ 2·T·D·k·k'·c_in·c_out; each layer: keys and values 4TD², queries 2RD², scores and context 4RTD, output and
+    feed-forward R(2D² + 4DF). R = T, but in the last layer only what the head reads is computed: R = M for
+    MLM, R = 1 for the classifier. Heads: M(2D² + 2DV), or 2D² + 2DL.
 
     Raises ValueError unless exactly one head is described.
     """
-    size, wide, last_queries = shape.hidden_size, shape.intermediate_size, seq_len
+    size, wide = shape.hidden_size, shape.intermediate_size
     if num_labels is not None and masked_positions is None and vocab_size is None:
-        last_queries = rows = 1
+        read = 1
         head = 2 * size * (size + num_labels)
     elif num_labels is None and masked_positions is not None and vocab_size is not None:
-        rows = masked_positions
+        read = masked_positions
         head = 2 * size * (size + vocab_size) * masked_positions
     else:
         raise ValueError("give either num_labels, or masked_positions and vocab_size")
 
-    def layer(queries: int, rows: int) -> int:
-        projections = 2 * size * size * (2 * seq_len + queries)
-        return projections + 4 * queries * seq_len * size + rows * (2 * size * size + 4 * size * wide)
+    def layer(rows: int) -> int:
+        projections = 2 * size * size * (2 * seq_len + rows)
+        return projections + 4 * rows * seq_len * size + rows * (2 * size * size + 4 * size * wide)
 
     conv = sum(2 * seq_len * size * area * c_in * c_out for area, c_in, c_out in _convolutions(shape))
-    return conv + (shape.num_hidden_layers - 1) * layer(seq_len, seq_len) + layer(last_queries, rows) + head
+    return conv + (shape.num_hidden_layers - 1) * layer(seq_len) + layer(read) + head
 
 
 def _convolutions(shape: Shape) -> Iterator[tuple[int, int, int]]:

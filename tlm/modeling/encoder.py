@@ -1,7 +1,6 @@
 """A BERT encoder (post-LN, learned positions) with the study's conv front, parameter for parameter transformers' own.
 
-Shapes: B sequences, T positions, D hidden size, H heads, K = D / H, Q queried positions, F intermediate size,
-V vocabulary, N selected rows of the flattened (B·T) positions.
+Shapes: B sequences, T positions, R rows of a batch in its layout, N queried rows, D hidden size, V vocabulary.
 """
 
 from __future__ import annotations
@@ -16,9 +15,11 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from tlm.modeling.attention import attention
 from tlm.modeling.configuration import TinyBertConfig
 from tlm.modeling.conv_front import ConvFront
 from tlm.modeling.dropout import Dropout
+from tlm.modeling.layout import Layout, Queries
 
 
 class _RowWithoutGradient(torch.autograd.Function):
@@ -50,9 +51,9 @@ class WordEmbeddings(nn.Embedding):
         weight_VD: Tensor = _RowWithoutGradient.apply(self.weight, self.frozen_row)  # type: ignore[no-untyped-call]
         return weight_VD
 
-    def forward(self, input_ids_BT: Tensor) -> Tensor:
-        """Token ids → (B, T, D)."""
-        return F.embedding(input_ids_BT, self.as_read(), padding_idx=self.padding_idx)
+    def forward(self, ids: Tensor) -> Tensor:
+        """Token ids of any shape → (…, D)."""
+        return F.embedding(ids, self.as_read(), padding_idx=self.padding_idx)
 
 
 class Embeddings(nn.Module):
@@ -67,22 +68,17 @@ class Embeddings(nn.Module):
         self.LayerNorm = nn.LayerNorm(size, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.hidden_dropout_prob)
 
-    def forward(self, input_ids_BT: Tensor, token_type_ids_BT: Tensor | None = None) -> Tensor:
-        """Token ids → (B, T, D). Without `token_type_ids_BT` every token is of type 0."""
-        length = input_ids_BT.shape[1]
-        if length > self.position_embeddings.num_embeddings:
+    def forward(self, ids_R: Tensor, layout: Layout, types_R: Tensor | None = None) -> Tensor:
+        """Token ids → (R, D). Without `types_R` every token is of type 0. ValueError if there are too many positions."""
+        if layout.longest > self.position_embeddings.num_embeddings:
             raise ValueError(
-                f"{length} positions, but the model has {self.position_embeddings.num_embeddings} "
+                f"{layout.longest} positions, but the model has {self.position_embeddings.num_embeddings} "
                 "(max_position_embeddings)"
             )
-        x_BTD: Tensor = self.word_embeddings(input_ids_BT)
-        offset = self.position_embeddings.weight[:length]
-        if token_type_ids_BT is None:
-            offset = offset + self.token_type_embeddings.weight[0]
-        else:
-            offset = offset + self.token_type_embeddings(token_type_ids_BT)
-        x_BTD = self.dropout(self.LayerNorm(x_BTD + offset))
-        return x_BTD
+        types_D = self.token_type_embeddings.weight[0] if types_R is None else self.token_type_embeddings(types_R)
+        x_RD = self.word_embeddings(ids_R) + self.position_embeddings(layout.positions_R) + types_D
+        y_RD: Tensor = self.dropout(self.LayerNorm(x_RD))
+        return y_RD
 
 
 class SelfAttention(nn.Module):
@@ -96,30 +92,23 @@ class SelfAttention(nn.Module):
         self.value = nn.Linear(config.hidden_size, config.hidden_size)
         self.dropout = Dropout(config.attention_probs_dropout_prob)
 
-    def forward(self, x_BQD: Tensor, x_BTD: Tensor, mask_B11T: Tensor | None) -> Tensor:
-        """The context (B, Q, D) of the positions in `x_BQD`, from those in `x_BTD` where the mask is True."""
-        q_BHQK = self._by_head(self.query(x_BQD))
-        k_BHTK = self._by_head(self.key(x_BTD))
-        v_BHTK = self._by_head(self.value(x_BTD))
-        if self.training and self.dropout.p > 0 and x_BTD.device.type == "cpu":
-            context_BHQK = self._with_fast_dropout(q_BHQK, k_BHTK, v_BHTK, mask_B11T)
-        else:
-            context_BHQK = F.scaled_dot_product_attention(
-                q_BHQK, k_BHTK, v_BHTK, attn_mask=mask_B11T, dropout_p=self.dropout.p if self.training else 0.0
-            )
-        return context_BHQK.transpose(1, 2).flatten(2)
+    def forward(self, x_RD: Tensor, layout: Layout, queries: Queries | None) -> Tensor:
+        """The context of every row (R, D), or of the rows that are queried (N, D)."""
+        p = self.dropout.p if self.training else 0.0
+        if queries is None:
+            q_RD, k_RD, v_RD = _linear(x_RD, self.query, self.key, self.value)
+            return attention(q_RD, k_RD, v_RD, layout, self.heads, p=p)
+        k_RD, v_RD = _linear(x_RD, self.key, self.value)
+        q_SD = self.query(x_RD.index_select(0, queries.rows_N)).index_select(0, queries.slots_S)
+        context_SD = attention(q_SD, k_RD, v_RD, layout, self.heads, each=queries.each, p=p)
+        return context_SD.index_select(0, queries.kept_N)
 
-    def _by_head(self, x_BTD: Tensor) -> Tensor:
-        return x_BTD.view(*x_BTD.shape[:2], self.heads, -1).transpose(1, 2)
 
-    def _with_fast_dropout(self, q_BHQK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, mask_B11T: Tensor | None) -> Tensor:
-        """The same, written out: torch's CPU attention with dropout spends most of its time drawing the mask."""
-        scores_BHQT = (q_BHQK * (1 / math.sqrt(q_BHQK.shape[-1]))) @ k_BHTK.transpose(2, 3)
-        if mask_B11T is not None:
-            lowest = torch.finfo(torch.float32).min
-            scores_BHQT = scores_BHQT + torch.zeros(mask_B11T.shape).masked_fill_(~mask_B11T, lowest)
-        weights_BHQT: Tensor = self.dropout(scores_BHQT.softmax(-1))
-        return weights_BHQT @ v_BHTK
+def _linear(x: Tensor, *modules: nn.Linear) -> tuple[Tensor, ...]:
+    """Several linear maps of the same input as one product."""
+    weight = torch.cat([module.weight for module in modules])
+    bias = torch.cat([module.bias for module in modules])
+    return torch.split(F.linear(x, weight, bias), [module.out_features for module in modules], dim=-1)
 
 
 class AddNorm(nn.Module):
@@ -148,19 +137,14 @@ class Layer(nn.Module):
         self.intermediate = nn.ModuleDict({"dense": nn.Linear(config.hidden_size, config.intermediate_size)})
         self.output = AddNorm(config, config.intermediate_size)
 
-    def forward(
-        self, x_BTD: Tensor, mask_B11T: Tensor | None, rows_N: Tensor | None = None, first_only: bool = False
-    ) -> Tensor:
-        """(B, T, D) → (B, T, D); only the rows `rows_N` of (B·T, D) → (N, D), or only position 0 → (B, 1, D).
+    def forward(self, x_RD: Tensor, layout: Layout, queries: Queries | None = None) -> Tensor:
+        """(R, D) → (R, D), or (N, D), only the rows that are queried.
 
-        In the last layer the rows that no head reads need neither the feed-forward network nor, for position 0,
-        queries. With one layer that is most of the model.
+        In the last layer the rows that no head reads need neither queries nor the feed-forward network. With one layer
+        that is most of the model.
         """
-        x = x_BTD[:, :1] if first_only else x_BTD
-        context = self.attention["self"](x, x_BTD, mask_B11T)
-        if rows_N is not None:
-            x = x.flatten(0, 1).index_select(0, rows_N)
-            context = context.flatten(0, 1).index_select(0, rows_N)
+        context = self.attention["self"](x_RD, layout, queries)
+        x = x_RD if queries is None else x_RD.index_select(0, queries.rows_N)
         x = self.attention["output"](context, x)
         y: Tensor = self.output(F.gelu(self.intermediate["dense"](x)), x)
         return y
@@ -221,40 +205,43 @@ class TinyBertModel(TinyBertPreTrainedModel):
         self.post_init()
 
     def encode(
-        self,
-        input_ids_BT: Tensor,
-        attention_mask_BT: Tensor | None = None,
-        token_type_ids_BT: Tensor | None = None,
-        rows_N: Tensor | None = None,
-        first_only: bool = False,
+        self, ids_R: Tensor, layout: Layout, queries: Queries | None = None, types_R: Tensor | None = None
     ) -> Tensor:
-        """The last layer's output: (B, T, D), or (N, D) for `rows_N`, or (B, 1, D) for `first_only`.
+        """The last layer's output: (R, D), or (N, D) for the rows that are queried.
 
-        `attention_mask_BT` is 1 at real positions. Selecting rows changes the work, not the values.
-        Raises ValueError if there are more positions than the model knows.
+        Neither the layout nor the queries change a value, only the work. ValueError if there are more positions than
+        the model knows.
         """
-        x_BTD = self.embeddings(input_ids_BT, token_type_ids_BT)
-        mask_BT = None if attention_mask_BT is None else attention_mask_BT.bool()
+        x_RD = self.embeddings(ids_R, layout, types_R)
         if self.conv_front is not None:
-            x_BTD = self.conv_front(x_BTD, mask_BT)
-        mask_B11T = None if mask_BT is None else mask_BT[:, None, None, :]
+            x_RD = self.conv_front(x_RD, layout)
         *earlier, last = self.encoder["layer"].children()
         for layer in earlier:
-            x_BTD = layer(x_BTD, mask_B11T)
-        x: Tensor = last(x_BTD, mask_B11T, rows_N, first_only)
+            x_RD = layer(x_RD, layout)
+        x: Tensor = last(x_RD, layout, queries)
         return x
 
-    def pool(self, x_BTD: Tensor) -> Tensor:
-        """tanh of a linear map of position 0, [CLS]: (B, …, D) → (B, D). ValueError without a pooler."""
+    def pool(self, first_BD: Tensor) -> Tensor:
+        """tanh of a linear map of position 0, [CLS]: (B, D) → (B, D). ValueError without a pooler."""
         if self.pooler is None:
             raise ValueError("this model has no pooler (add_pooling_layer=False)")
-        return torch.tanh(self.pooler["dense"](x_BTD[:, 0]))
+        return torch.tanh(self.pooler["dense"](first_BD))
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None, **_: Any
     ) -> BaseModelOutputWithPooling:
         """`last_hidden_state` (B, T, D) and `pooler_output` (B, D), or None without a pooler."""
-        x_BTD = self.encode(input_ids, attention_mask, token_type_ids)
+        ids_R, layout, types_R = flat(input_ids, attention_mask, token_type_ids)
+        x_BTD = self.encode(ids_R, layout, types_R=types_R).view(*input_ids.shape, -1)
         return BaseModelOutputWithPooling(
-            last_hidden_state=x_BTD, pooler_output=None if self.pooler is None else self.pool(x_BTD)
+            last_hidden_state=x_BTD, pooler_output=None if self.pooler is None else self.pool(x_BTD[:, 0])
         )
+
+
+def flat(ids_BT: Tensor, mask_BT: Tensor | None, types_BT: Tensor | None) -> tuple[Tensor, Layout, Tensor | None]:
+    """What transformers' users call a model with, as what `encode` takes: one rectangle that keeps its padding."""
+    if mask_BT is None:
+        layout = Layout.padded(torch.ones_like(ids_BT, dtype=torch.bool), masked=False)
+    else:
+        layout = Layout.padded(mask_BT.bool())
+    return ids_BT.flatten(), layout, None if types_BT is None else types_BT.flatten()

@@ -16,7 +16,9 @@ from transformers.modeling_outputs import MaskedLMOutput, SequenceClassifierOutp
 
 from tlm.modeling.configuration import TinyBertConfig
 from tlm.modeling.dropout import Dropout
-from tlm.modeling.encoder import TinyBertModel, TinyBertPreTrainedModel
+from tlm.modeling.encoder import TinyBertModel, TinyBertPreTrainedModel, flat
+from tlm.modeling.layout import Layout, Queries
+from tlm.modeling.loss import linear_cross_entropy
 
 IGNORED_LABEL = -100
 """The label of a position that is not predicted (the convention of torch and transformers)."""
@@ -83,18 +85,34 @@ class TinyBertForMaskedLM(TinyBertPreTrainedModel):
         **_: Any,
     ) -> MaskedLMOutput:
         """Without labels: logits (B, T, V). With labels (B, T), -100 where nothing is predicted: the mean cross
-        entropy over the N others as `loss` (0, with zero gradients, if there is none) and *their* logits (N, V), in
-        the order of the flattened batch. No other position is projected onto the vocabulary.
+        entropy over the others as `loss`, 0 with zero gradients if there is none, and no logits.
         """
-        weight_VD = self.bert.embeddings.word_embeddings.as_read()
+        ids_R, layout, types_R = flat(input_ids, attention_mask, token_type_ids)
         if labels is None:
-            x_BTD = self.bert.encode(input_ids, attention_mask, token_type_ids)
-            return MaskedLMOutput(logits=self.cls["predictions"](x_BTD, weight_VD))
-        rows_N = (labels != IGNORED_LABEL).flatten().nonzero().squeeze(1)
-        x_ND = self.bert.encode(input_ids, attention_mask, token_type_ids, rows_N)
-        logits_NV = self.cls["predictions"](x_ND, weight_VD)
-        total = F.cross_entropy(logits_NV, labels.flatten()[rows_N], reduction="sum")
-        return MaskedLMOutput(loss=total / max(len(rows_N), 1), logits=logits_NV)
+            x_BTD = self.bert.encode(ids_R, layout, types_R=types_R).view(*input_ids.shape, -1)
+            return MaskedLMOutput(logits=self.cls["predictions"](x_BTD, self._words_VD()))
+        rows_N = (labels.flatten() != IGNORED_LABEL).nonzero().squeeze(1)
+        queries = Queries.of(layout, rows_N)
+        return MaskedLMOutput(loss=self.loss(ids_R, layout, queries, labels.flatten()[rows_N], types_R))
+
+    def loss(
+        self, ids_R: Tensor, layout: Layout, queries: Queries, labels_N: Tensor, types_R: Tensor | None = None
+    ) -> Tensor:
+        """Mean cross entropy of the queried rows, 0 for none; no other row is projected onto the vocabulary."""
+        if not len(labels_N):
+            return self._words_VD().sum() * 0.0
+        predictions: Any = self.cls["predictions"]
+        x_ND = predictions.transform(self.bert.encode(ids_R, layout, queries, types_R))
+        return linear_cross_entropy(x_ND, self._words_VD(), predictions.bias, labels_N)
+
+    def logits(self, ids_R: Tensor, layout: Layout, queries: Queries) -> Tensor:
+        """Logits (N, V) of the queried rows."""
+        logits_NV: Tensor = self.cls["predictions"](self.bert.encode(ids_R, layout, queries), self._words_VD())
+        return logits_NV
+
+    def _words_VD(self) -> Tensor:  # the shape
+        weight_VD: Tensor = self.bert.embeddings.word_embeddings.as_read()
+        return weight_VD
 
 
 class TinyBertForSequenceClassification(TinyBertPreTrainedModel):
@@ -118,10 +136,20 @@ class TinyBertForSequenceClassification(TinyBertPreTrainedModel):
         **_: Any,
     ) -> SequenceClassifierOutput:
         """Logits (B, L), and with labels (B,) the mean cross entropy as `loss`."""
-        x_B1D = self.bert.encode(input_ids, attention_mask, token_type_ids, first_only=True)
-        logits_BL = self.classifier(self.dropout(self.bert.pool(x_B1D)))
+        ids_R, layout, types_R = flat(input_ids, attention_mask, token_type_ids)
+        logits_BL = self.logits(ids_R, layout, types_R)
         loss = None if labels is None else F.cross_entropy(logits_BL, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits_BL)
+
+    def loss(self, ids_R: Tensor, layout: Layout, labels_B: Tensor) -> Tensor:
+        """Mean cross entropy of the sequences, in the order of the layout."""
+        return F.cross_entropy(self.logits(ids_R, layout), labels_B)
+
+    def logits(self, ids_R: Tensor, layout: Layout, types_R: Tensor | None = None) -> Tensor:
+        """Logits (B, L) of the sequences, in the order of the layout."""
+        first_BD = self.bert.encode(ids_R, layout, Queries.first(layout), types_R)
+        logits_BL: Tensor = self.classifier(self.dropout(self.bert.pool(first_BD)))
+        return logits_BL
 
 
 def register() -> None:

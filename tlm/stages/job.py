@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -15,8 +17,11 @@ from tlm.corpus import Sample
 from tlm.ragged import Ragged
 from tlm.runtime import Runtime
 from tlm.steps import Step
-from tlm.store import Artifact
+from tlm.store import Artifact, ArtifactStore
 from tlm.tokenizer import Vocabulary, read_vocabulary
+
+if TYPE_CHECKING:
+    from tlm.training.checkpoint import Checkpoints
 
 Facts = dict[str, object]
 
@@ -55,3 +60,27 @@ class Job:
         if isinstance(table, pd.DataFrame):
             table = pa.Table.from_pandas(table, preserve_index=False)
         pq.write_table(table, self.out / file, compression="zstd")
+
+    @contextmanager
+    def stream(self, file: str, columns: list[str]) -> Iterator[Callable[[pd.DataFrame], None]]:
+        """Write a table piece by piece: never more of it in memory than one piece."""
+        writer: pq.ParquetWriter | None = None
+
+        def write(piece: pd.DataFrame) -> None:
+            nonlocal writer
+            table = pa.Table.from_pandas(piece[columns], preserve_index=False)
+            writer = writer or pq.ParquetWriter(self.out / file, table.schema, compression="zstd")
+            writer.write_table(table)
+
+        try:
+            yield write
+        finally:
+            if writer is not None:
+                writer.close()
+
+    def checkpoints(self) -> Checkpoints:
+        """Where this step's training is kept while it runs; what an earlier, interrupted run of it left is there."""
+        from tlm.training.checkpoint import Checkpoints
+
+        folder = ArtifactStore(self.runtime.artifacts).checkpoints(self.step.ref)
+        return Checkpoints(folder, self.step.key, self.runtime.checkpoint_seconds)

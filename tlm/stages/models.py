@@ -27,6 +27,7 @@ def pretrain(job: Job) -> Facts:
         max_length=config["max_length"],
         seed=config["seed"],
         device=job.runtime.torch_device(),
+        checkpoints=job.checkpoints(),
         progress=job.progress,
     )
     save(done.model, job.out)
@@ -37,24 +38,24 @@ def pretrain(job: Job) -> Facts:
 def finetune(job: Job) -> Facts:
     """model.safetensors and config.json of a classifier; predictions.parquet (dev and test); metrics.parquet."""
     config, arch = _settings(job)
-    items = job.frame("task", "items.parquet")
     start = job.inputs.get("pretrained")
-    done = run_finetune(
-        job.sequences("tokens"),
-        items,
-        job.vocabulary(),
-        arch,
-        FinetuneConfig.model_validate(config["finetune"]),
-        max_length=config["max_length"],
-        seed=config["seed"],
-        pretrained=start.folder(CONFIG_AND_WEIGHTS) if start else None,
-        device=job.runtime.torch_device(),
-        progress=job.progress,
-    )
+    with job.stream("predictions.parquet", ["item_id", "part", "label", "logits"]) as sink:
+        done = run_finetune(
+            job.sequences("tokens"),
+            job.frame("task", "items.parquet"),
+            job.vocabulary(),
+            arch,
+            FinetuneConfig.model_validate(config["finetune"]),
+            max_length=config["max_length"],
+            seed=config["seed"],
+            sink=sink,
+            pretrained=start.folder(CONFIG_AND_WEIGHTS) if start else None,
+            device=job.runtime.torch_device(),
+            checkpoints=job.checkpoints(),
+            progress=job.progress,
+        )
     save(done.model, job.out)
     job.write(done.curve.frame(), "metrics.parquet")
-    predictions = done.predictions.merge(items[["row", "item_id"]], on="row", validate="one_to_one")
-    job.write(predictions[["item_id", "part", "label", "logits"]], "predictions.parquet")
     return {**done.facts}
 
 

@@ -1,52 +1,95 @@
-"""From ragged token ids to padded tensors: [CLS] ids [SEP] [PAD]…, as wide as the longest sequence of the batch."""
+"""From ragged token ids to batches of [CLS] ids [SEP] in a layout with little padding, and the order of the items."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from tlm.modeling.configuration import TinyBertConfig
+from tlm.modeling.layout import Layout
 from tlm.ragged import Ragged, Rows
 from tlm.tokenizer import Vocabulary
 
+RECTANGLE_FLOP = {"cpu": 8e7, "cuda": 3e10}
+"""What a device computes in the time that one more rectangle costs a layer in calls (CPU: see docs/performance.md)."""
+ROW_MULTIPLE = 32
+"""Matrix products of a new shape are compiled first: so few rows are added that the number of shapes stays small."""
 
-def pad_batch(
-    sequences: Ragged, rows: Rows, vocabulary: Vocabulary, max_length: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return input_ids_BT and attention_mask_BT (int64, T ≤ max_length) for the sequences at `rows`.
 
-    Sequences longer than max_length - 2 are cut, so that [CLS] and [SEP] always fit.
+@dataclass(frozen=True)
+class Packed:
+    """Token ids of a batch, row by row in its layout; sequence i of it is item `order_B[i]` of those given."""
+
+    ids_R: torch.Tensor
+    layout: Layout
+    order_B: Rows
+
+
+def pack(sequences: Ragged, items: Rows, vocabulary: Vocabulary, max_length: int, rectangle_cost: int) -> Packed:
+    """The sequences at `items`, longest first, as [CLS] ids [SEP], with as little padding as pays (`Layout.packed`).
+
+    Sequences longer than max_length - 2 are cut, so that [CLS] and [SEP] always fit. A negative `rectangle_cost` asks
+    for one rectangle, all its padding included.
     """
-    batch = sequences.take(rows)
-    lengths = np.minimum(batch.lengths, max_length - 2)
-    width = int(lengths.max(initial=0)) + 2
-    ids = np.full((len(rows), width), vocabulary.pad, dtype=np.int64)
+    lengths = np.minimum(sequences.lengths[items], max_length - 2) + 2
+    order = np.argsort(-lengths, kind="stable")
+    items, lengths = items[order], lengths[order]
+    layout = _layout(lengths, rectangle_cost)
+    batch = sequences.take(items)
     columns = np.arange(len(batch.ids)) - np.repeat(batch.offsets[:-1], batch.lengths)
+    ids_R = np.full(len(layout.positions_R), vocabulary.pad, dtype=np.int64)
+    first = layout.first_rows().numpy()
+    ids_R[first] = vocabulary.cls
     inside = columns < max_length - 2
-    ids[batch.sequence_of[inside], columns[inside] + 1] = batch.ids[inside]
-    ids[:, 0] = vocabulary.cls
-    ids[np.arange(len(rows)), lengths + 1] = vocabulary.sep
-    mask = np.arange(width) < (lengths + 2)[:, None]
-    return torch.from_numpy(ids), torch.from_numpy(mask.astype(np.int64))
+    ids_R[(np.repeat(first, batch.lengths) + columns + 1)[inside]] = batch.ids[inside]
+    ids_R[first + lengths - 1] = vocabulary.sep
+    return Packed(torch.from_numpy(ids_R), layout, order)
 
 
+def _layout(lengths: NDArray[np.int64], rectangle_cost: int) -> Layout:
+    if rectangle_cost < 0:
+        return Layout.padded(torch.from_numpy(np.arange(lengths[0]) < lengths[:, None]))
+    return Layout.packed(lengths, rectangle_cost, ROW_MULTIPLE)
+
+
+def packer(config: TinyBertConfig, device: str) -> partial[Packed]:
+    """`pack` with the rectangle cost of a model on a device."""
+    if config.conv_over_padding and config.conv_kernel_sizes:
+        return partial(pack, rectangle_cost=-1)
+    layer_flop = 24 * config.hidden_size**2
+    return partial(pack, rectangle_cost=int(RECTANGLE_FLOP[torch.device(device).type] / (3 * layer_flop)))
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which items make up which step: every item once an epoch, in an order that depends on seed and epoch alone."""
+
+    size: int
+    batch_size: int
+    seed: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(self.size / self.batch_size)
+
+    def batch(self, step: int) -> tuple[int, Rows]:
+        """(epoch, items) of a 0-based step; an epoch's last batch may be short."""
+        epoch, within = divmod(step, self.steps_per_epoch)
+        return epoch, epoch_order(self.size, self.seed, epoch)[within * self.batch_size :][: self.batch_size]
+
+
+@lru_cache(maxsize=2)
 def epoch_order(size: int, seed: int, epoch: int) -> Rows:
-    """The order in which epoch number `epoch` visits the items: a function of seed and epoch alone."""
-    return np.random.default_rng([seed, epoch, 0xBA7C4]).permutation(size).astype(np.int64)
-
-
-def training_batches(size: int, batch_size: int, steps: int, seed: int) -> Iterator[tuple[int, Rows]]:
-    """Yield (epoch, rows) for exactly `steps` batches; an epoch's last batch may be short."""
-    done = epoch = 0
-    while done < steps:
-        order = epoch_order(size, seed, epoch)
-        for start in range(0, size, batch_size):
-            if done == steps:
-                return
-            yield epoch, order[start : start + batch_size]
-            done += 1
-        epoch += 1
+    """The order in which epoch number `epoch` visits the items: a function of seed and epoch alone. Not to be changed."""
+    order = np.random.default_rng([seed, epoch, 0xBA7C4]).permutation(size).astype(np.int64)
+    order.flags.writeable = False
+    return order
 
 
 def evaluation_batches(lengths: Rows, batch_size: int) -> Iterator[Rows]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,16 +18,19 @@ from tlm.modeling.configuration import TinyBertConfig
 from tlm.modeling.interchange import load_encoder_into_classifier
 from tlm.ragged import Ragged, Rows
 from tlm.tokenizer import Vocabulary
-from tlm.training.batching import evaluation_batches, pad_batch, training_batches
-from tlm.training.optimisation import Batch, Curve, Progress, autocast, train
+from tlm.training.batching import Order, evaluation_batches, packer
+from tlm.training.checkpoint import Checkpoints
+from tlm.training.loop import Data, Inputs, train
+from tlm.training.optimisation import Curve, Progress, autocast
+
+PREDICTED_AT_ONCE = 128
+"""Items in a batch of evaluation."""
 
 
 @dataclass(frozen=True)
 class Finetuned:
     model: TinyBertForSequenceClassification
     curve: Curve
-    predictions: pd.DataFrame
-    """row, part ("dev" or "test"), label, logits (list of float32, one for each label)."""
     facts: dict[str, float | int]
 
 
@@ -40,22 +43,27 @@ def finetune(
     *,
     max_length: int,
     seed: int,
+    sink: Callable[[pd.DataFrame], None],
     pretrained: Path | None = None,
     device: str = "cpu",
+    checkpoints: Checkpoints | None = None,
     progress: Progress | None = None,
 ) -> Finetuned:
     """Train a classifier on the items whose part is "train" and predict the dev and test items.
 
     Args:
         tokens: the task's source, tokenised; `items.row` points into it.
-        items: columns row, label (0 … C - 1), part.
+        items: columns row, label (0 … C - 1), part, and any others.
+        sink: is given the predictions batch by batch: the dev and test items with a column logits (list of float32,
+            one for each label), every item once, short texts first.
         pretrained: folder of a pre-trained model whose encoder to start from; None trains from scratch.
 
-    The last epoch is the result: test items are looked at once, after it.
+    The last epoch is the result: test items are looked at once, after it. With `checkpoints` an interrupted run goes on
+    where it was, to the same result.
 
     Raises:
         NonFiniteLoss: if training diverges.
-        UserError: if the pre-trained weights do not fit the architecture.
+        UserError: if the pre-trained weights do not fit the architecture, or a batch the memory.
     """
     torch.manual_seed(seed)
     model = TinyBertForSequenceClassification(
@@ -71,52 +79,78 @@ def finetune(
     if pretrained is not None:
         load_encoder_into_classifier(model, pretrained)
     model.to(device)
-    train_items = items[items["part"] == "train"]
-    train_tokens = tokens.take(train_items["row"].to_numpy())
-    labels = torch.from_numpy(train_items["label"].to_numpy().astype(np.int64))
-    steps_per_epoch = math.ceil(len(train_items) / config.batch_size)
-    steps = config.epochs * steps_per_epoch
-
-    def batches() -> Iterator[Batch]:
-        for epoch, rows in training_batches(len(train_items), config.batch_size, steps, seed):
-            ids_BT, mask_BT = pad_batch(train_tokens, rows, vocabulary, max_length)
-            yield Batch(epoch, rows.tolist(), {"input_ids": ids_BT, "attention_mask": mask_BT, "labels": labels[rows]})
-
-    held = items[items["part"] != "train"].reset_index(drop=True)
+    data = classification_data(
+        model,
+        tokens,
+        items[items["part"] == "train"],
+        vocabulary,
+        config,
+        max_length=max_length,
+        seed=seed,
+        device=device,
+    )
+    steps = config.epochs * data.order.steps_per_epoch
+    held = items[items["part"] != "train"]
     dev = held[held["part"] == "dev"]
     curve = Curve()
 
     def evaluate(step: int, epoch: int) -> None:
-        if step % steps_per_epoch == 0:
+        if step % data.order.steps_per_epoch == 0:
             logits_NC = predict(model, tokens, dev["row"].to_numpy(), vocabulary, max_length, config.precision, device)
             curve.add(step, epoch, dev_accuracy=accuracy(logits_NC, dev["label"].to_numpy()))
             model.train()
 
     train(
         model,
-        batches(),
+        data,
         config,
         steps=steps,
-        steps_per_epoch=steps_per_epoch,
         device=device,
         curve=curve,
         after_step=evaluate,
+        checkpoints=checkpoints,
         progress=progress,
     )
-    logits_NC = predict(model, tokens, held["row"].to_numpy(), vocabulary, max_length, config.precision, device)
-    predictions = held[["row", "part", "label"]].assign(logits=list(logits_NC))
-    test = (held["part"] == "test").to_numpy()
+    hits: dict[str, list[bool]] = {"dev": [], "test": []}
+    rows = held["row"].to_numpy()
+    for batch, logits_NC in predictions(model, tokens, rows, vocabulary, max_length, config.precision, device):
+        frame = held.iloc[batch].assign(logits=list(logits_NC))
+        for part, right in zip(frame["part"], logits_NC.argmax(axis=1) == frame["label"], strict=True):
+            hits[part].append(bool(right))
+        sink(frame)
     facts: dict[str, float | int] = {
-        "test_accuracy": accuracy(logits_NC[test], held["label"].to_numpy()[test]),
-        "dev_accuracy": accuracy(logits_NC[~test], held["label"].to_numpy()[~test]),
-        "test_items": int(test.sum()),
+        "test_accuracy": mean(hits["test"]),
+        "dev_accuracy": mean(hits["dev"]),
+        "test_items": len(hits["test"]),
         "steps": steps,
         "parameters": sum(p.numel() for p in model.parameters()),
     }
-    return Finetuned(model, curve, predictions, facts)
+    return Finetuned(model, curve, facts)
 
 
-@torch.inference_mode()
+def classification_data(
+    model: TinyBertForSequenceClassification,
+    tokens: Ragged,
+    items: pd.DataFrame,
+    vocabulary: Vocabulary,
+    config: FinetuneConfig,
+    *,
+    max_length: int,
+    seed: int,
+    device: str = "cpu",
+) -> Data:
+    """The batches of fine-tuning on `items` (columns row and label)."""
+    own_tokens = tokens.take(items["row"].to_numpy())
+    labels = torch.from_numpy(items["label"].to_numpy().astype(np.int64))
+    pack = packer(model.config, device)
+
+    def inputs(step: int, rows: Rows) -> Inputs:
+        batch = pack(own_tokens, rows, vocabulary, max_length)
+        return {"ids_R": batch.ids_R, "layout": batch.layout, "labels_B": labels[rows[batch.order_B]]}
+
+    return Data(Order(len(items), config.batch_size, seed), inputs)
+
+
 def predict(
     model: TinyBertForSequenceClassification,
     tokens: Ragged,
@@ -125,19 +159,40 @@ def predict(
     max_length: int,
     precision: Precision = "float32",
     device: str = "cpu",
-    batch_size: int = 128,
+    batch_size: int = PREDICTED_AT_ONCE,
 ) -> NDArray[np.float32]:
     """Logits (len(rows), labels) float32, in the order of `rows`."""
+    logits_NC = np.empty((len(rows), model.num_labels), dtype=np.float32)
+    for batch, found in predictions(model, tokens, rows, vocabulary, max_length, precision, device, batch_size):
+        logits_NC[batch] = found
+    return logits_NC
+
+
+def predictions(
+    model: TinyBertForSequenceClassification,
+    tokens: Ragged,
+    rows: Rows,
+    vocabulary: Vocabulary,
+    max_length: int,
+    precision: Precision = "float32",
+    device: str = "cpu",
+    batch_size: int = PREDICTED_AT_ONCE,
+) -> Iterator[tuple[Rows, NDArray[np.float32]]]:
+    """Yield (places in `rows`, their logits (B, labels) float32) until every place came once."""
     model.eval()
-    logits = np.empty((len(rows), model.config.num_labels), dtype=np.float32)
+    pack = packer(model.config, device)
     for batch in evaluation_batches(tokens.lengths[rows], batch_size):
-        ids_BT, mask_BT = pad_batch(tokens, rows[batch], vocabulary, max_length)
-        with autocast(precision, device):
-            found = model(input_ids=ids_BT.to(device), attention_mask=mask_BT.to(device)).logits
-        logits[batch] = found.float().cpu().numpy()
-    return logits
+        packed = pack(tokens, rows[batch], vocabulary, max_length)
+        with torch.inference_mode(), autocast(precision, device):
+            logits_BC = model.logits(packed.ids_R.to(device), packed.layout.to(device))
+        yield batch[packed.order_B], logits_BC.float().cpu().numpy()
 
 
 def accuracy(logits_NC: NDArray[np.float32], labels_N: NDArray[np.int64]) -> float:
     """Share of items whose highest logit is their label's; NaN for no items."""
-    return float((logits_NC.argmax(axis=1) == labels_N).mean()) if len(labels_N) else math.nan
+    return mean((logits_NC.argmax(axis=1) == labels_N).tolist())
+
+
+def mean(values: Sequence[float]) -> float:
+    """NaN for none."""
+    return float(np.mean(values)) if len(values) else math.nan

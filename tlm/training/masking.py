@@ -2,31 +2,57 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 
+from tlm.modeling.layout import Queries
 from tlm.tokenizer import Vocabulary
+from tlm.training.batching import Packed
 
 IGNORED = -100
 """Label of positions that are not predicted."""
 
 
 class Masker:
-    """Draws corruptions from its own generator, so that dropout and masking never disturb each other."""
+    """Draws corruptions from a generator of its own for each step: nothing that was drawn before has an effect."""
 
     def __init__(self, vocabulary: Vocabulary, mlm_probability: float, seed: int) -> None:
         self.vocabulary = vocabulary
         self.mlm_probability = mlm_probability
-        self.generator = torch.Generator().manual_seed(seed)
+        self.seed = seed
         # [UNK] is an ordinary token here, as in the reference code: only [PAD], [CLS] and [SEP] are never predicted.
         self.never = torch.tensor([vocabulary.pad, vocabulary.cls, vocabulary.sep])
 
-    def __call__(self, ids_BT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return corrupted ids_BT and labels_BT (the original id where predicted, IGNORED elsewhere), both int64 on CPU."""
-        chance_BT = torch.rand(ids_BT.shape, generator=self.generator)
-        predicted_BT = (chance_BT < self.mlm_probability) & ~torch.isin(ids_BT, self.never)
-        labels_BT = torch.where(predicted_BT, ids_BT, IGNORED)
-        fate_BT = torch.rand(ids_BT.shape, generator=self.generator)
-        random_BT = torch.randint(len(self.vocabulary), ids_BT.shape, generator=self.generator)
-        corrupted_BT = torch.where(predicted_BT & (fate_BT < 0.8), self.vocabulary.mask, ids_BT)
-        corrupted_BT = torch.where(predicted_BT & (fate_BT >= 0.9), random_BT, corrupted_BT)
-        return corrupted_BT, labels_BT
+    def __call__(self, ids: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return corrupted ids and labels (the original id where predicted, IGNORED elsewhere), both int64 on CPU.
+
+        Any shape; the same shape. A function of ids, seed and step alone.
+        """
+        (state,) = np.random.SeedSequence([self.seed, step, 0x3A5C]).generate_state(1, np.uint64)
+        generator = torch.Generator().manual_seed(int(state))
+        chance = torch.rand(ids.shape, generator=generator)
+        predicted = (chance < self.mlm_probability) & ~torch.isin(ids, self.never)
+        labels = torch.where(predicted, ids, IGNORED)
+        fate = torch.rand(ids.shape, generator=generator)
+        random = torch.randint(len(self.vocabulary), ids.shape, generator=generator)
+        corrupted = torch.where(predicted & (fate < 0.8), self.vocabulary.mask, ids)
+        corrupted = torch.where(predicted & (fate >= 0.9), random, corrupted)
+        return corrupted, labels
+
+
+def masked_inputs(batch: Packed, masker: Masker, step: int) -> dict[str, Any]:
+    """What `TinyBertForMaskedLM.loss` is called with, for one batch: only predicted rows are queried.
+
+    Corruptions are drawn for tokens, not for rows, so that they are the same in every layout.
+    """
+    tokens = batch.layout.real_R.nonzero().squeeze(1)
+    corrupted, labels = masker(batch.ids_R[tokens], step)
+    predicted = labels != IGNORED
+    return {
+        "ids_R": batch.ids_R.index_copy(0, tokens, corrupted),
+        "layout": batch.layout,
+        "queries": Queries.of(batch.layout, tokens[predicted]),
+        "labels_N": labels[predicted],
+    }

@@ -1,9 +1,8 @@
-"""AdamW with a linear schedule, and the one loop that both objectives share."""
+"""What every run has: a learning rate schedule, a precision, a curve, and the error of a run that diverged."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
@@ -52,64 +51,3 @@ def learning_rate(config: Optimisation, step: int, steps: int, steps_per_epoch: 
 
 def autocast(precision: Precision, device: str) -> AbstractContextManager[object]:
     return torch.autocast(device, dtype=torch.bfloat16) if precision == "bfloat16" else nullcontext()
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One training batch: what the model is called with, and which items it holds (for error messages)."""
-
-    epoch: int
-    rows: list[int]
-    inputs: dict[str, torch.Tensor]
-
-
-def train(
-    model: torch.nn.Module,
-    batches: Iterable[Batch],
-    config: Optimisation,
-    *,
-    steps: int,
-    steps_per_epoch: int,
-    device: str,
-    curve: Curve,
-    after_step: Callable[[int, int], None],
-    progress: Progress | None = None,
-    log_every: int = 20,
-) -> None:
-    """Optimise `model` in place over `batches`, which must yield `steps` of them.
-
-    `after_step(step, epoch)` is called with the 1-based step once it is done, to evaluate when it likes.
-
-    Raises:
-        NonFiniteLoss: as soon as a loss is NaN or infinite, naming step, learning rate and batch.
-    """
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-    )
-    model.train()
-    for step, batch in enumerate(batches, start=1):
-        rate = learning_rate(config, step - 1, steps, steps_per_epoch)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        inputs = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.inputs.items()}
-        with autocast(config.precision, device):
-            loss = model(**inputs).loss
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if config.max_grad_norm is not None:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
-        optimizer.step()
-        logged = step == 1 or step % log_every == 0 or step == steps
-        # Reading the loss stalls a GPU until the step is done; on a CPU it is free, so every step is checked.
-        if logged or device == "cpu":
-            value = loss.item()
-            if not math.isfinite(value):
-                raise NonFiniteLoss(
-                    f"loss is {value} at step {step} of {steps}, learning rate {rate:.3g}, "
-                    f"batch of {len(batch.rows)} items starting with rows {batch.rows[:4]}"
-                )
-        if logged:
-            curve.add(step, batch.epoch, train_loss=value, learning_rate=rate)
-            if progress:
-                progress(step, steps)
-        after_step(step, batch.epoch)

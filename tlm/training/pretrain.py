@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
 from tlm.config import Architecture, PretrainConfig
 from tlm.modeling import TinyBertForMaskedLM
 from tlm.modeling.configuration import TinyBertConfig
-from tlm.ragged import Ragged
+from tlm.ragged import Ragged, Rows
 from tlm.tokenizer import Vocabulary
-from tlm.training.batching import evaluation_batches, pad_batch, training_batches
-from tlm.training.masking import IGNORED, Masker
-from tlm.training.optimisation import Batch, Curve, Progress, autocast, train
+from tlm.training.batching import Order, evaluation_batches, packer
+from tlm.training.checkpoint import Checkpoints
+from tlm.training.loop import Data, Inputs, train
+from tlm.training.masking import Masker, masked_inputs
+from tlm.training.optimisation import Curve, Progress, autocast
 
 EVALUATIONS = 5
 """How often a run measures the held-out part, evenly spaced, the last time at its end."""
@@ -41,12 +43,16 @@ def pretrain(
     max_length: int,
     seed: int,
     device: str = "cpu",
+    checkpoints: Checkpoints | None = None,
     progress: Progress | None = None,
 ) -> Pretrained:
     """Train a masked language model from a seeded initialisation; the last step is the result.
 
+    With `checkpoints` an interrupted run goes on where it was, to the same result.
+
     Raises:
         NonFiniteLoss: if training diverges.
+        UserError: if the memory does not hold a batch; it names the batch size that fits.
     """
     torch.manual_seed(seed)
     model = TinyBertForMaskedLM(
@@ -58,21 +64,8 @@ def pretrain(
             cls_token_id=vocabulary.cls,
         )
     ).to(device)
-    steps_per_epoch = math.ceil(len(corpus) / config.batch_size)
-    steps = config.steps if config.steps is not None else (config.epochs or 0) * steps_per_epoch
-    masker = Masker(vocabulary, config.mlm_probability, seed)
-    tokens = 0
-
-    def batches() -> Iterator[Batch]:
-        nonlocal tokens
-        for epoch, rows in training_batches(len(corpus), config.batch_size, steps, seed):
-            ids_BT, mask_BT = pad_batch(corpus, rows, vocabulary, max_length)
-            tokens += int(mask_BT.sum())
-            corrupted_BT, labels_BT = masker(ids_BT)
-            yield Batch(
-                epoch, rows.tolist(), {"input_ids": corrupted_BT, "attention_mask": mask_BT, "labels": labels_BT}
-            )
-
+    data = mlm_data(model, corpus, vocabulary, config, max_length=max_length, seed=seed, device=device)
+    steps = config.steps if config.steps is not None else (config.epochs or 0) * data.order.steps_per_epoch
     curve = Curve()
     moments = {round(steps * (i + 1) / EVALUATIONS) for i in range(EVALUATIONS)}
 
@@ -83,23 +76,50 @@ def pretrain(
 
     train(
         model,
-        batches(),
+        data,
         config,
         steps=steps,
-        steps_per_epoch=steps_per_epoch,
         device=device,
         curve=curve,
         after_step=evaluate,
+        checkpoints=checkpoints,
         progress=progress,
     )
     facts: dict[str, float | int] = {
         "heldout_loss": curve.last("heldout_loss"),
         "heldout_accuracy": curve.last("heldout_accuracy"),
         "steps": steps,
-        "tokens": tokens,
+        "tokens": tokens_seen(corpus.lengths, data.order, steps, max_length),
         "parameters": sum(p.numel() for p in model.parameters()),
     }
     return Pretrained(model, curve, facts)
+
+
+def mlm_data(
+    model: TinyBertForMaskedLM,
+    corpus: Ragged,
+    vocabulary: Vocabulary,
+    config: PretrainConfig,
+    *,
+    max_length: int,
+    seed: int,
+    device: str = "cpu",
+) -> Data:
+    """The batches of masked language modelling: order and masks are functions of seed and step alone."""
+    masker = Masker(vocabulary, config.mlm_probability, seed)
+    pack = packer(model.config, device)
+
+    def inputs(step: int, rows: Rows) -> Inputs:
+        return masked_inputs(pack(corpus, rows, vocabulary, max_length), masker, step)
+
+    return Data(Order(len(corpus), config.batch_size, seed), inputs)
+
+
+def tokens_seen(lengths: Rows, order: Order, steps: int, max_length: int) -> int:
+    """Tokens of the batches up to `steps`, [CLS] and [SEP] counted, padding not."""
+    seen = np.minimum(lengths, max_length - 2) + 2
+    epochs, rest = divmod(steps, order.steps_per_epoch)
+    return int(epochs * seen.sum() + sum(seen[order.batch(step)[1]].sum() for step in range(steps - rest, steps)))
 
 
 @torch.inference_mode()
@@ -116,19 +136,18 @@ def evaluate_mlm(
     NaN if the part is so small that no position is masked.
     """
     model.eval()
+    pack = packer(model.config, device)
     masker = Masker(vocabulary, config.mlm_probability, HELDOUT_SEED)
     total = correct = positions = 0.0
-    for rows in evaluation_batches(heldout.lengths, 128):
-        ids_BT, mask_BT = pad_batch(heldout, rows, vocabulary, max_length)
-        corrupted_BT, labels_BT = masker(ids_BT)
-        if not (labels_BT != IGNORED).any():
+    for step, rows in enumerate(evaluation_batches(heldout.lengths, 128)):
+        inputs = masked_inputs(pack(heldout, rows, vocabulary, max_length), masker, step)
+        wanted_N = inputs.pop("labels_N")
+        if not len(wanted_N):
             continue
         with autocast(config.precision, device):
-            logits_NV = model(
-                input_ids=corrupted_BT.to(device), attention_mask=mask_BT.to(device), labels=labels_BT.to(device)
-            ).logits
-        wanted_N = labels_BT[labels_BT != IGNORED].to(device)
-        total += float(cross_entropy(logits_NV.float(), wanted_N, reduction="sum"))
+            logits_NV = model.logits(**{name: value.to(device) for name, value in inputs.items()}).float()
+        wanted_N = wanted_N.to(device)
+        total += float(cross_entropy(logits_NV, wanted_N, reduction="sum"))
         correct += float((logits_NV.argmax(dim=1) == wanted_N).sum())
         positions += len(wanted_N)
     if not positions:

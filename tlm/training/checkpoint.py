@@ -1,0 +1,140 @@
+"""Mid-training checkpoints: everything that the next step depends on, so that a resumed run ends in the same bits.
+
+One safetensors file each (no pickle). It appears whole or not at all, carries a digest of its content, and replaces the
+one before it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+COST_SHARE = 0.02
+"""Checkpoints may take this share of the time; a model that takes long to write is written less often."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class State:
+    """A run after `step` steps."""
+
+    step: int
+    tensors: dict[str, Tensor]
+    """`model.…`, `optimizer.<parameter>.<name>` and `random.<device>`."""
+    notes: dict[str, Any]
+    """JSON: the curve so far."""
+
+
+@dataclass
+class Checkpoints:
+    """The checkpoints of one run, in a folder of its own.
+
+    Args:
+        identity: of the run (its step key); a checkpoint of another is not read.
+        every: seconds between two, at least (more if COST_SHARE asks for it); 0 writes one after each step.
+    """
+
+    folder: Path
+    identity: str
+    every: float = 60.0
+    _due: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._due = time.monotonic() + self.every
+
+    def due(self) -> bool:
+        return time.monotonic() >= self._due
+
+    def save(self, state: State) -> None:
+        started = time.monotonic()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        target = self.folder / f"{state.step:09d}.safetensors"
+        arriving = target.with_suffix(f".arriving-{os.getpid()}")
+        note = json.dumps({"identity": self.identity, "step": state.step, **state.notes})
+        metadata = {"tlm": note, "sha256": _digest(state.tensors, note)}
+        save_file({name: tensor.contiguous() for name, tensor in state.tensors.items()}, arriving, metadata)
+        with arriving.open("rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(arriving, target)
+        for old in self.folder.iterdir():
+            if old != target:
+                old.unlink()
+        took = time.monotonic() - started
+        self._due = time.monotonic() + max(self.every, took / COST_SHARE if self.every else 0.0)
+
+    def latest(self) -> State | None:
+        """The newest checkpoint that is whole and this run's own; damaged ones are removed."""
+        for path in sorted(self.folder.glob("*.safetensors"), reverse=True):
+            try:
+                return self._read(path)
+            except (SafetensorError, ValueError, KeyError, OSError) as error:
+                log.warning("checkpoint %s is not usable (%s): it is removed", path.name, error)
+                path.unlink(missing_ok=True)
+        return None
+
+    def _read(self, path: Path) -> State:
+        with safe_open(path, "pt") as file:
+            metadata: Mapping[str, str] = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+        if _digest(tensors, metadata["tlm"]) != metadata["sha256"]:
+            raise ValueError("its content differs from its digest")
+        notes = json.loads(metadata["tlm"])
+        if notes.pop("identity") != self.identity:
+            raise ValueError("it belongs to another run")
+        return State(notes.pop("step"), tensors, notes)
+
+
+def capture(model: torch.nn.Module, optimizer: torch.optim.Optimizer, device: str) -> dict[str, Tensor]:
+    """The tensors of a run; those on the CPU are not copied."""
+    tensors = {f"model.{name}": tensor for name, tensor in _own_state(model).items()}
+    for index, values in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": value for name, value in values.items()}
+    tensors["random.cpu"] = torch.get_rng_state()
+    if torch.device(device).type == "cuda":
+        tensors["random.cuda"] = torch.cuda.get_rng_state(device)
+    return {name: tensor.detach().cpu() for name, tensor in tensors.items()}
+
+
+def restore(
+    tensors: Mapping[str, Tensor], model: torch.nn.Module, optimizer: torch.optim.Optimizer, device: str
+) -> None:
+    """Put back what `capture` took. Raises KeyError if a tensor is missing."""
+    with torch.no_grad():
+        for name, tensor in _own_state(model).items():
+            tensor.copy_(tensors[f"model.{name}"])
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        if key.startswith("optimizer."):
+            _, index, name = key.split(".", 2)
+            state.setdefault(int(index), {})[name] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    torch.set_rng_state(tensors["random.cpu"])
+    if torch.device(device).type == "cuda":
+        torch.cuda.set_rng_state(tensors["random.cuda"], device)
+
+
+def _own_state(model: torch.nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers, tied ones once."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def _digest(tensors: Mapping[str, Tensor], note: str) -> str:
+    digest = hashlib.sha256(note.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
