@@ -9,7 +9,6 @@ from functools import lru_cache, partial
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from tlm.modeling.configuration import TinyBertConfig
 from tlm.modeling.layout import Layout
@@ -31,16 +30,23 @@ class Packed:
     order_B: Rows
 
 
-def pack(sequences: Ragged, items: Rows, vocabulary: Vocabulary, max_length: int, rectangle_cost: int) -> Packed:
+def pack(
+    sequences: Ragged,
+    items: Rows,
+    vocabulary: Vocabulary,
+    max_length: int,
+    rectangle_cost: int,
+    room_B: Rows | None = None,
+) -> Packed:
     """The sequences at `items`, longest first, as [CLS] ids [SEP], with as little padding as pays (`Layout.packed`).
 
     Sequences longer than max_length - 2 are cut, so that [CLS] and [SEP] always fit. A negative `rectangle_cost` asks
-    for one rectangle, all its padding included.
+    for one rectangle, all its padding included. With `room_B` (`Layout.packed`) no rows are added to round up.
     """
-    lengths = np.minimum(sequences.lengths[items], max_length - 2) + 2
+    lengths = with_specials(sequences.lengths[items], max_length)
     order = np.argsort(-lengths, kind="stable")
     items, lengths = items[order], lengths[order]
-    layout = _layout(lengths, rectangle_cost)
+    layout = _layout(lengths, rectangle_cost, room_B)
     batch = sequences.take(items)
     columns = np.arange(len(batch.ids)) - np.repeat(batch.offsets[:-1], batch.lengths)
     ids_R = np.full(len(layout.positions_R), vocabulary.pad, dtype=np.int64)
@@ -52,10 +58,16 @@ def pack(sequences: Ragged, items: Rows, vocabulary: Vocabulary, max_length: int
     return Packed(torch.from_numpy(ids_R), layout, order)
 
 
-def _layout(lengths: NDArray[np.int64], rectangle_cost: int) -> Layout:
+def with_specials(lengths: Rows, max_length: int) -> Rows:
+    """Lengths with [CLS] and [SEP], cut at `max_length`."""
+    return np.minimum(lengths, max_length - 2) + 2
+
+
+def _layout(lengths_B: Rows, rectangle_cost: int, room_B: Rows | None) -> Layout:
+    longest = int((lengths_B if room_B is None else room_B)[0])
     if rectangle_cost < 0:
-        return Layout.padded(torch.from_numpy(np.arange(lengths[0]) < lengths[:, None]))
-    return Layout.packed(lengths, rectangle_cost, ROW_MULTIPLE)
+        return Layout.padded(torch.from_numpy(np.arange(longest) < lengths_B[:, None]))
+    return Layout.packed(lengths_B, rectangle_cost, ROW_MULTIPLE if room_B is None else 1, room_B)
 
 
 def packer(config: TinyBertConfig, device: str) -> partial[Packed]:

@@ -16,7 +16,7 @@ from tlm.modeling.layout import Layout, Queries
 from tlm.ragged import Rows
 from tlm.training.batching import Order
 from tlm.training.checkpoint import Checkpoints, State, capture, restore
-from tlm.training.optimisation import Curve, NonFiniteLoss, Progress, autocast, learning_rate
+from tlm.training.optimisation import Curve, NonFiniteLoss, Progress, autocast, clip_gradients, learning_rate
 
 LOG_EVERY = 20
 """Steps between two entries of the curve, and on a GPU between two looks at the loss."""
@@ -86,7 +86,7 @@ def train(
                 raise
             raise _too_large(model, data, config, step, rows, device) from error
         if config.max_grad_norm is not None:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
+            clip_gradients(model, config.max_grad_norm)
         optimizer.step()
         unseen.append(_Seen(step, rate, rows, loss))
         logged = step == 1 or step % LOG_EVERY == 0 or step == steps

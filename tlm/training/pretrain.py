@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
@@ -14,7 +13,7 @@ from tlm.modeling import TinyBertForMaskedLM
 from tlm.modeling.configuration import TinyBertConfig
 from tlm.ragged import Ragged, Rows
 from tlm.tokenizer import Vocabulary
-from tlm.training.batching import Order, evaluation_batches, packer
+from tlm.training.batching import Order, evaluation_batches, packer, with_specials
 from tlm.training.checkpoint import Checkpoints
 from tlm.training.loop import Data, Inputs, train
 from tlm.training.masking import Masker, masked_inputs
@@ -117,7 +116,7 @@ def mlm_data(
 
 def tokens_seen(lengths: Rows, order: Order, steps: int, max_length: int) -> int:
     """Tokens of the batches up to `steps`, [CLS] and [SEP] counted, padding not."""
-    seen = np.minimum(lengths, max_length - 2) + 2
+    seen = with_specials(lengths, max_length)
     epochs, rest = divmod(steps, order.steps_per_epoch)
     return int(epochs * seen.sum() + sum(seen[order.batch(step)[1]].sum() for step in range(steps - rest, steps)))
 
