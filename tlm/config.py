@@ -15,7 +15,7 @@ from tlm.source_config import Source
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=60)]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 class Frozen(BaseModel):
@@ -188,7 +188,10 @@ class Optimisation(Frozen):
     warmup_share: Probability = 0.0
     schedule: Literal["step", "epoch"] = Field("step", description="'epoch': the reference code's decay, once an epoch")
     max_grad_norm: Annotated[float, Field(gt=0)] | None = None
-    precision: Precision = "float32"
+    precision: Precision = Field(
+        "auto",
+        description="auto: bfloat16 where the device computes with it, float32 elsewhere; what it was is recorded",
+    )
 
 
 class PretrainConfig(Optimisation):
@@ -264,15 +267,26 @@ class StudyConfig(Frozen):
 
 
 def reference_compat(study: StudyConfig) -> StudyConfig:
-    """The same study with the reference code's habits: decay per epoch, convolution over padding, frozen [CLS]."""
+    """The same study with the reference code's habits: decay per epoch, float32, conv over padding, frozen [CLS]."""
     return study.model_copy(
         update={
-            "pretrain": study.pretrain.model_copy(update={"schedule": "epoch"}),
-            "finetune": study.finetune.model_copy(update={"schedule": "epoch"}),
+            "pretrain": study.pretrain.model_copy(update={"schedule": "epoch", "precision": "float32"}),
+            "finetune": study.finetune.model_copy(update={"schedule": "epoch", "precision": "float32"}),
             "architectures": tuple(
                 a.model_copy(update={"conv_over_padding": True, "freeze_cls_embedding": True})
                 for a in study.architectures
             ),
+        }
+    )
+
+
+def with_precision(study: StudyConfig, native: Literal["float32", "bfloat16"]) -> StudyConfig:
+    """The same study with every precision "auto" replaced by what the device has: from here on it is identity."""
+    return study.model_copy(
+        update={
+            part: config.model_copy(update={"precision": native})
+            for part, config in (("pretrain", study.pretrain), ("finetune", study.finetune))
+            if config.precision == "auto"
         }
     )
 

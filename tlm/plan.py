@@ -13,8 +13,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from tlm import sources
-from tlm.config import Architecture, InjectionConfig, StudyConfig, TaskConfig, slugify
+from tlm.config import Architecture, InjectionConfig, StudyConfig, TaskConfig, slugify, with_precision
 from tlm.errors import UserError
+from tlm.precision import Resolved, native_precision
 from tlm.source_config import Source
 from tlm.steps import Label, Step
 from tlm.tokenizer import tokenizer_identity
@@ -42,12 +43,16 @@ class Plan:
         return found
 
 
-def plan(study: StudyConfig, data_root: str) -> Plan:
+def plan(study: StudyConfig, data_root: str, *, precision: Resolved | None = None) -> Plan:
     """Wire `study`. Reads only what identifies its sources (digests, versions).
+
+    Args:
+        precision: what "auto" means (`Runtime.native_precision`); by default what it means on this processor.
 
     Raises:
         UserError: if source or vocabulary files are missing, naming all of them.
     """
+    study = with_precision(study, precision or native_precision("cpu"))
     _check_files(study, data_root)
     wiring = _Wiring(study, data_root)
     wiring.data()

@@ -36,7 +36,7 @@ def check(study: StudyConfig, runtime: Runtime) -> Plan:
     runtime.check_writable()
     if runtime.device == "cuda":
         runtime.torch_device()
-    planned = plan(study, runtime.data_root)
+    planned = plan(study, runtime.data_root, precision=runtime.native_precision())
     _check_tokenizer(study, planned, runtime)
     _check_data(study, planned, runtime)
     return planned

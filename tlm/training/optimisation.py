@@ -10,13 +10,18 @@ import pandas as pd
 import torch
 
 from tlm.config import Optimisation, Precision
+from tlm.errors import UserError
+from tlm.precision import native_precision
 
 Progress = Callable[[int, int], None]
 """Called as (done, total)."""
 
 
-class NonFiniteLoss(RuntimeError):
+class NonFiniteLoss(UserError):
     """Training diverged: there is no result, and no artifact."""
+
+    def __init__(self, problem: str, way_out: str = "Lower learning_rate, or set max_grad_norm or warmup_share.") -> None:
+        super().__init__(problem, way_out)
 
 
 @dataclass
@@ -59,4 +64,7 @@ def clip_gradients(model: torch.nn.Module, max_norm: float) -> None:
 
 
 def autocast(precision: Precision, device: str) -> AbstractContextManager[object]:
-    return torch.autocast(device, dtype=torch.bfloat16) if precision == "bfloat16" else nullcontext()
+    """The context to compute in; "auto" is what the device has."""
+    kind = torch.device(device).type
+    chosen = native_precision(kind) if precision == "auto" else precision
+    return torch.autocast(kind, dtype=torch.bfloat16) if chosen == "bfloat16" else nullcontext()
