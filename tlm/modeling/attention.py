@@ -37,7 +37,7 @@ def attention(
         each: with a number, queries are not the layout's rows but so many of each sequence, M = B · each.
         p: dropout of the weights.
     """
-    if q_MD.device.type == "cpu":
+    if written_out(q_MD.device.type):
         context_MD: Tensor = _CpuAttention.apply(q_MD, k_RD, v_RD, layout, heads, each, p)  # type: ignore[no-untyped-call]
         return context_MD
     parts = []
@@ -51,6 +51,11 @@ def attention(
         parts.append(context.transpose(1, 2).flatten(2).flatten(0, 1))
     done = sum(map(len, parts))
     return torch.cat([*parts, q_MD.new_zeros(len(q_MD) - done, q_MD.shape[1])])
+
+
+def written_out(device: str) -> bool:
+    """Whether attention is our own code: on a CPU. A GPU has better kernels of torch's."""
+    return device == "cpu"
 
 
 def _blocks(layout: Layout, heads: int, each: int | None) -> Iterator[_Block]:

@@ -15,7 +15,7 @@ from tlm.modeling.layout import Layout
 from tlm.ragged import Ragged, Rows
 from tlm.tokenizer import Vocabulary
 
-RECTANGLE_FLOP = {"cpu": 8e7, "cuda": 3e10}
+RECTANGLE_FLOP = {"cpu": 2.4e8, "cuda": 3e10}
 """What a device computes in the time that one more rectangle costs a layer in calls (CPU: see docs/performance.md)."""
 ROW_MULTIPLE = 32
 """Matrix products of a new shape are compiled first: so few rows are added that the number of shapes stays small."""
