@@ -27,6 +27,7 @@ errors = Console(stderr=True)
 StudyName = Annotated[str, typer.Argument(help="A named study (see `tlm studies`) or a YAML file of the same schema.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a field, e.g. --set pretrain.epochs=5.")]
 Reference = Annotated[bool, typer.Option("--reference-compat", help="Use the reference code's habits.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda; cuda without one is an error.")]
 Home = Annotated[str | None, typer.Option(help="Where everything is written (TLM_HOME).")]
 DataRoot = Annotated[str | None, typer.Option(help="Where source files are read (TLM_DATA_ROOT).")]
 
@@ -40,7 +41,7 @@ def run(
     study: StudyName,
     set_: Set = None,
     reference_compat: Reference = False,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda; cuda without one is an error.")] = None,
+    device: Device = None,
     workers: Annotated[int | None, typer.Option(help="Stages at once (default: the cores).")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads of each training process.")] = None,
     home: Home = None,
@@ -70,7 +71,8 @@ def plan(
     from tlm.store import ArtifactStore
 
     runtime = _runtime(home=home, data_root=data_root)
-    planned = make_plan(load_study(study, set_, reference=reference_compat), runtime.data_root)
+    loaded = load_study(study, set_, reference=reference_compat)
+    planned = make_plan(loaded, runtime.data_root, precision=runtime.native_precision())
     store = ArtifactStore(runtime.artifacts)
     status = {step.key: store.inspect(step.ref, verify=False).status for step in planned.steps}
     table = Table("stage", "step", "status") if steps else Table("stage", "steps", "cached", "to run")
@@ -126,7 +128,8 @@ def explain(
     from tlm.store import ArtifactStore
 
     runtime = _runtime(home=home, data_root=data_root)
-    planned = make_plan(load_study(study, set_, reference=reference_compat), runtime.data_root)
+    loaded = load_study(study, set_, reference=reference_compat)
+    planned = make_plan(loaded, runtime.data_root, precision=runtime.native_precision())
     found = find_changes(planned, ArtifactStore(runtime.artifacts), against)
     console.print(f"Against {found.against.ref} of {found.against.created}:")
     if not found.changes:
@@ -141,6 +144,32 @@ def explain(
         if table.row_count:
             console.print(table)
     console.print(f"{len(found.reused)} steps are the same, {len(found.causes)} are not.")
+
+
+@app.command(epilog=_example('tlm predict finetune/agnews --text "Stocks fell."', "tlm predict KEY --file news.csv"))
+def predict(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            help="A fine-tuned model or a committee: stage/slug (or its beginning) or a key. Several make a committee.",
+            metavar="MODEL_OR_COMMITTEE...",
+        ),
+    ],
+    text: Annotated[list[str] | None, typer.Option(help="A text; may be given again.")] = None,
+    file: Annotated[Path | None, typer.Option(help="Texts: one a line, or a .csv, .jsonl or .parquet table.")] = None,
+    column: Annotated[str | None, typer.Option(help="The table's column of texts (default: text).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the predictions to a .parquet or .csv file.")] = None,
+    rule: Annotated[str | None, typer.Option(help="How members are combined: soft (default), logit or vote.")] = None,
+    top: Annotated[int, typer.Option(help="How many labels to tell of each text, the best first.")] = 1,
+    device: Device = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads (default: the cores).")] = None,
+    home: Home = None,
+) -> None:
+    """Label new texts with a fine-tuned model or a committee: a table, or CSV in a pipe."""
+    from flows.predicting import Request, predict_in_terminal
+
+    request = Request(tuple(models), tuple(text or ()), file, column, out, rule, top)
+    predict_in_terminal(request, _runtime(home=home, device=device, threads=threads), console, errors)
 
 
 @app.command(epilog=_example("tlm invalidate finetune/libraries --yes"))
@@ -171,19 +200,19 @@ def gc(
     yes: Annotated[bool, typer.Option("--yes", help="Do it; otherwise only show what would go.")] = False,
     home: Home = None,
 ) -> None:
-    """Remove artifacts that no report was made from, and what dead builders left behind."""
+    """Remove artifacts that no report was made from, and what dead builders left behind: drafts, checkpoints."""
     from tlm.housekeeping import collect, find_garbage, recent
     from tlm.store import ArtifactStore
 
     store = ArtifactStore(_runtime(home=home).artifacts)
-    garbage = find_garbage(store, keep=recent(store, keep_hours))
+    garbage = find_garbage(store, keep=recent(store, keep_hours), hours=keep_hours)
     for ref in garbage.unreferenced:
         console.print(f"{ref}", highlight=False)
     if yes:
         collect(store, garbage)
     verb = "removed" if yes else "would remove"
     console.print(
-        f"{verb} {len(garbage.unreferenced)} artifacts and {len(garbage.abandoned)} abandoned drafts, "
+        f"{verb} {len(garbage.unreferenced)} artifacts and {len(garbage.abandoned)} abandoned drafts and checkpoints, "
         f"{garbage.bytes / 1e6:.1f} MB.{'' if yes else ' Add --yes to remove them.'}"
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers import mini_study, write_mini_data
+from helpers import Mini, mini_study, write_mini_data
 
 from tlm.plan import Plan, plan
 from tlm.store import ArtifactStore
@@ -25,3 +25,15 @@ def mini_plan(mini_data: Path) -> Plan:
 @pytest.fixture
 def store(tmp_path: Path) -> ArtifactStore:
     return ArtifactStore(str(tmp_path / "artifacts"))
+
+
+@pytest.fixture(scope="session")
+def mini(tmp_path_factory: pytest.TempPathFactory) -> Mini:
+    """The miniature study, run once for every test that only reads it."""
+    return Mini(tmp_path_factory.mktemp("mini"))
+
+
+@pytest.fixture
+def own(mini: Mini, tmp_path: Path) -> Mini:
+    """A copy of it that a test may damage."""
+    return mini.copy(tmp_path)

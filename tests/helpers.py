@@ -5,14 +5,21 @@ from __future__ import annotations
 import csv
 import os
 import random
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+
+import pandas as pd
+import pytest
 
 from tlm.config import StudyConfig
-from tlm.plan import Plan
-from tlm.runtime import PACKAGE_PARENT
+from tlm.execute import Outcome, execute
+from tlm.plan import Plan, plan
+from tlm.runtime import PACKAGE_PARENT, Runtime
 from tlm.steps import Step
 from tlm.store import ArtifactStore
 from tlm.tokenizer import SPECIAL_TOKENS, Vocabulary
@@ -93,8 +100,9 @@ def mini_tree(**changes: Any) -> dict[str, Any]:
                 "test_per_label": 10,
             }
         ],
-        "pretrain": {"steps": 6, "batch_size": 8, "learning_rate": 1e-3},
-        "finetune": {"epochs": 2, "batch_size": 8, "learning_rate": 1e-3},
+        # What is tested must not depend on the processor, unless it is just that.
+        "pretrain": {"steps": 6, "batch_size": 8, "learning_rate": 1e-3, "precision": "float32"},
+        "finetune": {"epochs": 2, "batch_size": 8, "learning_rate": 1e-3, "precision": "float32"},
         "injections": [{"task": "topics", "ws": 120, "count": 3}],
         "injection_architectures": ["one"],
         "committees": [{"name": "pair", "members": ["one", "conv"]}],
@@ -110,6 +118,34 @@ def mini_tree(**changes: Any) -> dict[str, Any]:
 
 def mini_study(**changes: Any) -> StudyConfig:
     return StudyConfig.model_validate(mini_tree(**changes))
+
+
+class Mini:
+    """The miniature study, run once in this process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.runtime = Runtime(home=str(folder / "home"), data_root=str(write_mini_data(folder / "raw")), isolate=False)
+        self.plan: Plan = plan(mini_study(), self.runtime.data_root)
+        self.store = ArtifactStore(self.runtime.artifacts)
+        self.first = self.run()
+
+    def run(self) -> dict[str, Outcome]:
+        return {step.key: execute(step, self.runtime) for step in self.plan.steps}
+
+    def folder(self, step: Step) -> Path:
+        return Path(self.store.root) / str(step.ref)
+
+    def frame(self, step: Step, file: str) -> pd.DataFrame:
+        return pd.read_parquet(self.store.get(step.ref).path(file))
+
+    def copy(self, folder: Path) -> Mini:
+        """The same study, its artifacts in another place, free to be damaged."""
+        shutil.copytree(self.runtime.home, folder / "home")
+        mini = object.__new__(Mini)
+        mini.runtime = self.runtime.model_copy(update={"home": str(folder / "home")})
+        mini.plan, mini.first = self.plan, self.first
+        mini.store = ArtifactStore(mini.runtime.artifacts)
+        return mini
 
 
 def only(planned: Plan, stage: str, **labels: Any) -> Step:
@@ -137,6 +173,32 @@ def vocabulary(*words: str) -> Vocabulary:
 
 def numbered_vocabulary(size: int) -> Vocabulary:
     return vocabulary(*(f"t{i}" for i in range(size - len(SPECIAL_TOKENS))))
+
+
+@dataclass(frozen=True)
+class Said:
+    """How a command ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+Tlm: TypeAlias = "Callable[..., Said]"
+
+
+def command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Tlm:
+    """A function that runs one `tlm` command in this process."""
+    from flows import cli
+
+    def run(*arguments: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["tlm", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return Said(int(ended.value.code or 0), said.out, said.err)
+
+    return run
 
 
 def python(code_or_arguments: str | list[str], cwd: Path | None = None, **environment: str) -> Any:

@@ -5,27 +5,16 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
-from helpers import mini_tree, python, write_csv, write_mini_data
+from helpers import Said, Tlm, command_line, mini_tree, python, write_csv, write_mini_data
 from typer.testing import CliRunner
 
 from flows import cli
 
 COMMANDS = sorted(command.name or command.callback.__name__ for command in cli.app.registered_commands)
-
-
-@dataclass
-class Said:
-    code: int
-    out: str
-    err: str
-
-
-Tlm = Callable[..., Said]
 
 
 @pytest.fixture
@@ -43,14 +32,7 @@ def tlm(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     monkeypatch.setenv("TLM_DATA_ROOT", str(write_mini_data(tmp_path / "raw")))
     monkeypatch.setenv("COLUMNS", "200")
 
-    def run(*arguments: str) -> Said:
-        monkeypatch.setattr(sys, "argv", ["tlm", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return Said(int(ended.value.code or 0), said.out, said.err)
-
-    return run
+    return command_line(monkeypatch, capsys)
 
 
 @pytest.fixture

@@ -12,58 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
-from helpers import mini_study, only, python_environment, write_mini_data
+from helpers import Mini, mini_study, only, python_environment, write_mini_data
 
 from tlm import worker
 from tlm.errors import UserError
 from tlm.execute import Outcome, execute
-from tlm.plan import Plan, plan
-from tlm.runtime import Runtime
+from tlm.plan import plan
 from tlm.stages.job import Job
 from tlm.steps import Step
 from tlm.store import ArtifactStore
 from tlm.training.optimisation import NonFiniteLoss
 from tlm.worker import StageFailed, run_isolated
-
-
-class Mini:
-    """The miniature study, run once in this process."""
-
-    def __init__(self, folder: Path) -> None:
-        self.runtime = Runtime(home=str(folder / "home"), data_root=str(write_mini_data(folder / "raw")), isolate=False)
-        self.plan: Plan = plan(mini_study(), self.runtime.data_root)
-        self.store = ArtifactStore(self.runtime.artifacts)
-        self.first = self.run()
-
-    def run(self) -> dict[str, Outcome]:
-        return {step.key: execute(step, self.runtime) for step in self.plan.steps}
-
-    def folder(self, step: Step) -> Path:
-        return Path(self.store.root) / str(step.ref)
-
-    def frame(self, step: Step, file: str) -> pd.DataFrame:
-        return pd.read_parquet(self.store.get(step.ref).path(file))
-
-    def copy(self, folder: Path) -> Mini:
-        """The same study, its artifacts in another place, free to be damaged."""
-        shutil.copytree(self.runtime.home, folder / "home")
-        mini = object.__new__(Mini)
-        mini.runtime = self.runtime.model_copy(update={"home": str(folder / "home")})
-        mini.plan, mini.first = self.plan, self.first
-        mini.store = ArtifactStore(mini.runtime.artifacts)
-        return mini
-
-
-@pytest.fixture(scope="module")
-def mini(tmp_path_factory: pytest.TempPathFactory) -> Mini:
-    return Mini(tmp_path_factory.mktemp("mini"))
-
-
-@pytest.fixture
-def own(mini: Mini, tmp_path: Path) -> Mini:
-    return mini.copy(tmp_path)
 
 
 def digests(outcome: Outcome) -> dict[str, str]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
-from helpers import mini_study, record_all
+from helpers import command_line, mini_study, record_all
 
 from tlm.errors import UserError
 from tlm.housekeeping import collect, find_garbage, recent, select
 from tlm.plan import Plan, plan
+from tlm.steps import Step
 from tlm.store import DRAFTS, ArtifactStore
 
 
@@ -37,7 +40,7 @@ def test_a_slug_or_its_beginning_selects_within_a_stage(filled: ArtifactStore) -
 
 def test_a_key_or_its_beginning_selects_one(filled: ArtifactStore, mini_plan: Plan) -> None:
     key = mini_plan.steps[0].key
-    for selector in (key, key[:6]):
+    for selector in (key, key[:6], str(mini_plan.steps[0].ref)):
         assert [r.key for r in select(filled, selector, downstream=False)] == [key]
 
 
@@ -88,3 +91,77 @@ def test_what_was_made_recently_counts_as_under_way(filled: ArtifactStore) -> No
     everything = {record.key for record in filled.records()}
     assert recent(filled, hours=1) == everything
     assert recent(filled, hours=0) == set()
+
+
+# --- checkpoints ---
+
+
+def checkpoint_of(store: ArtifactStore, step: Step, *, hours_old: float = 0) -> Path:
+    folder = store.checkpoints(step.ref)
+    folder.mkdir(parents=True)
+    (folder / "000000007.safetensors").write_bytes(b"12345")
+    then = time.time() - 3600 * hours_old
+    os.utime(folder, (then, then))
+    return folder
+
+
+def pretraining(planned: Plan) -> list[Step]:
+    return [step for step in planned.steps if step.stage == "pretrain"]
+
+
+def test_a_checkpoint_is_collected_once_nothing_can_go_on_from_it(store: ArtifactStore, mini_plan: Plan) -> None:
+    """Its artifact has been made since, or it is older than what counts as a study under way."""
+    made, fresh, old = pretraining(mini_plan)[:3]
+    record_all(store, Plan(mini_plan.study, (made,)))
+    folders = [
+        checkpoint_of(store, made),
+        checkpoint_of(store, fresh, hours_old=1),
+        checkpoint_of(store, old, hours_old=30),
+    ]
+    garbage = find_garbage(store, keep={made.key}, hours=24)
+    assert set(garbage.abandoned) == {folders[0], folders[2]}
+    assert garbage.bytes == 10
+    collect(store, garbage)
+    assert [folder.exists() for folder in folders] == [False, True, False]
+    assert find_garbage(store, keep={made.key}, hours=0.5).abandoned == (folders[1],)
+
+
+def test_a_checkpoint_of_a_training_under_way_is_left_alone(store: ArtifactStore, mini_plan: Plan) -> None:
+    step = pretraining(mini_plan)[0]
+    folder = checkpoint_of(store, step, hours_old=100)
+    with store.lock(step.ref):
+        assert find_garbage(store).abandoned == ()
+    assert find_garbage(store).abandoned == (folder,)
+
+
+def test_publishing_removes_the_checkpoint(store: ArtifactStore, mini_plan: Plan) -> None:
+    first, second = pretraining(mini_plan)[:2]
+    folder, other = checkpoint_of(store, first), checkpoint_of(store, second)
+    record_all(store, Plan(mini_plan.study, (first,)))
+    assert not folder.exists() and other.exists()
+
+
+def test_a_store_elsewhere_keeps_checkpoints_on_this_machine(
+    mini_plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    store = ArtifactStore("memory://checkpoints")
+    folder = checkpoint_of(store, pretraining(mini_plan)[0], hours_old=2)
+    assert folder.is_relative_to(tmp_path)
+    garbage = find_garbage(store, hours=1)
+    assert garbage.abandoned == (folder,)
+    collect(store, garbage)
+    assert not folder.exists()
+
+
+def test_gc_from_the_command_line_keeps_fresh_checkpoints(
+    mini_plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = ArtifactStore(str(tmp_path / "data" / "artifacts"))
+    fresh, old = pretraining(mini_plan)[:2]
+    folders = [checkpoint_of(store, fresh, hours_old=3), checkpoint_of(store, old, hours_old=30)]
+    tlm = command_line(monkeypatch, capsys)
+    assert "would remove 0 artifacts and 1 abandoned drafts and checkpoints" in tlm("gc", "--home", str(tmp_path)).out
+    assert [folder.exists() for folder in folders] == [True, True]
+    tlm("gc", "--home", str(tmp_path), "--yes")
+    assert [folder.exists() for folder in folders] == [True, False]

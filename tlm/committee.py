@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,17 +26,21 @@ def logit(logits_MNC: Scores) -> Scores:
 
 def vote(logits_MNC: Scores) -> Scores:
     """Share of the members whose first choice a class is; ties go to the class with the higher soft score."""
-    members, _, classes = logits_MNC.shape
-    choices_MN = logits_MNC.argmax(axis=2)
-    shares_NC = np.stack([(choices_MN == c).mean(axis=0) for c in range(classes)], axis=1)
     # Soft scores lie in [0, 1]; half a vote's worth of them can break a tie but never outweigh a vote.
-    return shares_NC + soft(logits_MNC) / (2 * members)
+    return vote_shares(logits_MNC) + soft(logits_MNC) / (2 * len(logits_MNC))
+
+
+def vote_shares(logits_MNC: Scores) -> Scores:
+    """Share of the members whose first choice each class is: (items, classes)."""
+    _, _, classes = logits_MNC.shape
+    choices_MN = logits_MNC.argmax(axis=2)
+    return np.stack([(choices_MN == c).mean(axis=0) for c in range(classes)], axis=1)
 
 
 RULES: dict[str, Rule] = {"soft": soft, "logit": logit, "vote": vote}
 
 
-def combine(logits_MNC: Scores, rule: str) -> Scores:
+def combine(logits_MNC: NDArray[np.floating[Any]], rule: str) -> Scores:
     """Scores (items, classes) of the committee under `rule`, one of RULES.
 
     Raises:
@@ -44,3 +49,17 @@ def combine(logits_MNC: Scores, rule: str) -> Scores:
     if logits_MNC.ndim != 3 or not len(logits_MNC):
         raise ValueError(f"logits must be (members, items, classes) with at least one member, got {logits_MNC.shape}")
     return RULES[rule](np.asarray(logits_MNC, dtype=np.float64))
+
+
+def probabilities(logits_MNC: NDArray[np.floating[Any]], rule: str) -> Scores:
+    """What to show beside a decision under `rule`: (items, classes), rows sum to 1.
+
+    soft: the mean probabilities; vote: shares of the votes (a tie is decided by `combine`); logit: the members'
+    geometric mean, normalised. A rule added to RULES is shown like the first if its scores are not negative, else like
+    the last.
+    """
+    exact = np.asarray(logits_MNC, dtype=np.float64)
+    scores_NC = vote_shares(exact) if rule == "vote" else combine(exact, rule)
+    if (scores_NC < 0).any():
+        return softmax(scores_NC, axis=1)
+    return scores_NC / scores_NC.sum(axis=1, keepdims=True)

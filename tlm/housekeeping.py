@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tlm.errors import UserError
+from tlm.fingerprint import SHORT
 from tlm.steps import ArtifactRef
 from tlm.store import ArtifactStore, Record
 
@@ -16,14 +18,14 @@ def select(store: ArtifactStore, selector: str, *, downstream: bool = True) -> l
     """Artifacts that a selector names, and by default all that were made from them.
 
     Args:
-        selector: a stage ("pretrain"), the beginning of `stage/slug` ("finetune/agnews"), or of a key (6 characters or
-            more).
+        selector: a stage ("pretrain"), the beginning of `stage/slug` ("finetune/agnews"), a whole `stage/slug-key` as
+            tables print it, or the beginning of a key (6 characters or more).
 
     Raises:
         UserError: if it names nothing.
     """
     records = list(store.records())
-    chosen = {r.key for r in records if _matches(r, selector)}
+    chosen = {r.key for r in records if matches(r, selector)}
     if not chosen:
         raise UserError(f"No artifact matches {selector!r}.", "Give a stage, a stage/slug or a key; see `tlm plan`.")
     grew = downstream
@@ -34,11 +36,12 @@ def select(store: ArtifactStore, selector: str, *, downstream: bool = True) -> l
     return [r for r in records if r.key in chosen]
 
 
-def _matches(record: Record, selector: str) -> bool:
+def matches(record: Record, selector: str) -> bool:
+    """Whether a selector (see `select`) names this artifact."""
     by_name = record.stage == selector or f"{record.stage}/{record.slug}".startswith(
         selector + ("" if "/" in selector else "/")
     )
-    return by_name or (len(selector) >= 6 and record.key.startswith(selector))
+    return by_name or selector == str(record.ref) or (len(selector) >= 6 and record.key.startswith(selector))
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,15 @@ class Garbage:
     unreferenced: tuple[ArtifactRef, ...]
     """Artifacts that no study's report was made from."""
     abandoned: tuple[Path, ...]
-    """Drafts of builders that no longer live."""
+    """Drafts of builders that no longer live, and checkpoints that no training will go on from."""
     bytes: int
 
 
-def find_garbage(store: ArtifactStore, *, keep: set[str] | None = None) -> Garbage:
-    """Everything not reachable from a report, except the keys in `keep` and all that they were made from."""
+def find_garbage(store: ArtifactStore, *, keep: set[str] | None = None, hours: float = 0) -> Garbage:
+    """Everything not reachable from a report, except the keys in `keep` and all that they were made from.
+
+    Checkpoints of an interrupted training count if its artifact has been made since, or if they are older than `hours`.
+    """
     records = {record.key: record for record in store.records()}
     reached: set[str] = set()
     queue = [r.key for r in records.values() if r.stage == "report"] + sorted(keep or ())
@@ -63,10 +69,15 @@ def find_garbage(store: ArtifactStore, *, keep: set[str] | None = None) -> Garba
             reached.add(key)
             queue += [ref.key for ref in records[key].inputs.values()]
     loose = [r for r in records.values() if r.key not in reached]
-    drafts = store.abandoned()
+    left = store.abandoned() + _spent_checkpoints(store, {key[:SHORT] for key in records}, hours)
     size = sum(o.bytes for r in loose for o in r.outputs.values())
-    size += sum(f.stat().st_size for d in drafts for f in d.rglob("*") if f.is_file())
-    return Garbage(tuple(r.ref for r in loose), tuple(drafts), size)
+    size += sum(f.stat().st_size for folder in left for f in folder.rglob("*") if f.is_file())
+    return Garbage(tuple(r.ref for r in loose), tuple(left), size)
+
+
+def _spent_checkpoints(store: ArtifactStore, made: set[str], hours: float) -> list[Path]:
+    since = time.time() - hours * 3600
+    return [c for c in store.idle_checkpoints() if c.name in made or c.stat().st_mtime < since]
 
 
 def recent(store: ArtifactStore, hours: float) -> set[str]:
@@ -80,5 +91,5 @@ def collect(store: ArtifactStore, garbage: Garbage) -> None:
     for ref in garbage.unreferenced:
         with store.lock(ref):
             store.delete(ref)
-    for draft in garbage.abandoned:
-        shutil.rmtree(draft, ignore_errors=True)
+    for folder in garbage.abandoned:  # a training that begins just now does without its checkpoint
+        shutil.rmtree(folder, ignore_errors=True)

@@ -150,9 +150,8 @@ class ArtifactStore:
     @contextmanager
     def lock(self, ref: ArtifactRef) -> Iterator[None]:
         """One builder at a time for a key on this machine; the kernel releases it when its holder dies, however."""
-        folder = Path(self.root) / LOCKS if self.is_local else Path(tempfile.gettempdir()) / "tlm-locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f"{ref.key}.lock"):
+        self._locks.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._locks / f"{ref.key}.lock"):
             yield
 
     @contextmanager
@@ -170,8 +169,13 @@ class ArtifactStore:
 
     def checkpoints(self, ref: ArtifactRef) -> Path:
         """A local folder that outlives an interrupted builder, for the next one to go on from; gone once published."""
-        base = Path(self.root) / CHECKPOINTS if self.is_local else Path(tempfile.gettempdir()) / "tlm-checkpoints"
-        return base / ref.key[:SHORT]
+        return self._checkpoints / ref.key[:SHORT]
+
+    @property
+    def _checkpoints(self) -> Path:
+        if self.is_local:
+            return Path(self.root) / CHECKPOINTS
+        return Path(tempfile.gettempdir()) / f"tlm-checkpoints-{os.getuid()}"
 
     def publish(
         self,
@@ -221,17 +225,23 @@ class ArtifactStore:
         return True
 
     def abandoned(self) -> list[Path]:
-        """Drafts and locks that no living process holds."""
+        """Drafts that no living process builds."""
         if not self.is_local:
             return []
-        held = []
-        for draft in sorted((Path(self.root) / DRAFTS).glob("*")):
-            keys = list((Path(self.root) / LOCKS).glob(f"{draft.name[:SHORT]}*.lock"))
-            if not any(_is_held(lock) for lock in keys):
-                held.append(draft)
-        return held
+        return [d for d in sorted((Path(self.root) / DRAFTS).glob("*")) if not self._is_building(d.name[:SHORT])]
+
+    def idle_checkpoints(self) -> list[Path]:
+        """Folders of checkpoints that no living process writes, each named by the beginning of its key."""
+        return [c for c in sorted(self._checkpoints.glob("*")) if not self._is_building(c.name)]
 
     # --- inside ---
+
+    def _is_building(self, short_key: str) -> bool:
+        return any(_is_held(lock) for lock in self._locks.glob(f"{short_key}*.lock"))
+
+    @property
+    def _locks(self) -> Path:
+        return Path(self.root) / LOCKS if self.is_local else Path(tempfile.gettempdir()) / "tlm-locks"
 
     def _find(self, ref: ArtifactRef) -> str | None:
         exact = f"{self.root}/{ref}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,8 @@ from tlm.fingerprint import file_digest
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+    from tlm.ragged import Ragged
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 MAX_VOCABULARY = 65_536
@@ -91,6 +93,13 @@ def load_tokenizer(vocabulary: Vocabulary, *, lowercase: bool, max_length: int |
         tokenizer.enable_truncation(max_length)
     assert tokenizer.get_vocab_size() == len(vocabulary), "the tokenizer dropped tokens of its vocabulary"
     return tokenizer
+
+
+def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> Ragged:
+    """The ids of each text, without special tokens."""
+    from tlm.ragged import Ragged
+
+    return Ragged.from_lists(e.ids for e in tokenizer.encode_batch_fast(texts, add_special_tokens=False))
 
 
 def train_wordpiece(texts: Iterable[str], config: TrainedTokenizer) -> tuple[str, ...]:

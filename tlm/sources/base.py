@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 
 LOCAL_WAY_OUT = "Set TLM_DATA_ROOT to the folder that holds the data, or use origin: hub."
+COLUMNS_WAY_OUT = "Set text_column and label_column to columns that exist."
 
 
 @dataclass(frozen=True)
@@ -125,12 +126,12 @@ def read_label_names(place: Path, name: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def require_columns(wanted: Iterable[str], existing: Iterable[str], where: str) -> None:
+def require_columns(wanted: Iterable[str], existing: Iterable[str], where: str, way_out: str = COLUMNS_WAY_OUT) -> None:
     """Raises UserError naming the columns that exist if any wanted one does not."""
     columns = list(existing)
     missing = [name for name in wanted if name not in columns]
     if missing:
         raise UserError(
             f"{where} has no column {', '.join(repr(m) for m in missing)}; it has {', '.join(map(repr, columns))}.",
-            "Set text_column and label_column to columns that exist.",
+            way_out,
         )

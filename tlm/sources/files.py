@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlm.errors import UserError
-from tlm.sources.base import Loaded, Progress, confine, digests, list_files, require, require_columns, shown
+from tlm.sources.base import (
+    COLUMNS_WAY_OUT,
+    Loaded,
+    Progress,
+    confine,
+    digests,
+    list_files,
+    require,
+    require_columns,
+    shown,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -111,9 +121,9 @@ def _read_file(source: FilesSource, place: Path, name: str, split: str, prefix: 
         return part(split, table[source.text_column], rows_of(name), labels=labels, prefix=prefix)
     rows: Iterator[tuple[int, str | None, Any]]
     if source.format == "csv":
-        rows = _csv(place, name, source.text_column, label_column)
+        rows = csv_rows(place, name, source.text_column, label_column)
     elif source.format == "jsonl":
-        rows = _jsonl(place, name, source.text_column, label_column)
+        rows = jsonl_rows(place, name, source.text_column, label_column)
     else:
         rows = _paragraphs(place)
     lines: list[int] = []
@@ -128,7 +138,10 @@ def _read_file(source: FilesSource, place: Path, name: str, split: str, prefix: 
     )
 
 
-def _csv(place: Path, name: str, text_column: str, label_column: str | None) -> Iterator[tuple[int, str, str | None]]:
+def csv_rows(
+    place: Path, name: str, text_column: str, label_column: str | None = None, way_out: str = COLUMNS_WAY_OUT
+) -> Iterator[tuple[int, str, str | None]]:
+    """Line, text and label of each row of a CSV file, as it is read. UserError with file and line if it is not one."""
     csv.field_size_limit(_LONGEST_CELL)
     with open(place, encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, strict=True)
@@ -137,7 +150,7 @@ def _csv(place: Path, name: str, text_column: str, label_column: str | None) -> 
             header = next(reader, None)
             if header is None:
                 return
-            require_columns([text_column, *([label_column] if label_column else [])], header, name)
+            require_columns([text_column, *([label_column] if label_column else [])], header, name, way_out)
             if twice := sorted({column for column in header if header.count(column) > 1}):
                 raise UserError(f"{name}: two columns named {', '.join(twice)}.", "Give each column its own name.")
             text_at, label_at = header.index(text_column), header.index(label_column) if label_column else None
@@ -156,7 +169,10 @@ def _csv(place: Path, name: str, text_column: str, label_column: str | None) -> 
             raise UserError(f"{name}, line {line}: not valid CSV ({error}).", "Check the quotes.") from error
 
 
-def _jsonl(place: Path, name: str, text_column: str, label_column: str | None) -> Iterator[tuple[int, str | None, Any]]:
+def jsonl_rows(
+    place: Path, name: str, text_column: str, label_column: str | None = None, way_out: str = COLUMNS_WAY_OUT
+) -> Iterator[tuple[int, str | None, Any]]:
+    """Line, text and label of each object of a JSON lines file, as it is read. UserError with file and line."""
     with open(place, encoding="utf-8-sig") as file:
         for line, raw in enumerate(file, start=1):
             if not raw.strip():
@@ -171,7 +187,7 @@ def _jsonl(place: Path, name: str, text_column: str, label_column: str | None) -
             if not isinstance(row, dict):
                 raise UserError(f"{name}, line {line}: not a JSON object.", "One object on each line.")
             wanted = [text_column, *([label_column] if label_column else [])]
-            require_columns(wanted, row, f"{name}, line {line}")
+            require_columns(wanted, row, f"{name}, line {line}", way_out)
             text = row[text_column]
             if text is not None and not isinstance(text, str):
                 raise UserError(f"{name}, line {line}: the text is a {type(text).__name__}.", "Texts are strings.")

@@ -19,6 +19,7 @@ from tlm.stages.job import Facts, Job
 from tlm.task_data import PARTS, select_items
 from tlm.tokenizer import (
     Vocabulary,
+    encode,
     fetch_hub_vocabulary,
     load_tokenizer,
     read_vocabulary,
@@ -93,7 +94,7 @@ def _encode(texts: Any, vocabulary: Vocabulary, lowercase: bool, length: int, jo
     parts = []
     for start in range(0, len(texts), TOKENIZE_AT_ONCE):
         chunk = texts.slice(start, TOKENIZE_AT_ONCE).to_pylist()
-        parts.append(Ragged.from_lists(e.ids for e in encoder.encode_batch_fast(chunk, add_special_tokens=False)))
+        parts.append(encode(encoder, chunk))
         job.progress(min(start + TOKENIZE_AT_ONCE, len(texts)), len(texts))
     return concatenate(parts)
 
