@@ -13,13 +13,14 @@ export PREFECT_HOME
 PREFECT_URL := http://127.0.0.1:4200/api
 MLFLOW_URL  := http://127.0.0.1:5000
 
-.PHONY: help setup demo test test-fast lint format ui server worker deploy clean
+.PHONY: help setup demo test test-fast bench lint format ui server worker deploy clean
 
 help:
 	@echo "make setup     create $(VENV) with the pinned versions"
 	@echo "make demo      the demo study: embedded corpus, no download, results table and report"
 	@echo "make test      every test (with TLM_DATA_ROOT set: also those on real data)"
 	@echo "make test-fast the tests that take under three minutes"
+	@echo "make bench     speed and memory against stock transformers (needs TLM_DATA_ROOT; BENCH=\"--case …\")"
 	@echo "make lint      ruff and mypy"
 	@echo "make ui        Prefect server and MLflow server, both on loopback"
 	@echo "make server    the same (what a worker needs)"
@@ -44,6 +45,10 @@ test: setup
 
 test-fast: setup
 	$(BIN)/python -m pytest -m "not slow"
+
+bench: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
+	$(BIN)/python -m benchmarks.throughput $(BENCH)
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -19,8 +19,9 @@ from torch.nn import functional as F
 
 from tlm.modeling.layout import Layout
 
-STRIP_MULTIPLE = 64
-"""Strips are rounded up to a multiple: the convolution of a new size is compiled first, which costs milliseconds."""
+SIZES_AN_OCTAVE = 16
+"""Strips are rounded up to one of so many sizes between two powers of two, by at most a sixteenth: the convolution of a new
+size is compiled first, which costs milliseconds."""
 
 
 class _BatchNormGelu(torch.autograd.Function):
@@ -157,7 +158,7 @@ class ConvFront(nn.Module):
         sequence_N = layout.sequence_of().to(rows_N.device)[rows_N]
         places_N = torch.arange(len(rows_N), device=rows_N.device) + sequence_N * self.gap
         length = len(rows_N) + (layout.sequences - 1) * self.gap
-        length += -length % STRIP_MULTIPLE
+        length += -length % (1 << max(0, (length // SIZES_AN_OCTAVE).bit_length() - 1))
         gaps_G = torch.ones(length, dtype=torch.bool, device=rows_N.device).index_fill_(0, places_N, False).nonzero()
         strip_SD = x_RD.new_zeros(length, x_RD.shape[1]).index_copy(0, places_N, x_RD.index_select(0, rows_N))
         y_SD = self._convolve(strip_SD[None], gaps_G.squeeze(1))[0]
