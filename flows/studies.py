@@ -117,9 +117,7 @@ def quickstart() -> StudyConfig:
                 test_per_label=100,
             ),
         ),
-        pretrain=PretrainConfig(
-            steps=1_000, learning_rate=1e-3, warmup_share=0.1, max_grad_norm=1.0
-        ),
+        pretrain=PretrainConfig(steps=1_000, learning_rate=1e-3, warmup_share=0.1, max_grad_norm=1.0),
         finetune=FinetuneConfig(epochs=3, learning_rate=5e-4, warmup_share=0.1),
         injections=(InjectionConfig(task="fewrel16", ws=8_000, count=2_000, selection="stratified"),),
         injection_architectures=("bert6",),

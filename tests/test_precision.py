@@ -55,10 +55,7 @@ def test_the_reference_code_computes_in_float32() -> None:
 def test_the_plan_of_another_precision_has_other_training_steps_and_the_same_data(tmp_path: Path) -> None:
     root, study = write_mini_data(tmp_path), mini_study(pretrain__precision="auto")
     keys = {
-        native: {
-            step.stage: step.key
-            for step in plan(mini_study(pretrain__precision="auto"), str(root), precision=native).steps
-        }
+        native: {step.stage: step.key for step in plan(study, str(root), precision=native).steps}
         for native in ("float32", "bfloat16")
     }
     assert keys["float32"]["pretrain"] != keys["bfloat16"]["pretrain"]

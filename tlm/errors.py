@@ -17,3 +17,14 @@ class UserError(Exception):
     def __reduce__(self) -> tuple[type[UserError], tuple[str, str]]:
         """Survive the trip from a worker process (the default would pass one argument)."""
         return (type(self), (self.problem, self.way_out))
+
+
+class BatchTooLarge(UserError):
+    """The memory does not hold a batch of `items`."""
+
+    def __init__(self, problem: str, way_out: str = "Set a smaller batch_size.", items: int = 0) -> None:
+        super().__init__(problem, way_out)
+        self.items = items
+
+    def __reduce__(self) -> tuple[type[UserError], tuple[str, str, int]]:  # type: ignore[override]
+        return (type(self), (self.problem, self.way_out, self.items))

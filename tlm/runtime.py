@@ -9,7 +9,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from tlm.errors import UserError
+from tlm.precision import Resolved, native_precision
 
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 PACKAGE_PARENT = Path(__file__).resolve().parent.parent
 
 
@@ -37,12 +39,15 @@ class Runtime(BaseModel):
     checkpoint_seconds: Annotated[float, Field(ge=0)] = Field(
         60, description="between two checkpoints of a training stage, at least; 0 writes one after each step"
     )
+    memory_gib: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None, description="GiB that each training process on the CPU may use; default: what the machine has free"
+    )
     tracking_uri: str | None = Field(None, description="MLflow server; default: SQLite under home")
 
     @classmethod
     def from_environment(cls, **given: object) -> Runtime:
         """Read TLM_HOME, TLM_DATA_ROOT, TLM_DEVICE, TLM_WORKERS, TLM_THREADS, TLM_STAGE_TIMEOUT, TLM_CHECKPOINT_SECONDS,
-        MLFLOW_TRACKING_URI; `given` wins."""
+        TLM_MEMORY_GIB, MLFLOW_TRACKING_URI; `given` wins."""
         names = {
             "home": "TLM_HOME",
             "data_root": "TLM_DATA_ROOT",
@@ -51,6 +56,7 @@ class Runtime(BaseModel):
             "threads": "TLM_THREADS",
             "stage_timeout": "TLM_STAGE_TIMEOUT",
             "checkpoint_seconds": "TLM_CHECKPOINT_SECONDS",
+            "memory_gib": "TLM_MEMORY_GIB",
             "tracking_uri": "MLFLOW_TRACKING_URI",
         }
         values: dict[str, object] = {field: os.environ[name] for field, name in names.items() if os.environ.get(name)}
@@ -93,6 +99,11 @@ class Runtime(BaseModel):
     @property
     def prefect_home(self) -> Path:
         return self.state / "data" / "prefect"
+
+    def native_precision(self) -> Resolved:
+        """What precision "auto" means on the device, known without torch."""
+        gpu = self.device == "cuda" or (self.device == "auto" and NVIDIA_DRIVER.exists())
+        return native_precision("cuda" if gpu else "cpu")
 
     def check_writable(self) -> None:
         """Raise UserError unless something can be written under home; leaves nothing behind."""

@@ -1,7 +1,8 @@
 """Training in a child process: it can be timed out and killed, has its own threads, and dies with its parent.
 
 The parent writes one job as a line of JSON to the child's standard input and keeps that open; the child answers with
-lines of JSON: {"progress": [done, total]}…, then {"facts": …}, {"user_error": …} or {"error": …}.
+lines of JSON: {"progress": [done, total]}… (or {"fits": batch size}…), then {"facts": …}, {"user_error": …},
+{"too_large": …} or {"error": …}.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ import sys
 import tempfile
 import threading
 import traceback
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from tlm.errors import UserError
+from tlm.errors import BatchTooLarge, UserError
+from tlm.memory import LESS, limit_memory
 from tlm.runtime import PACKAGE_PARENT, Runtime
 from tlm.stages.job import Facts, Job
 from tlm.steps import STAGES, Step
@@ -33,13 +37,32 @@ def run_isolated(job: Job) -> Facts:
     """Run a job's stage in a child process and return its facts.
 
     Raises:
-        UserError: as raised by the stage.
+        UserError: as raised by the stage; if the memory did not hold a batch, it names one that fits.
         StageFailed: if the child crashed, was killed or ran past `runtime.stage_timeout` seconds.
     """
+    try:
+        return _run_child(job)
+    except BatchTooLarge as error:
+        raise UserError(error.problem, _batch_that_fits(job, error.items)) from None
+
+
+def _batch_that_fits(job: Job, items: int) -> str:
+    """The way out of a batch of `items` that was too large, from a child that tries smaller ones."""
+    sizes = [0]
+    with suppress(StageFailed, UserError):  # it is expected to end badly
+        _run_child(job, trial=items, fits=sizes.append)
+    if sizes[-1]:
+        return f"A batch of {sizes[-1]} fits: set batch_size: {sizes[-1]}."
+    return f"Not even one item fits: use {LESS}."
+
+
+def _run_child(job: Job, trial: int = 0, fits: Callable[[int], None] = lambda size: None) -> Facts:
+    """`trial`: try batches up to half of so many items instead of running the stage, and report those that fit."""
     message = {
         "step": job.step.model_dump(mode="json"),
         "runtime": job.runtime.model_dump(mode="json"),
         "out": str(job.out),
+        "trial": trial,
     }
     with tempfile.TemporaryFile("w+") as noise:
         child = subprocess.Popen(
@@ -64,7 +87,7 @@ def run_isolated(job: Job) -> Facts:
         try:
             child.stdin.write(json.dumps(message) + "\n")
             child.stdin.flush()
-            answer = _listen(child.stdout, job)
+            answer = _listen(child.stdout, job, fits)
             child.stdin.close()
             code = child.wait()
         except BrokenPipeError:
@@ -83,18 +106,25 @@ def stop_all() -> None:
         child.kill()
 
 
-def _listen(lines: IO[str], job: Job) -> dict[str, Any] | None:
+def _listen(lines: IO[str], job: Job, fits: Callable[[int], None]) -> dict[str, Any] | None:
     for line in lines:
+        if not line.endswith("\n"):
+            return None  # killed while it wrote
         message: dict[str, Any] = json.loads(line)
-        if "progress" not in message:
+        if "progress" in message:
+            job.progress(*message["progress"])
+        elif "fits" in message:
+            fits(message["fits"])
+        else:
             return message
-        job.progress(*message["progress"])
     return None
 
 
 def _facts(answer: dict[str, Any] | None, code: int, timed_out: bool, noise: IO[str], job: Job) -> Facts:
     if answer is not None and "facts" in answer:
         return dict(answer["facts"])
+    if answer is not None and "too_large" in answer:
+        raise BatchTooLarge(*answer["too_large"])
     if answer is not None and "user_error" in answer:
         raise UserError(*answer["user_error"])
     if answer is not None:
@@ -103,7 +133,8 @@ def _facts(answer: dict[str, Any] | None, code: int, timed_out: bool, noise: IO[
         raise StageFailed(f"{job.step.ref}: stopped after stage_timeout={job.runtime.stage_timeout} seconds")
     noise.seek(0)
     last = "".join(noise.readlines()[-15:]).strip()
-    hint = " (out of memory? lower batch_size or workers)" if code == -9 else ""
+    # At the limit, libraries that do not look at what malloc returns end with a segmentation fault.
+    hint = " (out of memory? lower batch_size or workers)" if code in (-9, -11) else ""
     raise StageFailed(f"{job.step.ref}: its process ended with code {code}{hint}\n{last}".strip())
 
 
@@ -114,6 +145,8 @@ def _environment(runtime: Runtime) -> dict[str, str]:
     # and the kernel zeroes them page by page (the logits of one batch over 30,522 tokens are 60 MB).
     environment.setdefault("MALLOC_MMAP_THRESHOLD_", str(4 << 30))
     environment.setdefault("MALLOC_TRIM_THRESHOLD_", str(8 << 30))
+    # Arrow's own allocator would reserve 1 GiB for a table of any size, which the memory limit counts.
+    environment.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PACKAGE_PARENT), environment.get("PYTHONPATH", "")]))
     return environment
 
@@ -134,12 +167,35 @@ def main() -> None:
         store = ArtifactStore(runtime.artifacts)
         inputs = {name: store.get(ref) for name, ref in step.inputs.items()}
         job = Job(step, inputs, Path(message["out"]), runtime, lambda done, total: say(progress=[done, total]))
-        say(facts=STAGES[step.stage].function()(job))
+        say(facts=_run(job, message["trial"], lambda size: say(fits=size)))
+    except BatchTooLarge as error:
+        say(too_large=[error.problem, error.way_out, error.items])
     except UserError as error:
         say(user_error=[error.problem, error.way_out])
     except Exception as error:
         say(error=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
     answers.close()
+
+
+def _run(job: Job, trial: int, fits: Callable[[int], None]) -> Facts:
+    """The stage, within the memory limit if it trains on the CPU (a GPU's driver maps far more than it uses)."""
+    stage = STAGES[job.step.stage]
+    function = stage.function()
+    if not stage.trains:
+        return function(job)
+
+    from tlm.training.memory import explained, no_substitutes
+    from tlm.trial import try_batches
+
+    device = job.runtime.torch_device()
+    if device == "cpu":
+        limit_memory(job.runtime.memory_gib)
+        no_substitutes()
+    with explained(f"out of memory on {device}"):
+        if trial:
+            try_batches(job, trial, fits)
+            return {}
+        return function(job)
 
 
 def _die_with_parent() -> None:

@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,22 +58,30 @@ class Checkpoints:
     def due(self) -> bool:
         return time.monotonic() >= self._due
 
-    def save(self, state: State) -> None:
+    def save(self, step: int, capture: Callable[[], dict[str, Tensor]], notes: Mapping[str, Any]) -> None:
+        """Write what `capture` returns in the place of the one before. If it cannot be written, training goes on."""
         started = time.monotonic()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        target = self.folder / f"{state.step:09d}.safetensors"
+        target = self.folder / f"{step:09d}.safetensors"
         arriving = target.with_suffix(f".arriving-{os.getpid()}")
-        note = json.dumps({"identity": self.identity, "step": state.step, **state.notes})
-        metadata = {"tlm": note, "sha256": _digest(state.tensors, note)}
-        save_file({name: tensor.contiguous() for name, tensor in state.tensors.items()}, arriving, metadata)
-        with arriving.open("rb") as handle:
-            os.fsync(handle.fileno())
-        os.replace(arriving, target)
-        for old in self.folder.iterdir():
-            if old != target:
-                old.unlink()
+        try:
+            self._write(arriving, State(step, capture(), dict(notes)))
+            os.replace(arriving, target)
+            for old in self.folder.iterdir():
+                if old != target:
+                    old.unlink(missing_ok=True)
+        except (OSError, SafetensorError, MemoryError) as error:
+            log.warning("no checkpoint after step %d: %s", step, error)
+            arriving.unlink(missing_ok=True)
         took = time.monotonic() - started
         self._due = time.monotonic() + max(self.every, took / COST_SHARE if self.every else 0.0)
+
+    def _write(self, path: Path, state: State) -> None:
+        note = json.dumps({"identity": self.identity, "step": state.step, **state.notes})
+        metadata = {"tlm": note, "sha256": _digest(state.tensors, note)}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({name: tensor.contiguous() for name, tensor in state.tensors.items()}, path, metadata)
+        with path.open("rb") as handle:
+            os.fsync(handle.fileno())
 
     def latest(self) -> State | None:
         """The newest checkpoint that is whole and this run's own; damaged ones are removed."""
@@ -111,15 +119,19 @@ def capture(model: torch.nn.Module, optimizer: torch.optim.Optimizer, device: st
 def restore(
     tensors: Mapping[str, Tensor], model: torch.nn.Module, optimizer: torch.optim.Optimizer, device: str
 ) -> None:
-    """Put back what `capture` took. Raises KeyError if a tensor is missing."""
+    """Put back what `capture` took. Raises ValueError, before anything is changed, if the model has other tensors."""
+    own = {f"model.{name}": tensor for name, tensor in _own_state(model).items()}
+    kept = {name: tensor for name, tensor in tensors.items() if name.startswith("model.")}
+    if {name: tensor.shape for name, tensor in own.items()} != {name: tensor.shape for name, tensor in kept.items()}:
+        raise ValueError("it is of another model")
     with torch.no_grad():
-        for name, tensor in _own_state(model).items():
-            tensor.copy_(tensors[f"model.{name}"])
+        for name, tensor in own.items():
+            tensor.copy_(kept[name])
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         if key.startswith("optimizer."):
             _, index, name = key.split(".", 2)
-            state.setdefault(int(index), {})[name] = tensor
+            state.setdefault(int(index), {})[name] = tensor.clone()  # not the file, which the optimizer would keep open
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     torch.set_rng_state(tensors["random.cpu"])
     if torch.device(device).type == "cuda":

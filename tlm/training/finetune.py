@@ -21,9 +21,10 @@ from tlm.tokenizer import Vocabulary
 from tlm.training.batching import Order, evaluation_batches, packer
 from tlm.training.checkpoint import Checkpoints
 from tlm.training.loop import Data, Inputs, train
+from tlm.training.memory import explained
 from tlm.training.optimisation import Curve, Progress, autocast
 
-PREDICTED_AT_ONCE = 128
+PREDICTED_AT_ONCE = 64
 """Items in a batch of evaluation."""
 
 
@@ -63,7 +64,8 @@ def finetune(
 
     Raises:
         NonFiniteLoss: if training diverges.
-        UserError: if the pre-trained weights do not fit the architecture, or a batch the memory.
+        BatchTooLarge: if the memory does not hold a batch.
+        UserError: if the pre-trained weights do not fit the architecture, or a batch to predict the memory.
     """
     torch.manual_seed(seed)
     model = TinyBertForSequenceClassification(
@@ -183,7 +185,8 @@ def predictions(
     pack = packer(model.config, device)
     for batch in evaluation_batches(tokens.lengths[rows], batch_size):
         packed = pack(tokens, rows[batch], vocabulary, max_length)
-        with torch.inference_mode(), autocast(precision, device):
+        short = explained(f"out of memory on {device} with a batch of {len(batch)} items to predict")
+        with short, torch.inference_mode(), autocast(precision, device):
             logits_BC = model.logits(packed.ids_R.to(device), packed.layout.to(device))
         yield batch[packed.order_B], logits_BC.float().cpu().numpy()
 

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from tlm.config import Optimisation
-from tlm.errors import UserError
 from tlm.modeling.layout import Layout, Queries
 from tlm.ragged import Rows
-from tlm.training.batching import Order
-from tlm.training.checkpoint import Checkpoints, State, capture, restore
+from tlm.training.checkpoint import Checkpoints, capture, restore
+from tlm.training.memory import explained
 from tlm.training.optimisation import Curve, NonFiniteLoss, Progress, autocast, clip_gradients, learning_rate
+
+log = logging.getLogger(__name__)
 
 LOG_EVERY = 20
 """Steps between two entries of the curve, and on a GPU between two looks at the loss."""
 
 Inputs = Mapping[str, Tensor | Layout | Queries]
 """What a model's `loss` is called with."""
+
+
+class BatchOrder(Protocol):
+    """Which items make up which step (`Order`, and others for others' needs)."""
+
+    @property
+    def steps_per_epoch(self) -> int: ...
+
+    def batch(self, step: int) -> tuple[int, Rows]:
+        """(epoch, items) of a 0-based step."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -32,7 +46,7 @@ class Data:
     `inputs` is a function of (step, items) alone, so that a run can go on from any step.
     """
 
-    order: Order
+    order: BatchOrder
     inputs: Callable[[int, Rows], Inputs]
 
 
@@ -64,7 +78,8 @@ def train(
 
     Raises:
         NonFiniteLoss: on a CPU at once, on a GPU within LOG_EVERY steps, naming step, learning rate and batch.
-        UserError: if the memory does not hold a batch; it names the batch size that fits.
+        BatchTooLarge: if the memory does not hold a batch.
+        UserError: if it does not hold an evaluation.
     """
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
@@ -79,15 +94,9 @@ def train(
         rate = learning_rate(config, step - 1, steps, data.order.steps_per_epoch)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        try:
-            loss = _forward_backward(model, data.inputs(step, rows), config, device)
-        except (MemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
-            raise _too_large(model, data, config, step, rows, device) from error
-        if config.max_grad_norm is not None:
-            clip_gradients(model, config.max_grad_norm)
-        optimizer.step()
+        with explained(f"out of memory on {device} with a batch of {len(rows)} at step {step}", len(rows)):
+            loss = _gradients(model, data.inputs(step, rows), config, device)
+            optimizer.step()
         unseen.append(_Seen(step, rate, rows, loss))
         logged = step == 1 or step % LOG_EVERY == 0 or step == steps
         due = checkpoints is not None and step < steps and checkpoints.due()
@@ -98,19 +107,22 @@ def train(
             curve.add(step, epoch, train_loss=value, learning_rate=rate)
             if progress:
                 progress(step, steps)
-        after_step(step, epoch)
+        with explained(f"out of memory on {device} while evaluating after step {step}"):
+            after_step(step, epoch)
         if due and checkpoints is not None:
-            checkpoints.save(State(step, capture(model, optimizer, device), {"curve": curve.rows}))
+            checkpoints.save(step, partial(capture, model, optimizer, device), {"curve": curve.rows})
     _check_weights(model, steps)
 
 
-def _forward_backward(model: Any, inputs: Inputs, config: Optimisation, device: str) -> Tensor:
-    """The loss, its gradients left in the parameters."""
+def _gradients(model: Any, inputs: Inputs, config: Optimisation, device: str) -> Tensor:
+    """The loss of a batch, its gradients, clipped if that is asked for, left in the parameters."""
     model.zero_grad(set_to_none=True)
     moved = {name: value.to(device) for name, value in inputs.items()}
     with autocast(config.precision, device):
         loss: Tensor = model.loss(**moved)
     loss.backward()  # type: ignore[no-untyped-call]
+    if config.max_grad_norm is not None:
+        clip_gradients(model, config.max_grad_norm)
     return loss.detach()
 
 
@@ -125,7 +137,11 @@ def _resume(
     state = checkpoints.latest() if checkpoints else None
     if state is None:
         return 0
-    restore(state.tensors, model, optimizer, device)
+    try:
+        restore(state.tensors, model, optimizer, device)
+    except ValueError as error:
+        log.warning("the checkpoint after step %d is not used: %s", state.step, error)
+        return 0
     curve.rows[:] = [(step, epoch, name, value) for step, epoch, name, value in state.notes["curve"]]
     return state.step
 
@@ -136,8 +152,8 @@ def _look(unseen: list[_Seen], steps: int) -> float:
     for seen, value in zip(unseen, values, strict=True):
         if not math.isfinite(value):
             raise NonFiniteLoss(
-                f"loss is {value} at step {seen.step} of {steps}, learning rate {seen.rate:.3g}, "
-                f"batch of {len(seen.rows)} items starting with rows {seen.rows[:4].tolist()}"
+                f"training diverged: loss is {value} at step {seen.step} of {steps}, learning rate {seen.rate:.3g}, "
+                f"batch of {len(seen.rows)} items starting with rows {seen.rows[:4].tolist()}."
             )
     unseen.clear()
     return float(values[-1])
@@ -147,30 +163,4 @@ def _check_weights(model: torch.nn.Module, steps: int) -> None:
     """The last step's update comes after the last look at a loss."""
     for name, parameter in model.named_parameters():
         if not bool(parameter.isfinite().all()):
-            raise NonFiniteLoss(f"{name} is not finite after step {steps} of {steps}")
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether torch, on any device, could not allocate."""
-    known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
-    return known or "can't allocate memory" in str(error) or "could not create a memory" in str(error)
-
-
-def _too_large(model: Any, data: Data, config: Optimisation, step: int, rows: Rows, device: str) -> UserError:
-    """The error for a batch that the memory does not hold, by halving it until the memory does."""
-    size = len(rows) // 2
-    while size:
-        model.zero_grad(set_to_none=True)
-        if torch.device(device).type == "cuda":
-            torch.cuda.empty_cache()
-        try:
-            _forward_backward(model, data.inputs(step, rows[:size]), config, device)
-            break
-        except (MemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
-        size //= 2
-    way_out = (
-        f"A batch of {size} fits: set batch_size: {size}." if size else "Not even one item fits: use a smaller model."
-    )
-    return UserError(f"out of memory on {device} with a batch of {len(rows)} (step {step}).", way_out)
+            raise NonFiniteLoss(f"training diverged: {name} is not finite after step {steps} of {steps}.")

@@ -15,7 +15,7 @@ from tlm.ragged import Ragged, Rows
 from tlm.tokenizer import Vocabulary
 from tlm.training.batching import Order, evaluation_batches, packer, with_specials
 from tlm.training.checkpoint import Checkpoints
-from tlm.training.loop import Data, Inputs, train
+from tlm.training.loop import BatchOrder, Data, Inputs, train
 from tlm.training.masking import Masker, masked_inputs
 from tlm.training.optimisation import Curve, Progress, autocast
 
@@ -51,7 +51,8 @@ def pretrain(
 
     Raises:
         NonFiniteLoss: if training diverges.
-        UserError: if the memory does not hold a batch; it names the batch size that fits.
+        BatchTooLarge: if the memory does not hold a batch.
+        UserError: if it does not hold the evaluation.
     """
     torch.manual_seed(seed)
     model = TinyBertForMaskedLM(
@@ -114,7 +115,7 @@ def mlm_data(
     return Data(Order(len(corpus), config.batch_size, seed), inputs)
 
 
-def tokens_seen(lengths: Rows, order: Order, steps: int, max_length: int) -> int:
+def tokens_seen(lengths: Rows, order: BatchOrder, steps: int, max_length: int) -> int:
     """Tokens of the batches up to `steps`, [CLS] and [SEP] counted, padding not."""
     seen = with_specials(lengths, max_length)
     epochs, rest = divmod(steps, order.steps_per_epoch)

@@ -168,7 +168,7 @@ def classification_data(
     return Data(_orders(len(tokens), batch_size, seeds), inputs)
 
 
-def _orders(size: int, batch_size: int, seeds: Sequence[int]) -> Any:
+def _orders(size: int, batch_size: int, seeds: Sequence[int]) -> StackedOrder:
     return StackedOrder(tuple(Order(size, batch_size, seed) for seed in seeds))
 
 
