@@ -11,27 +11,34 @@ import yaml
 from helpers import mini_tree, python, write_mini_data
 from project import Project
 
+from tlm.config import StudyConfig
+from tlm.execute import execute
+from tlm.plan import plan
+from tlm.runtime import Runtime
 from tlm.store import DRAFTS
 
 pytestmark = pytest.mark.slow
 GIB = "1.25"
 """A training process holds 0.4 before any batch and 0.2 of compiled code after some; the batch below would take 3."""
 WIDE = {"name": "wide", "num_hidden_layers": 2, "hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024}
-STUDY = mini_tree(
-    corpus__sizes=[2_900],
-    architectures=[WIDE],
-    injections=[],
-    injection_architectures=None,
-    committees=[],
-    pretrain={"steps": 12, "batch_size": 2_900, "learning_rate": 1e-3},
-)
+
+
+def with_batch(size: int) -> dict[str, Any]:
+    return mini_tree(
+        corpus__sizes=[2_900],
+        architectures=[WIDE],
+        injections=[],
+        injection_architectures=None,
+        committees=[],
+        pretrain={"steps": 12, "batch_size": size, "learning_rate": 1e-3},
+    )
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     folder = tmp_path_factory.mktemp("failing")
     write_mini_data(folder / "data", corpus_rows=3_000)
-    (folder / "mini.yaml").write_text(yaml.safe_dump(STUDY), encoding="utf-8")
+    (folder / "mini.yaml").write_text(yaml.safe_dump(with_batch(2_900)), encoding="utf-8")
     return Project(folder)
 
 
@@ -57,8 +64,10 @@ def test_a_batch_too_large_for_the_memory_ends_with_one_that_fits_and_it_does(pr
     found = re.search(r"A batch of (\d+) fits: set batch_size: \1\.", said)
     assert found, said
     assert 8 <= int(found[1]) <= 1450
-    done = run(project, f"pretrain.batch_size={found[1]}")
-    assert done.returncode == 0, done.stdout + done.stderr
+    steps = plan(StudyConfig.model_validate(with_batch(int(found[1]))), str(project.folder / "data")).steps
+    home, data = project.environment["TLM_HOME"], project.environment["TLM_DATA_ROOT"]
+    runtime = Runtime(home=home, data_root=data, memory_gib=float(GIB))
+    assert execute(next(s for s in steps if s.stage == "pretrain"), runtime).status == "executed"
 
 
 def test_divergence_ends_with_step_learning_rate_and_batch(project: Project) -> None:
