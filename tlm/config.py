@@ -137,12 +137,15 @@ class InjectionConfig(Removal):
 
 
 class Architecture(Frozen):
-    """A BERT encoder with an optional convolutional front (design of the BERT-1 variants).
+    """A BERT encoder with an optional convolutional front (design of the BERT-1 variants), or a GPT-2-style decoder.
 
     In a study file, `variant: bert1b` (with `head_size` and `conv_channels` to change the width) stands for the whole.
     """
 
     name: Name
+    kind: Literal["encoder", "decoder"] = Field(
+        "encoder", description="encoder: BERT, masked language modelling; decoder: GPT-2, causal language modelling"
+    )
     num_hidden_layers: PositiveInt
     hidden_size: PositiveInt
     num_attention_heads: PositiveInt
@@ -173,6 +176,8 @@ class Architecture(Frozen):
             )
         if bool(self.conv_kernel_sizes) != bool(self.conv_channels):
             raise ValueError("conv_kernel_sizes and conv_channels go together: give both or neither")
+        if self.kind == "decoder" and (self.conv_kernel_sizes or self.freeze_cls_embedding):
+            raise ValueError("kind: decoder has neither a convolutional front (it would see what comes) nor [CLS]")
         return self
 
 
@@ -188,6 +193,7 @@ class Optimisation(Frozen):
     warmup_share: Probability = 0.0
     schedule: Literal["step", "epoch"] = Field("step", description="'epoch': the reference code's decay, once an epoch")
     max_grad_norm: Annotated[float, Field(gt=0)] | None = None
+    max_steps: PositiveInt | None = Field(None, description="stop after so many steps, whatever else is asked (dry runs)")
     precision: Precision = Field(
         "auto",
         description="auto: bfloat16 where the device computes with it, float32 elsewhere; what it was is recorded",
