@@ -27,6 +27,7 @@ class Shape:
     intermediate_size: int
     conv_kernel_sizes: tuple[tuple[int, int], ...] = ()
     conv_channels: int = 0
+    kind: Literal["encoder", "decoder"] = "encoder"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.latency_systems import ALONE, DEEP, ONE_BY_ONE, PROCESSES, SHALLOW, THREADS, Cost
 from tlm.provenance import provenance
-from tlm.report.plots import MARKERS, SERIES, STYLE
+from tlm.report.drawing import MARKERS, SERIES, STYLE
 
 QUIET = 0.1
 """Cores that others may keep busy before the findings say so."""

@@ -25,7 +25,7 @@ from tlm.tokenizer import Vocabulary
 from tlm.training.finetune import predict
 
 DEEP = "bert6"
-SHALLOW = tuple(name for name, shape in VARIANTS.items() if shape.num_hidden_layers == 1)
+SHALLOW = tuple(n for n, shape in VARIANTS.items() if shape.kind == "encoder" and shape.num_hidden_layers == 1)
 COUNTS = (2, 4, 8, 16, 32)
 OUT_OF_CACHE = 256 << 20
 """Bytes of weights that no last-level cache holds: so many are read before the same member's turn comes again."""

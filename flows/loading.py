@@ -8,28 +8,40 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from tlm.config import StudyConfig, reference_compat
+from tlm.config import StudyConfig, reference_compat, with_limit
 from tlm.errors import UserError
 
 
-def load_study(name_or_file: str, overrides: list[str] | None = None, *, reference: bool = False) -> StudyConfig:
+def load_study(
+    name_or_file: str,
+    overrides: list[str] | None = None,
+    *,
+    reference: bool = False,
+    scale: str | None = None,
+    origin: str | None = None,
+    limit_steps: int | None = None,
+) -> StudyConfig:
     """Return a named study, or the one in a YAML file, with `field=value` overrides applied.
 
     Args:
         overrides: e.g. "pretrain.epochs=5", "tasks.0.train_per_label=50", "corpus.sizes=[0, 1000]"; values are YAML.
         reference: apply the reference code's habits (`tlm.config.reference_compat`).
+        scale: of a named study that exists at several (`flows.studies.scales`).
+        origin: where a named study's sources are read, "local" or "hub"; default: what its scale says.
+        limit_steps: stop every training after so many steps (a dry run; its artifacts are its own).
 
     Raises:
         UserError: unknown study, unreadable file, or a field that is unknown or has a wrong value, naming it.
     """
-    tree = _tree(name_or_file)
+    tree = _tree(name_or_file, scale, origin)
     study = _validate(tree, name_or_file)
     if overrides:
         tree = _with_defaults(tree, study)
         for override in overrides:
             _override(tree, override)
         study = _validate(tree, name_or_file)
-    return reference_compat(study) if reference else study
+    study = reference_compat(study) if reference else study
+    return study if limit_steps is None else with_limit(study, limit_steps)
 
 
 def to_yaml(study: StudyConfig) -> str:
@@ -37,11 +49,13 @@ def to_yaml(study: StudyConfig) -> str:
     return yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, width=110, allow_unicode=True)
 
 
-def _tree(name_or_file: str) -> dict[str, Any]:
+def _tree(name_or_file: str, scale: str | None, origin: str | None) -> dict[str, Any]:
     from flows.studies import STUDIES
 
     if name_or_file in STUDIES:
-        return STUDIES[name_or_file]().model_dump(mode="json")
+        return STUDIES[name_or_file](scale, origin).model_dump(mode="json")
+    if scale or origin:
+        raise UserError(f"{name_or_file} is no named study: it has no --scale or --origin.", "Change its own fields.")
     path = Path(name_or_file)
     if path.suffix not in (".yaml", ".yml"):
         raise UserError(f"Unknown study {name_or_file!r}.", f"Choose from {sorted(STUDIES)}, or give a .yaml file.")

@@ -80,10 +80,14 @@ tokens = _stage_task("tokens")
 corpus = _stage_task("corpus")
 task_items = _stage_task("task")
 overlap = _stage_task("overlap")
+duplicates = _stage_task("duplicates")
 inject = _stage_task("inject")
+shuffle = _stage_task("shuffle")
+mix = _stage_task("mix")
 pretrain = _stage_task("pretrain")
 finetune = _stage_task("finetune")
 committee = _stage_task("committee")
+latency = _stage_task("latency")
 baseline = _stage_task("baseline")
 report = _stage_task("report")
 
@@ -96,10 +100,14 @@ TASKS: dict[str, Task[..., ArtifactRef]] = {
         corpus,
         task_items,
         overlap,
+        duplicates,
         inject,
+        shuffle,
+        mix,
         pretrain,
         finetune,
         committee,
+        latency,
         baseline,
         report,
     )

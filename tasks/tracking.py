@@ -26,6 +26,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, 
 from mlflow.exceptions import MlflowException
 from pydantic import BaseModel, ConfigDict
 
+from tlm.execute import Outcome, Progress, execute
 from tlm.fingerprint import canonical_json
 from tlm.provenance import code_version
 from tlm.runtime import Runtime
@@ -133,7 +134,16 @@ class StepRun:
     def start(self, inputs: Mapping[str, Record], reason: str = "") -> dict[str, str]:
         """Open the run; return what the record keeps of it."""
         more = {"tlm.rebuilt_because": reason} if reason else {}
-        self._create(inputs, {"tlm.cache": "miss", **more})
+        return self._open(inputs, more)
+
+    def start_import(self, inputs: Mapping[str, Record], made: Record, origin: str) -> dict[str, str]:
+        """Open the run of an artifact that was made elsewhere and came in the folder `origin`; as `start`."""
+        return self._open(inputs, {"tlm.imported_from": origin, "device": str(made.provenance.get("device"))}, made)
+
+    def _open(
+        self, inputs: Mapping[str, Record], more: Mapping[str, str], made: Record | None = None
+    ) -> dict[str, str]:
+        self._create(inputs, {"tlm.cache": "miss", **more}, made)
         return {"run_id": self.run_id, "experiment_id": self.tracking.experiment_id}
 
     def finish(self, artifact: Artifact) -> None:
@@ -236,6 +246,22 @@ class StepRun:
             self.client.log_model_artifacts(model.model_id, folder)
         self.client.finalize_logged_model(model.model_id, "READY")
         self.client.log_outputs(self.run_id, [LoggedModelOutput(model.model_id, 0)])
+
+
+def execute_tracked(step: Step, runtime: Runtime, tracking: Tracking, *, progress: Progress | None = None) -> Outcome:
+    """`tlm.execute.execute`, with a child run if there is work to do. Raises what it raises."""
+    store = ArtifactStore(runtime.artifacts)
+    run = StepRun(tracking, step)
+    try:
+        outcome = execute(
+            step, runtime, progress=progress, before_work=lambda reason: run.start(input_records(store, step), reason)
+        )
+        if outcome.status == "executed":
+            run.finish(store.get(step.ref))
+    except BaseException as error:
+        run.fail(error)
+        raise
+    return outcome
 
 
 def input_records(store: ArtifactStore, step: Step) -> dict[str, Record]:

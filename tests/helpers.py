@@ -103,8 +103,8 @@ def mini_tree(**changes: Any) -> dict[str, Any]:
         # What is tested must not depend on the processor, unless it is just that.
         "pretrain": {"steps": 6, "batch_size": 8, "learning_rate": 1e-3, "precision": "float32"},
         "finetune": {"epochs": 2, "batch_size": 8, "learning_rate": 1e-3, "precision": "float32"},
-        "injections": [{"task": "topics", "ws": 120, "count": 3}],
-        "injection_architectures": ["one"],
+        "treatments": [{"kind": "missing_tokens", "task": "topics", "ws": 120, "count": 3}],
+        "treatment_architectures": ["one"],
         "committees": [{"name": "pair", "members": ["one", "conv"]}],
     }
     for path, value in changes.items():

@@ -81,9 +81,9 @@ def test_ready_queries_answer(home: Path) -> None:
 def test_results_join_overlap_and_pretraining(home: Path) -> None:
     table = catalogue.query(
         _path(home),
-        "select ws, injection, injected_tokens, missing_from_corpus, type_overlap, heldout_loss, corpus_seed, "
+        "select ws, treatment, injected_tokens, missing_from_corpus, type_overlap, heldout_loss, corpus_seed, "
         "parameters "
-        "from results where task = 'topics' and arch = 'deep' and finetune_seed = 1 order by ws, injection nulls first",
+        "from results where task = 'topics' and arch = 'deep' and finetune_seed = 1 order by ws, treatment nulls first",
     )
     assert [tuple(row.values()) for row in table.to_pylist()] == [
         (0, None, None, None, None, None, None, 6000),
@@ -138,7 +138,7 @@ def test_a_path_is_never_a_pattern(tmp_path: Path) -> None:
 
 
 def test_parameters_are_bound(home: Path) -> None:
-    assert _value(home, "select count(*) from token_counts where token = ?", "it's7") == 6
+    assert _value(home, "select count(*) from token_counts where token = ?", "it's7") == 5
     named = catalogue.query(_path(home), "select $label as label", {"label": "'; drop table runs; --"})
     assert named.to_pylist() == [{"label": "'; drop table runs; --"}]
 

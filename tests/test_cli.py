@@ -188,11 +188,11 @@ def test_debug_shows_the_traceback(tlm: Tlm, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_plan_counts_what_would_run_and_writes_nothing(tlm: Tlm, home: Path, study: Study) -> None:
-    said = tlm("plan", study())
+    said = tlm("plan", study(), "--no-time")
     assert said.code == 0
-    assert "30 steps: 0 cached, 30 to run." in said.out
+    assert "33 steps: 0 cached, 33 to run." in said.out
     assert list(home.rglob("*")) == []
-    assert "one-ws60-s0-p0" in tlm("plan", study(), "--steps").out
+    assert "one-ws60-s0-p0" in tlm("plan", study(), "--steps", "--no-time").out
 
 
 def test_show_prints_a_study_that_can_be_run(tlm: Tlm, tmp_path: Path) -> None:
@@ -243,7 +243,9 @@ print("LOADED", [name for name in ("prefect", "mlflow", "torch", "transformers",
 """
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["plan", "demo"], ["sql", "select 1"], ["studies"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["plan", "demo", "--no-time"], ["sql", "select 1"], ["studies"]], ids=" ".join
+)
 def test_a_command_that_runs_no_study_imports_neither_prefect_nor_mlflow(arguments: list[str], tmp_path: Path) -> None:
     done = python(WITHOUT_SERVERS.format(arguments=arguments), cwd=tmp_path, TLM_HOME=str(tmp_path / "home"))
     assert done.stdout.splitlines()[-1] == "LOADED []", done.stdout + done.stderr

@@ -15,7 +15,6 @@ from flows.studies import STUDIES
 from tlm.config import (
     Architecture,
     FinetuneConfig,
-    InjectionConfig,
     ItemSelection,
     PretrainConfig,
     StudyConfig,
@@ -25,6 +24,7 @@ from tlm.config import (
 from tlm.errors import UserError
 from tlm.modeling.variants import variant
 from tlm.preflight import check_registries
+from tlm.treatments import MissingTokens
 
 
 def expect_refusal(fragment: str, **changes: Any) -> None:
@@ -98,23 +98,23 @@ def test_pretraining_is_as_long_as_epochs_or_steps_say_but_not_both() -> None:
 
 
 def test_an_injection_has_a_count_or_a_share_but_not_both() -> None:
-    expect_refusal("either count or share", injections__0__share=0.5)
-    expect_refusal("either count or share", injections__0__count=None)
+    expect_refusal("either count or share", treatments__0__share=0.5)
+    expect_refusal("either count or share", treatments__0__count=None)
 
 
-def test_an_injections_label_says_which_how_and_how_many() -> None:
-    injection = InjectionConfig(task="t", ws=10, count=5, selection="rarest", removal="drop")
-    assert injection.label == "rarest-drop-5"
-    assert InjectionConfig(task="t", ws=10, share=0.125).label == "random-unk-12.5pct"
+def test_a_treatments_label_says_which_how_and_how_many() -> None:
+    treatment = MissingTokens(task="t", ws=10, count=5, selection="rarest", removal="drop")
+    assert treatment.label == "rarest-drop-5"
+    assert MissingTokens(task="t", ws=10, share=0.125).label == "random-unk-12.5pct"
 
 
 def test_unknown_names_are_errors_that_list_the_known_ones() -> None:
     expect_refusal(
         r"committees.pair.members: unknown \['two'\]; choose from \['one', 'conv'\]", committees__0__members=["two"]
     )
-    expect_refusal(r"injection_architectures: unknown \['two'\]", injection_architectures=["two"])
-    expect_refusal(r"injections.task: unknown \['x'\]; choose from \['topics'\]", injections__0__task="x")
-    expect_refusal(r"injections.ws: unknown \[70\]; choose from \[60, 120\]", injections__0__ws=70)
+    expect_refusal(r"treatment_architectures: unknown \['two'\]", treatment_architectures=["two"])
+    expect_refusal(r"treatments.task: unknown \['x'\]; choose from \['topics'\]", treatments__0__task="x")
+    expect_refusal(r"treatments.ws: unknown \[70\]; choose from \[60, 120\]", treatments__0__ws=70)
 
 
 def test_names_and_seeds_and_sizes_appear_once() -> None:
@@ -135,8 +135,8 @@ def test_sizes_are_sorted() -> None:
     [
         ("corpus__sampler", "best"),
         ("baselines", ["oracle"]),
-        ("injections__0__selection", "best"),
-        ("injections__0__removal", "burn"),
+        ("treatments__0__selection", "best"),
+        ("treatments__0__removal", "burn"),
     ],
 )
 def test_a_name_that_is_in_no_registry_is_an_error_that_lists_the_registry(field: str, value: Any) -> None:
@@ -170,7 +170,7 @@ def test_the_papers_protocol_is_the_default() -> None:
 
 @pytest.mark.parametrize("name", [*STUDIES, "mini"])
 def test_a_study_written_as_yaml_reads_back_the_same(name: str, tmp_path: Path) -> None:
-    study = STUDIES[name]() if name in STUDIES else mini_study(injections__0__share=0.3, injections__0__count=None)
+    study = STUDIES[name]() if name in STUDIES else mini_study(treatments__0__share=0.3, treatments__0__count=None)
     (tmp_path / "study.yaml").write_text(to_yaml(study), encoding="utf-8")
     assert load_study(str(tmp_path / "study.yaml")) == study
 
@@ -182,7 +182,7 @@ def saved(tmp_path: Path, tree: Any) -> str:
 
 def test_a_variant_in_a_file_stands_for_the_whole_architecture(tmp_path: Path) -> None:
     short = [{"variant": "bert1b", "head_size": 8, "conv_channels": 4}, {"variant": "bert6", "name": "deep"}]
-    tree = mini_tree(architectures=short, injection_architectures=None)
+    tree = mini_tree(architectures=short, treatment_architectures=None)
     tree["committees"] = [{"name": "pair", "members": ["bert1b", "deep"]}]
     study = load_study(saved(tmp_path, tree))
     assert study.architectures == (variant("bert1b", head_size=8, conv_channels=4), variant("bert6", rename="deep"))
@@ -249,7 +249,7 @@ def test_an_override_can_set_a_field_that_the_file_leaves_at_its_default(tmp_pat
 
 
 def test_an_override_can_widen_a_variant_in_a_file(tmp_path: Path) -> None:
-    short = mini_tree(architectures=[{"variant": "bert6"}], injection_architectures=None, committees=[])
+    short = mini_tree(architectures=[{"variant": "bert6"}], treatment_architectures=None, committees=[])
     study = load_study(saved(tmp_path, short), ["architectures.0.head_size=8"])
     assert study.architectures == (variant("bert6", head_size=8),)
 
@@ -274,14 +274,14 @@ def test_a_file_that_cannot_be_read_is_an_error_that_names_it(tmp_path: Path) ->
 
 
 def test_an_unknown_study_is_an_error_that_lists_the_known_ones() -> None:
-    with pytest.raises(UserError, match=r"Unknown study 'deno'\. Choose from \['demo', 'quickstart'"):
+    with pytest.raises(UserError, match=r"Unknown study 'deno'\. Choose from \['committee', 'custom-corpus', .*'demo'"):
         load_study("deno")
 
 
 def test_every_named_study_is_valid_and_named_as_it_is_called() -> None:
     for name, make in STUDIES.items():
         study = make()
-        assert study.name == name and study.title and (make.__doc__ or "").strip()
+        assert study.name == name and study.title and make.description
         check_registries(study)
 
 

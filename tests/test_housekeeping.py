@@ -26,7 +26,13 @@ def test_a_stage_selects_all_of_it_and_what_was_made_from_it(filled: ArtifactSto
     own = {step.key for step in mini_plan.steps if step.stage == "pretrain"}
     assert {r.key for r in select(filled, "pretrain", downstream=False)} == own
     assert {r.key for r in select(filled, "pretrain")} == {step.key for step in mini_plan.below(own)}
-    assert {r.stage for r in select(filled, "pretrain")} == {"pretrain", "finetune", "committee", "report"}
+    assert {r.stage for r in select(filled, "pretrain")} == {
+        "pretrain",
+        "finetune",
+        "latency",
+        "committee",
+        "report",
+    }
 
 
 def test_a_slug_or_its_beginning_selects_within_a_stage(filled: ArtifactStore) -> None:

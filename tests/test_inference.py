@@ -168,7 +168,7 @@ def test_members_must_know_the_same_labels_and_the_rule_must_exist(mini: Mini) -
 
 
 def test_a_model_answers_to_its_ref_its_slug_its_key_and_their_beginnings(mini: Mini) -> None:
-    step = tuned(mini, injection=None)
+    step = tuned(mini, treatment=None)
     for name in (str(step.ref), step.slug, f"finetune/{step.slug}", step.key, step.key[:8], step.slug[:-1]):
         assert find_classifiers(mini.store, [name]) == [step.ref], name
 

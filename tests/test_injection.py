@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from helpers import numbered_vocabulary
 
-from tlm.config import Removal
 from tlm.corpus import Sample, sample_corpus
 from tlm.errors import UserError
 from tlm.injection import REMOVALS, SELECTIONS, Source, inject_missing_tokens
 from tlm.overlap import TokenCounts, count_tokens, measure_overlap
 from tlm.ragged import Ragged, Rows
+from tlm.treatments import Removal
 
 VOCABULARY = numbered_vocabulary(105)
 WS = 80

@@ -14,8 +14,17 @@ from tlm.errors import UserError
 from tlm.plan import Plan, plan
 from tlm.steps import STAGES
 
-BELOW_TOKENS = {"tokens", "corpus", "overlap", "inject", "pretrain", "finetune", "committee", "report"}
+BELOW_FINETUNE = {"committee", "latency", "report"}
+BELOW_TOKENS = {"tokens", "corpus", "overlap", "duplicates", "inject", "pretrain", "finetune"} | BELOW_FINETUNE
 BELOW_CORPUS = BELOW_TOKENS - {"tokens"}
+
+
+EVERY_TREATMENT: list[dict[str, Any]] = [
+    {"kind": "missing_tokens", "task": "topics", "ws": 120, "count": 3},
+    {"kind": "sampled", "task": "topics", "ws": 60, "sampler": "coverage"},
+    {"kind": "shuffled", "ws": 120, "scope": "sentence"},
+    {"kind": "foreign", "name": "other", "source": mini_tree()["tasks"][0]["source"], "own": 20, "general": 40},
+]
 
 
 def keys(planned: Plan, *stages: str) -> set[str]:
@@ -44,8 +53,8 @@ def test_every_step_comes_after_its_inputs_and_the_report_is_last(mini_plan: Pla
     assert set(mini_plan.report.input_keys.values()) == seen - {mini_plan.report.key}
 
 
-def test_every_stage_is_in_a_whole_study(mini_plan: Plan) -> None:
-    assert {step.stage for step in mini_plan.steps} == set(STAGES)
+def test_every_stage_is_in_a_study_with_every_treatment(mini_data: Path) -> None:
+    assert {step.stage for step in make(mini_data, treatments=EVERY_TREATMENT).steps} == set(STAGES)
 
 
 def test_the_number_of_steps_is_that_of_the_study(mini_plan: Plan) -> None:
@@ -57,17 +66,21 @@ def test_the_number_of_steps_is_that_of_the_study(mini_plan: Plan) -> None:
         "corpus": 2,  # two sizes above zero
         "task": 1,
         "inject": 1,
+        "duplicates": 1,  # of the larger size
+        "shuffle": 0,
+        "mix": 0,
         "overlap": 3,  # two sizes and the injected one
         "pretrain": 2 * 2 + 1,  # sizes × architectures, and one architecture on the injected corpus
         "finetune": 2 * 2 + 2 + 1,  # and both from scratch
         "committee": 3,  # for each Ws, scratch included
+        "latency": 2,  # of each architecture
         "baseline": 2,
         "report": 1,
     }
 
 
 def test_without_pretraining_there_is_only_training_from_scratch(mini_data: Path) -> None:
-    planned = make(mini_data, corpus__sizes=[0], injections=[])
+    planned = make(mini_data, corpus__sizes=[0], treatments=[])
     assert not {step.stage for step in planned.steps} & {"pretrain", "corpus", "overlap", "inject"}
     starts = {name for step in planned.steps if step.stage == "finetune" for name in step.inputs}
     assert "pretrained" not in starts
@@ -95,20 +108,20 @@ def test_a_committee_has_every_member_with_every_seed(mini_data: Path) -> None:
     for ws in (0, 60, 120):
         committee = only(planned, "committee", ws=ws)
         members = [by_key[key].labels for key in committee.input_keys.values()]
-        assert [(m["arch"], m["finetune_seed"]) for m in members] == [("one", 0), ("one", 1), ("conv", 0), ("conv", 1)]
-        assert {m["ws"] for m in members} == {ws} and {m["injection"] for m in members} == {None}
+        assert [(m["arch"], m["finetune_seed"]) for m in members] == [("one", 0), ("conv", 0), ("one", 1), ("conv", 1)]
+        assert {m["ws"] for m in members} == {ws} and {m["treatment"] for m in members} == {None}
 
 
-def test_injected_corpora_train_only_the_chosen_architectures_on_the_injected_task(mini_data: Path) -> None:
+def test_injected_corpora_train_only_the_chosen_architectures_on_the_treatment_task(mini_data: Path) -> None:
     tree = mini_tree()
     other = {**tree["tasks"][0], "name": "other", "train_per_label": 13}
     planned = make(mini_data, tasks=[tree["tasks"][0], other])
-    injected = [s for s in planned.steps if s.labels.get("injection") and s.stage in ("pretrain", "finetune")]
+    injected = [s for s in planned.steps if s.labels.get("treatment") and s.stage in ("pretrain", "finetune")]
     assert {(s.stage, s.labels["arch"], s.labels.get("task")) for s in injected} == {
         ("pretrain", "one", None),
         ("finetune", "one", "topics"),
     }
-    assert sum(s.stage == "overlap" and s.labels["injection"] is not None for s in planned.steps) == 2
+    assert sum(s.stage == "overlap" and s.labels["treatment"] is not None for s in planned.steps) == 1
 
 
 def test_steps_that_are_the_same_are_shared(mini_data: Path) -> None:
@@ -118,7 +131,7 @@ def test_steps_that_are_the_same_are_shared(mini_data: Path) -> None:
     one, two = make(mini_data), make(mini_data, tasks=[tree["tasks"][0], other])
     assert keys(one, "source", "tokens", "corpus", "pretrain", "task") < keys(two)
     assert len(keys(two, "source")) == 2 and len(keys(two, "tokens")) == 2
-    same = make(mini_data, corpus__source=tree["tasks"][0]["source"], corpus__sizes=[0, 20], injections=[])
+    same = make(mini_data, corpus__source=tree["tasks"][0]["source"], corpus__sizes=[0, 20], treatments=[])
     assert len(keys(same, "source")) == len(keys(same, "tokens")) == 1
 
 
@@ -139,19 +152,19 @@ def test_below_is_the_steps_and_all_that_depend_on_them(mini_plan: Plan) -> None
         ("title", "Another", {"report"}),
         ("name", "another", {"report"}),
         ("baselines", ["tfidf"], {"report"}),
-        ("finetune__epochs", 3, {"finetune", "committee", "report"}),
-        ("finetune_seeds", [1], {"finetune", "committee", "report"}),
-        ("pretrain__learning_rate", 2e-3, {"pretrain", "finetune", "committee", "report"}),
-        ("pretrain_seeds", [1], {"pretrain", "finetune", "committee", "report"}),
-        ("pretrain__mlm_probability", 0.2, {"pretrain", "finetune", "committee", "report"}),
-        ("architectures__0__num_hidden_layers", 2, {"pretrain", "finetune", "committee", "report"}),
+        ("finetune__epochs", 3, {"finetune"} | BELOW_FINETUNE),
+        ("finetune_seeds", [1], {"finetune"} | BELOW_FINETUNE),
+        ("pretrain__learning_rate", 2e-3, {"pretrain", "finetune"} | BELOW_FINETUNE),
+        ("pretrain_seeds", [1], {"pretrain", "finetune"} | BELOW_FINETUNE),
+        ("pretrain__mlm_probability", 0.2, {"pretrain", "finetune"} | BELOW_FINETUNE),
+        ("architectures__0__num_hidden_layers", 2, {"pretrain", "finetune"} | BELOW_FINETUNE),
         ("corpus__seed", 1, BELOW_CORPUS),
         ("corpus__heldout", 21, BELOW_CORPUS),
-        ("injections__0__seed", 1, {"inject", "overlap", "pretrain", "finetune", "report"}),
+        ("treatments__0__seed", 1, {"inject", "overlap", "pretrain", "finetune", "report"}),
         (
             "tasks__0__train_per_label",
             13,
-            {"task", "overlap", "inject", "pretrain", "finetune", "committee", "baseline", "report"},
+            {"task", "overlap", "duplicates", "inject", "pretrain", "finetune", "baseline"} | BELOW_FINETUNE,
         ),
         ("max_length", 12, BELOW_TOKENS),
         ("tokenizer__vocab_size", 301, BELOW_TOKENS | {"tokenizer"}),
@@ -177,7 +190,7 @@ def test_a_changed_pretraining_leaves_training_from_scratch_alone(mini_data: Pat
 def test_a_changed_task_re_pretrains_only_on_the_corpus_that_was_injected_for_it(mini_data: Path) -> None:
     before, after = make(mini_data), make(mini_data, tasks__0__seed=1)
     kept = keys(before, "pretrain") & keys(after, "pretrain")
-    assert kept == {s.key for s in before.steps if s.stage == "pretrain" and s.labels["injection"] is None}
+    assert kept == {s.key for s in before.steps if s.stage == "pretrain" and s.labels["treatment"] is None}
 
 
 def test_another_size_leaves_the_others_as_they_are(mini_data: Path) -> None:
@@ -197,7 +210,7 @@ def test_keys_do_not_depend_on_the_files_names_but_on_what_they_hold(mini_data: 
     with open(mini_data / "renamed.csv", "a") as file:
         file.write("One more paragraph.\n")
     changed = changed_stages(before, make(mini_data, corpus__source__path="renamed.csv"))
-    assert changed == set(STAGES) - {"task", "baseline"}
+    assert changed == {step.stage for step in before.steps} - {"task", "baseline"}
 
 
 def test_keys_do_not_depend_on_the_order_of_architectures(mini_data: Path) -> None:
@@ -211,9 +224,9 @@ def test_keys_of_models_do_not_depend_on_the_names_of_architectures_tasks_and_co
     renamed = make(
         mini_data,
         architectures__0__name="uno",
-        injection_architectures=["uno"],
+        treatment_architectures=["uno"],
         tasks__0__name="temas",
-        injections__0__task="temas",
+        treatments__0__task="temas",
         committees=[{"name": "par", "members": ["uno", "conv"]}],
     )
     assert tree["architectures"][0]["name"] == "one"
@@ -228,7 +241,7 @@ def test_a_version_of_a_stage_re_makes_it_and_what_is_below(mini_data: Path, mon
     monkeypatch.setitem(STAGES, "pretrain", replace(STAGES["pretrain"], version="99"))
     after = make(mini_data)
     new = {step.stage for step in after.steps if step.key not in before_keys}
-    assert new == {"pretrain", "finetune", "committee", "report"}
+    assert new == {"pretrain", "finetune"} | BELOW_FINETUNE
 
 
 def test_no_step_holds_the_data_root(mini_data: Path) -> None:
@@ -253,7 +266,7 @@ def test_planning_imports_nothing_heavy(tmp_path: Path) -> None:
         "print([m for m in ('torch', 'transformers', 'prefect', 'mlflow', 'datasets', 'sklearn') if m in sys.modules])"
     )
     done = python(code, cwd=Path(__file__).parent)
-    assert done.stdout.split("\n")[:2] == ["30", "[]"], done.stderr
+    assert done.stdout.split("\n")[:2] == ["33", "[]"], done.stderr
 
 
 def test_a_studys_plan_survives_a_round_trip_of_its_config(mini_data: Path) -> None:

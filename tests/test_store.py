@@ -23,7 +23,7 @@ FILES = {"rows.bin": b"0123456789" * 100, "plots/curve.txt": b"a curve"}
 
 
 def a_step(seed: int = 0, slug: str = "some-rows") -> Step:
-    return Step(stage="source", config={"seed": seed, "share": 0.25}, slug=slug, labels={"ws": 5, "injection": None})
+    return Step(stage="source", config={"seed": seed, "share": 0.25}, slug=slug, labels={"ws": 5, "treatment": None})
 
 
 def publish(store: ArtifactStore, step: Step) -> Record:

@@ -39,6 +39,8 @@ MARTS = (
     "metrics",
     "predictions",
     "committee_curve",
+    "committee_instances",
+    "near_duplicates",
     "results",
     "gaps",
 )

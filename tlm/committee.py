@@ -37,6 +37,11 @@ def vote_shares(logits_MNC: Scores) -> Scores:
     return np.stack([(choices_MN == c).mean(axis=0) for c in range(classes)], axis=1)
 
 
+def disjoint(members: int, size: int) -> list[slice]:
+    """The committees of `size` members that `members` make up without sharing one, in the members' order."""
+    return [slice(start, start + size) for start in range(0, members - size + 1, size)]
+
+
 RULES: dict[str, Rule] = {"soft": soft, "logit": logit, "vote": vote}
 
 

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
 from tlm.source_config import Source
+from tlm.treatments import Name, Treatment
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=60)]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -105,34 +105,6 @@ class TaskConfig(ItemSelection):
         return ItemSelection.model_validate(self.model_dump(include=set(ItemSelection.model_fields)))
 
 
-class Removal(Frozen):
-    """Which and how many tokens to remove from a pre-training set, and how."""
-
-    count: PositiveInt | None = Field(None, description="how many distinct tokens to remove")
-    share: Probability | None = Field(None, description="or: which share of the tokens in common")
-    selection: Name = "random"
-    removal: Name = "unk"
-    seed: int = 0
-
-    @model_validator(mode="after")
-    def _one_amount(self) -> Removal:
-        if (self.count is None) == (self.share is None):
-            raise ValueError("give either count or share")
-        return self
-
-    @property
-    def label(self) -> str:
-        amount = str(self.count) if self.count is not None else f"{100 * (self.share or 0):g}pct"
-        return f"{self.selection}-{self.removal}-{amount}"
-
-
-class InjectionConfig(Removal):
-    """Make some of a task's tokens missing from one pre-training set, at fixed Ws (paper: Table 4)."""
-
-    task: Name
-    ws: PositiveInt
-
-
 # --- models ---
 
 
@@ -193,7 +165,9 @@ class Optimisation(Frozen):
     warmup_share: Probability = 0.0
     schedule: Literal["step", "epoch"] = Field("step", description="'epoch': the reference code's decay, once an epoch")
     max_grad_norm: Annotated[float, Field(gt=0)] | None = None
-    max_steps: PositiveInt | None = Field(None, description="stop after so many steps, whatever else is asked (dry runs)")
+    max_steps: PositiveInt | None = Field(
+        None, description="stop after so many steps, whatever else is asked (dry runs)"
+    )
     precision: Precision = Field(
         "auto",
         description="auto: bfloat16 where the device computes with it, float32 elsewhere; what it was is recorded",
@@ -231,10 +205,12 @@ class CommitteeConfig(Frozen):
 
 
 class StudyConfig(Frozen):
-    """One study: corpora × architectures × tasks × seeds, with its injections, committees and baselines."""
+    """One study: corpora × architectures × tasks × seeds, with its treatments, committees and baselines."""
 
     name: Name
     title: str = ""
+    analysis: Name | None = Field(None, description="the question that `tlm report` answers from it (`tlm.results`)")
+    scale: Name | None = Field(None, description="how large it is (tiny, small, paper); for the reader alone")
     corpus: CorpusConfig
     tokenizer: Tokenizer
     max_length: Annotated[int, Field(ge=8, le=512)] = 128
@@ -244,8 +220,12 @@ class StudyConfig(Frozen):
     finetune: FinetuneConfig
     pretrain_seeds: tuple[int, ...] = Field((0,), min_length=1)
     finetune_seeds: tuple[int, ...] = Field((0,), min_length=1)
-    injections: tuple[InjectionConfig, ...] = ()
-    injection_architectures: tuple[Name, ...] | None = Field(None, description="default: all of them")
+    seeds: Literal["crossed", "paired"] = Field(
+        "crossed",
+        description="crossed: every pre-training is fine-tuned with every fine-tuning seed; paired: the i-th with the i-th",
+    )
+    treatments: tuple[Treatment, ...] = Field((), description="further pre-training sets (`tlm.treatments`)")
+    treatment_architectures: tuple[Name, ...] | None = Field(None, description="default: all of them")
     committees: tuple[CommitteeConfig, ...] = ()
     baselines: tuple[Name, ...] = ("majority", "tfidf")
 
@@ -260,11 +240,18 @@ class StudyConfig(Frozen):
         _different("tasks", self.tasks)
         for committee in self.committees:
             _known(f"committees.{committee.name}.members", committee.members, architectures)
-        _known("injection_architectures", self.injection_architectures or (), architectures)
-        _known("injections.task", [i.task for i in self.injections], tasks)
-        _known("injections.ws", [i.ws for i in self.injections], [ws for ws in self.corpus.sizes if ws])
+        _known("treatment_architectures", self.treatment_architectures or (), architectures)
+        _known("treatments.task", [t.task for t in self.treatments if t.task], tasks)
+        changed = [t.ws for t in self.treatments if t.kind in ("missing_tokens", "shuffled")]
+        _known("treatments.ws", changed, [ws for ws in self.corpus.sizes if ws])
+        _unique("treatments", [(t.ws, t.task, t.label, getattr(t, "seed", None)) for t in self.treatments])
         for field in ("pretrain_seeds", "finetune_seeds"):
             _unique(field, getattr(self, field))
+        if self.seeds == "paired" and len(self.pretrain_seeds) != len(self.finetune_seeds):
+            raise ValueError(
+                f"seeds: paired, but there are {len(self.pretrain_seeds)} pretrain_seeds and "
+                f"{len(self.finetune_seeds)} finetune_seeds"
+            )
         return self
 
     @property
@@ -280,8 +267,20 @@ def reference_compat(study: StudyConfig) -> StudyConfig:
             "finetune": study.finetune.model_copy(update={"schedule": "epoch", "precision": "float32"}),
             "architectures": tuple(
                 a.model_copy(update={"conv_over_padding": True, "freeze_cls_embedding": True})
+                if a.kind == "encoder"
+                else a
                 for a in study.architectures
             ),
+        }
+    )
+
+
+def with_limit(study: StudyConfig, steps: int) -> StudyConfig:
+    """The same study with every training stopped after `steps` steps: every stage runs, no result means anything."""
+    return study.model_copy(
+        update={
+            "pretrain": study.pretrain.model_copy(update={"max_steps": steps}),
+            "finetune": study.finetune.model_copy(update={"max_steps": steps}),
         }
     )
 

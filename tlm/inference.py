@@ -21,13 +21,14 @@ from numpy.typing import NDArray
 from tlm.committee import RULES, Scores, combine, probabilities
 from tlm.config import FinetuneConfig, Precision
 from tlm.errors import UserError
-from tlm.modeling import TinyBertForSequenceClassification
 from tlm.modeling.interchange import CONFIG_FILE, WEIGHTS_FILE, load_strict
 from tlm.ragged import Ragged
 from tlm.steps import ArtifactRef
 from tlm.store import Artifact, ArtifactStore, Record
 from tlm.tokenizer import Vocabulary, encode, load_tokenizer, read_vocabulary
 from tlm.training.finetune import predict as predict_logits
+from tlm.training.objectives import KINDS
+from tlm.training.objectives import Classifier as Model
 
 AT_ONCE = 4_096
 """Texts that are tokenised and predicted together: sorted by length, they fill batches with little padding."""
@@ -56,7 +57,7 @@ class Classifier:
     name: str
     labels: tuple[str, ...]
     encoder: TextEncoder
-    model: TinyBertForSequenceClassification = field(repr=False)
+    model: Model = field(repr=False)
     precision: Precision = "float32"
     device: str = "cpu"
 
@@ -172,8 +173,9 @@ def chunks(texts: Iterable[str], at_once: int) -> Iterator[list[str]]:
         yield chunk
 
 
-def _model(artifact: Artifact) -> TinyBertForSequenceClassification:
-    return load_strict(TinyBertForSequenceClassification, artifact.folder((CONFIG_FILE, WEIGHTS_FILE)))
+def _model(artifact: Artifact) -> Model:
+    kind = KINDS[artifact.record.config["architecture"].get("kind", "encoder")]  # without one: made before decoders
+    return load_strict(kind.classifier, artifact.folder((CONFIG_FILE, WEIGHTS_FILE)))
 
 
 def _encoder(store: ArtifactStore, finetuned: Record) -> TextEncoder:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tlm import config as settings
 from tlm.corpus import Sample
 from tlm.errors import UserError
 from tlm.overlap import Counts
 from tlm.ragged import Ragged, Rows, concatenate
+from tlm.treatments import Removal as RemovalConfig
 
 TokenIds = NDArray[np.int64]
 Selection = Callable[[TokenIds, Counts, int, np.random.Generator], TokenIds]
@@ -101,7 +101,7 @@ REMOVALS: dict[str, Removal] = {"unk": replace_by_unk, "delete": delete, "drop":
 
 
 def inject_missing_tokens(
-    source: Source, corpus_counts: Counts, task_counts: Counts, config: settings.Removal
+    source: Source, corpus_counts: Counts, task_counts: Counts, config: RemovalConfig
 ) -> tuple[Ragged, Rows, TokenIds]:
     """Remove tokens that corpus and task have in common from the corpus.
 
@@ -116,7 +116,7 @@ def inject_missing_tokens(
     size = config.count if config.count is not None else round((config.share or 0.0) * len(common))
     if size > len(common):
         raise UserError(
-            f"injections: count={size} tokens to remove, but the corpus (Ws={len(source.sample.rows)}) and the task "
+            f"treatments: count={size} tokens to remove, but the corpus (Ws={len(source.sample.rows)}) and the task "
             f"have only {len(common)} in common.",
             f"Choose up to {len(common)}.",
         )
@@ -145,7 +145,7 @@ def _kept_and_refilled(
     usable = np.flatnonzero(accept(spare))[: ws - len(kept)]
     if len(kept) + len(usable) < ws:
         raise UserError(
-            f"injections: only {len(kept) + len(usable)} paragraphs without the removed tokens are left for Ws={ws}.",
+            f"treatments: only {len(kept) + len(usable)} paragraphs without the removed tokens are left for Ws={ws}.",
             "Remove fewer or rarer tokens, lower Ws, or use removal: unk.",
         )
     rows = np.concatenate([source.sample.rows[kept], source.sample.reserve[usable]])

@@ -10,11 +10,12 @@ import pyarrow.parquet as pq
 from tlm import sources
 from tlm.baselines import BASELINES
 from tlm.config import StudyConfig, slugify
-from tlm.corpus import SAMPLERS, check_size
+from tlm.corpus import SAMPLERS, check_sampler, check_size
 from tlm.errors import UserError
 from tlm.fingerprint import canonical_json
 from tlm.injection import REMOVALS, SELECTIONS
 from tlm.plan import Plan, plan
+from tlm.results import ANALYSES
 from tlm.runtime import Runtime
 from tlm.source_config import Source
 from tlm.steps import Step
@@ -43,15 +44,23 @@ def check(study: StudyConfig, runtime: Runtime) -> Plan:
 
 
 def check_registries(study: StudyConfig) -> None:
-    """Names in the study that point into registries: sampler, selection, removal, baseline."""
+    """Names in the study that point into registries: analysis, sampler, selection, removal, baseline."""
     named: list[tuple[str, str, Mapping[str, object]]] = [("corpus.sampler", study.corpus.sampler, SAMPLERS)]
     named += [("baselines", name, BASELINES) for name in study.baselines]
-    for injection in study.injections:
-        named.append(("injections.selection", injection.selection, SELECTIONS))
-        named.append(("injections.removal", injection.removal, REMOVALS))
+    named += [("analysis", name, ANALYSES) for name in (study.analysis,) if name]
+    for treatment in study.treatments:
+        if treatment.kind == "missing_tokens":
+            named.append(("treatments.selection", treatment.selection, SELECTIONS))
+            named.append(("treatments.removal", treatment.removal, REMOVALS))
+        if treatment.kind == "sampled":
+            named.append(("treatments.sampler", treatment.sampler, SAMPLERS))
     for field, name, registry in named:
         if name not in registry:
             raise UserError(f"{field}: unknown {name!r}.", f"Choose from {sorted(registry)}.")
+    check_sampler(study.corpus.sampler, task=False, level=None)
+    for treatment in study.treatments:
+        if treatment.kind == "sampled":
+            check_sampler(treatment.sampler, task=True, level=treatment.level)
 
 
 def _check_tokenizer(study: StudyConfig, planned: Plan, runtime: Runtime) -> None:
@@ -67,7 +76,16 @@ def _check_data(study: StudyConfig, planned: Plan, runtime: Runtime) -> None:
     texts = _Texts(planned, store, runtime)
     rows = texts.rows(study.corpus.source)
     if rows is not None:
-        check_size(rows, ws=max(study.corpus.sizes), heldout=study.corpus.heldout)
+        own = [t.general if t.kind == "foreign" else t.ws for t in study.treatments]
+        check_size(rows, ws=max(*study.corpus.sizes, *own, 0), heldout=study.corpus.heldout)
+    for treatment in study.treatments:
+        if treatment.kind == "foreign":
+            there = texts.rows(treatment.source)
+            if there is not None and there < treatment.own:
+                raise UserError(
+                    f"treatments.{treatment.name}: own={treatment.own}, but its source has {there} paragraphs.",
+                    f"Choose up to {there}.",
+                )
     made = {step.slug for step in planned.steps if step.stage == "task" and _is_complete(store, step)}
     for task in study.tasks:
         labelled = None if slugify(task.name) in made else texts.labels(task.source)

@@ -28,7 +28,7 @@ class Stage:
     target: str
     """`module:function`, imported only when the stage runs, so that planning needs no torch."""
     trains: bool = False
-    """Runs long in torch: gets a child process of its own, which can be timed out and killed."""
+    """Runs in torch: gets a child process of its own, which can be timed out and killed."""
 
     def function(self) -> Callable[..., dict[str, Any]]:
         module, _, name = self.target.partition(":")
@@ -44,12 +44,16 @@ STAGES: dict[str, Stage] = {
         Stage("corpus", "1", "tlm.stages.data:corpus"),
         Stage("task", "1", "tlm.stages.data:task"),
         Stage("overlap", "1", "tlm.stages.tokens:overlap"),
-        Stage("inject", "1", "tlm.stages.tokens:inject"),
+        Stage("duplicates", "1", "tlm.stages.tokens:duplicates"),
+        Stage("inject", "1", "tlm.stages.treatments:inject"),
+        Stage("shuffle", "1", "tlm.stages.treatments:shuffle"),
+        Stage("mix", "1", "tlm.stages.treatments:mix"),
         Stage("pretrain", "2", "tlm.stages.models:pretrain", trains=True),
         Stage("finetune", "2", "tlm.stages.models:finetune", trains=True),
-        Stage("committee", "1", "tlm.stages.evaluation:committee"),
+        Stage("committee", "2", "tlm.stages.evaluation:committee"),
+        Stage("latency", "1", "tlm.stages.latency:latency", trains=True),
         Stage("baseline", "1", "tlm.stages.evaluation:baseline"),
-        Stage("report", "1", "tlm.stages.evaluation:report"),
+        Stage("report", "2", "tlm.stages.evaluation:report"),
     )
 }
 

@@ -208,11 +208,15 @@ class ArtifactStore:
             seconds=round(seconds, 3),
             mlflow=mlflow,
         )
-        (draft / RECORD).write_text(record.model_dump_json(indent=1), encoding="utf-8")
-        self.delete(step.ref)
-        self._put(draft, f"{self.root}/{step.ref}")
-        shutil.rmtree(self.checkpoints(step.ref), ignore_errors=True)
+        self.adopt(record, draft)
         return record
+
+    def adopt(self, record: Record, draft: Path) -> None:
+        """Put a folder that holds all outputs of `record` in place as its artifact. Call with the lock held."""
+        (draft / RECORD).write_text(record.model_dump_json(indent=1), encoding="utf-8")
+        self.delete(record.ref)
+        self._put(draft, f"{self.root}/{record.ref}")
+        shutil.rmtree(self.checkpoints(record.ref), ignore_errors=True)
 
     def delete(self, ref: ArtifactRef) -> bool:
         """Remove an artifact, whole or damaged; the record goes first, so that no reader finds half of one."""

@@ -16,7 +16,11 @@ with counted as (
     union all
     select 'predictions', concat_ws(' ', key, rule, part, item_id), count(*) from predictions group by all
     union all
-    select 'committee_curve', concat_ws(' ', key, rule, size), count(*) from committee_curve group by all
+    select 'committee_curve', concat_ws(' ', key, rule, size, instance), count(*) from committee_curve group by all
+    union all
+    select 'committee_instances', concat_ws(' ', key, size, instance), count(*) from committee_instances group by all
+    union all
+    select 'near_duplicates', concat_ws(' ', key, item_id), count(*) from near_duplicates group by all
 )
 
 select *

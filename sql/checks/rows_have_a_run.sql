@@ -13,6 +13,10 @@ with keys as (
     select distinct 'predictions', key from predictions
     union all
     select distinct 'committee_curve', key from committee_curve
+    union all
+    select distinct 'committee_instances', key from committee_instances
+    union all
+    select distinct 'near_duplicates', key from near_duplicates
 )
 
 select keys.*

@@ -5,9 +5,9 @@
 -- system: the architecture, the committee or the baseline
 -- rule: how the committee combined its members; null otherwise
 -- ws: paragraphs in the pre-training set; 0 is from scratch; null for baselines
--- injection: missing-token injection, null without one
--- injected_task: the task whose tokens the injection removed
--- injected_tokens: distinct tokens that the injection removed (mean over seeds)
+-- treatment: treatment of the pre-training set, null without one
+-- treatment_task: the task that the treatment is about, null if none
+-- injected_tokens: distinct tokens that a missing-token injection removed (mean over seeds)
 -- runs: number of results (seeds)
 -- members: models that predict together
 -- parameters: trainable parameters of all members
@@ -35,8 +35,8 @@ grouped as (
         system,
         rule,
         ws,
-        injection,
-        injected_task,
+        treatment,
+        treatment_task,
         setting,
         pretrain_setting,
         avg(injected_tokens) as injected_tokens,
@@ -71,7 +71,7 @@ with_errors as (
 scratch as (
     select *
     from with_errors
-    where ws = 0 and injection is null and kind != 'baseline'
+    where ws = 0 and treatment is null and kind != 'baseline'
 ),
 
 compared as (
@@ -98,8 +98,8 @@ final as (
         system,
         rule,
         ws,
-        injection,
-        injected_task,
+        treatment,
+        treatment_task,
         injected_tokens,
         runs,
         members,
@@ -123,4 +123,4 @@ final as (
 )
 
 select * from final
-order by task, kind, system, rule, ws, injection nulls first, setting, pretrain_setting
+order by task, kind, system, rule, ws, treatment nulls first, setting, pretrain_setting

@@ -1,8 +1,8 @@
 -- injected_tokens: the tokens that each injection took out of a pre-training set.
 -- key: the inject artifact
 -- ws: paragraphs in the pre-training set
--- injection: selection-removal-amount
--- injected_task: the task whose tokens they are
+-- treatment: selection-removal-amount
+-- treatment_task: the task whose tokens they are
 -- token_id: id in the vocabulary
 -- token: the token
 -- corpus_count: occurrences in the pre-training set before
@@ -15,8 +15,8 @@ final as (
     select
         tokens.key,
         runs.ws,
-        runs.injection,
-        runs.injected_task,
+        runs.treatment,
+        runs.treatment_task,
         tokens.* exclude (key)
     from tokens
     left join runs on tokens.key = runs.key

@@ -3,7 +3,7 @@
 -- stage: pretrain or finetune
 -- task: name of the task (finetune only)
 -- ws: paragraphs in the pre-training set; 0 is from scratch
--- injection: missing-token injection, null without one
+-- treatment: treatment of the pre-training set, null without one
 -- arch: architecture
 -- pretrain_seed: seed of pre-training
 -- finetune_seed: seed of fine-tuning
@@ -21,7 +21,7 @@ final as (
         runs.stage,
         runs.task,
         runs.ws,
-        runs.injection,
+        runs.treatment,
         runs.arch,
         runs.pretrain_seed,
         runs.finetune_seed,

@@ -6,8 +6,8 @@
 -- task: name of the task
 -- ws: paragraphs in the pre-training set
 -- corpus_seed: seed of the corpus sample
--- injection: missing-token injection, null without one
--- injected_task: the task whose tokens the injection removed
+-- treatment: treatment of the pre-training set, null without one
+-- treatment_task: the task that the treatment is about, null if none
 -- part: all, train or test items of the task
 -- corpus_types: distinct tokens in the pre-training set
 -- task_types: distinct tokens in the task
@@ -43,8 +43,8 @@ final as (
         runs.task,
         runs.ws,
         runs.corpus_seed,
-        runs.injection,
-        runs.injected_task,
+        runs.treatment,
+        runs.treatment_task,
         overlap.* exclude (key)
     from overlap
     left join runs on overlap.key = runs.key
@@ -52,4 +52,4 @@ final as (
 )
 
 select * from final
-order by task, ws, injection nulls first, key, part
+order by task, ws, treatment nulls first, key, part

@@ -7,9 +7,9 @@
 -- rule: how the committee combined its members (soft, logit, vote); null otherwise
 -- init: pretrained or scratch; null for baselines
 -- ws: paragraphs in the pre-training set; 0 is from scratch; null for baselines
--- injection: missing-token injection (selection-removal-amount), null without one
--- injected_task: the task whose tokens the injection removed
--- injected_tokens: distinct tokens that the injection removed
+-- treatment: what was done to the pre-training set beyond drawing Ws paragraphs at random, null for nothing
+-- treatment_task: the task that the treatment is about, null if none
+-- injected_tokens: distinct tokens that a missing-token injection removed
 -- corpus_seed: seed of the corpus sample
 -- pretrain_seed: seed of pre-training
 -- finetune_seed: seed of fine-tuning
@@ -20,7 +20,7 @@
 -- members: models that predict together
 -- parameters: trainable parameters of all members
 -- pretrain_key: the pre-trained model it started from
--- corpus_key: the pre-training set of all its members (stage corpus or inject)
+-- corpus_key: the pre-training set of all its members (stage corpus, inject, shuffle or mix)
 -- heldout_loss: masked-language-modelling loss of the pre-trained model on held-out text, nats
 -- heldout_accuracy: its accuracy on masked positions of held-out text, 0 to 1
 -- corpus_types: distinct tokens in the pre-training set
@@ -49,6 +49,7 @@ edges as (
         max(input_key) filter (where input_name = 'corpus') as corpus_key,
         max(input_key) filter (where input_name = 'task') as task_key,
         max(input_key) filter (where input_name = 'tokens') as tokens_key,
+        max(input_key) filter (where input_name = 'foreign') as foreign_key,
         max(input_key) filter (where input_name = 'tokenizer') as tokenizer_key,
         max(input_key) filter (where input_name = 'pretrained') as pretrain_key
     from main.lineage
@@ -74,19 +75,14 @@ described as (
 
 corpora as (
     select
-        key,
-        concat_ws('|', seedless, tokens_key) as setting,
-        null::bigint as injected_tokens
-    from described
-    where stage = 'corpus'
-    union all
-    select
-        injected.key,
-        concat_ws('|', injected.seedless, injected.task_key, base.seedless, base.tokens_key) as setting,
-        (injected.facts ->> 'removed')::bigint as injected_tokens
-    from described as injected
-    left join described as base on injected.corpus_key = base.key
-    where injected.stage = 'inject'
+        corpus.key,
+        concat_ws(
+            '|', corpus.seedless, corpus.task_key, corpus.tokens_key, corpus.foreign_key, base.seedless, base.tokens_key
+        ) as setting,
+        (corpus.facts ->> 'removed')::bigint as injected_tokens
+    from described as corpus
+    left join described as base on corpus.corpus_key = base.key
+    where corpus.stage in ('corpus', 'inject', 'shuffle', 'mix')
 ),
 
 pretrained as (
@@ -218,8 +214,8 @@ final as (
         measured.rule,
         measured.init,
         measured.ws,
-        measured.injection,
-        measured.injected_task,
+        measured.treatment,
+        measured.treatment_task,
         measured.injected_tokens,
         measured.corpus_seed,
         measured.pretrain_seed,
@@ -261,4 +257,4 @@ final as (
 )
 
 select * from final
-order by task, kind, system, rule, ws, injection nulls first, pretrain_seed, finetune_seed, key
+order by task, kind, system, rule, ws, treatment nulls first, pretrain_seed, finetune_seed, key

@@ -10,8 +10,8 @@
 -- init: pretrained or scratch
 -- pretrain_seed: seed of pre-training
 -- finetune_seed: seed of fine-tuning
--- injection: missing-token injection (selection-removal-amount), null without one
--- injected_task: the task whose tokens the injection removed
+-- treatment: what was done to the pre-training set beyond drawing Ws paragraphs at random, null for nothing
+-- treatment_task: the task that the treatment is about, null if none
 -- committee: name of the committee
 -- baseline: name of the baseline
 -- study: name of the study (reports only)
@@ -41,8 +41,8 @@ final as (
         labels ->> 'init' as init,
         (labels ->> 'pretrain_seed')::bigint as pretrain_seed,
         (labels ->> 'finetune_seed')::bigint as finetune_seed,
-        labels ->> 'injection' as injection,
-        labels ->> 'injected_task' as injected_task,
+        labels ->> 'treatment' as treatment,
+        labels ->> 'treatment_task' as treatment_task,
         labels ->> 'committee' as committee,
         labels ->> 'baseline' as baseline,
         labels ->> 'study' as study,

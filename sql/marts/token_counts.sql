@@ -2,7 +2,7 @@
 -- key: the overlap artifact
 -- task: name of the task
 -- ws: paragraphs in the pre-training set
--- injection: missing-token injection, null without one
+-- treatment: treatment of the pre-training set, null without one
 -- token_id: id in the vocabulary
 -- token: the token
 -- corpus_count: occurrences in the pre-training set
@@ -18,7 +18,7 @@ final as (
         counts.key,
         runs.task,
         runs.ws,
-        runs.injection,
+        runs.treatment,
         counts.* exclude (key)
     from counts
     left join runs on counts.key = runs.key

@@ -2,7 +2,7 @@
 -- Mind that a catalogue may hold several studies; `committee` and `single` are compared by task, Ws and test items only.
 with committees as (select * from gaps where kind = 'committee'),
 
-singles as (select * from gaps where kind = 'finetune' and injection is null)
+singles as (select * from gaps where kind = 'finetune' and treatment is null)
 
 select
     committees.task,

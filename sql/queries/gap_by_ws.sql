@@ -11,5 +11,5 @@ select
     round(100 * gap_error, 2) as gap_error,
     resolved
 from gaps
-where kind in ('finetune', 'committee') and ws > 0 and injection is null
+where kind in ('finetune', 'committee') and ws > 0 and treatment is null
 order by task, system, rule, ws, setting, pretrain_setting

@@ -6,7 +6,7 @@ with injected as (
         setting,
         ws
     from gaps
-    where injection is not null and task = injected_task
+    where injected_tokens is not null and task = treatment_task
 ),
 
 final as (
@@ -18,18 +18,18 @@ final as (
             and gaps.system = injected.system
             and gaps.setting = injected.setting
             and gaps.ws = injected.ws
-    where gaps.kind = 'finetune'
+    where gaps.kind = 'finetune' and (gaps.treatment is null or gaps.injected_tokens is not null)
 )
 
 select
     task,
     system,
     ws,
-    injection,
+    treatment,
     injected_tokens,
     missing_from_corpus,
     runs,
     accuracy,
     standard_error
 from final
-order by task, system, ws, missing_from_corpus, injection nulls first, setting, pretrain_setting
+order by task, system, ws, missing_from_corpus, treatment nulls first, setting, pretrain_setting

@@ -3,7 +3,7 @@ select
     task,
     system,
     ws,
-    injection,
+    treatment,
     round(100 * type_overlap, 2) as type_overlap,
     round(100 * occurrence_overlap, 2) as occurrence_overlap,
     missing_from_corpus,
@@ -11,4 +11,4 @@ select
     round(100 * gap_error, 2) as gap_error
 from gaps
 where kind = 'finetune' and ws > 0
-order by task, system, type_overlap, ws, injection nulls first, setting, pretrain_setting
+order by task, system, type_overlap, ws, treatment nulls first, setting, pretrain_setting

@@ -1,7 +1,7 @@
--- stg_committee_curve: every curve.parquet, the accuracy of the committee of the first `size` members.
+-- stg_committee_curve: every curve.parquet, the accuracy of each disjoint committee of `size` members.
 -- file: curve.parquet
 -- stages: committee
--- columns: size bigint, rule varchar, accuracy double
+-- columns: size bigint, instance bigint, rule varchar, accuracy double
 with files as (select * from raw_files),
 
 contents as (
@@ -14,6 +14,7 @@ final as (
     select
         files.key,
         contents.size::integer as size,
+        contents.instance::integer as instance,
         contents.rule,
         contents.accuracy::double as accuracy
     from contents

@@ -23,7 +23,7 @@ LONGER = ("--set", "pretrain.steps=3000")
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project of these tests' own, with one model: they leave more in it than the study holds."""
-    smaller = {"corpus__sizes": [0, 60], "injections": [], "injection_architectures": None, "committees": []}
+    smaller = {"corpus__sizes": [0, 60], "treatments": [], "treatment_architectures": None, "committees": []}
     return new_project(tmp_path_factory.mktemp("crashing"), architectures=mini_tree()["architectures"][:1], **smaller)
 
 

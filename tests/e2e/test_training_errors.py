@@ -27,8 +27,8 @@ def with_batch(size: int) -> dict[str, Any]:
     return mini_tree(
         corpus__sizes=[2_900],
         architectures=[WIDE],
-        injections=[],
-        injection_architectures=None,
+        treatments=[],
+        treatment_architectures=None,
         committees=[],
         pretrain={"steps": 12, "batch_size": size, "learning_rate": 1e-3},
     )

@@ -4,9 +4,15 @@ import pytest
 import torch
 from tiny_models import LABELS, POSITIONS, VOCAB, batch, build, mlm_labels, small
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification
+from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel
 
-from tlm.modeling import TinyBertConfig, TinyBertForMaskedLM, TinyBertForSequenceClassification
+from tlm.modeling import (
+    TinyBertConfig,
+    TinyBertForMaskedLM,
+    TinyBertForSequenceClassification,
+    TinyGptForCausalLM,
+    TinyGptForSequenceClassification,
+)
 from tlm.modeling.cost import count_parameters, expected_parameters, forward_flops
 from tlm.modeling.variants import variant
 
@@ -73,3 +79,29 @@ def test_one_head_must_be_described() -> None:
     for heads in ({}, {"masked_positions": 3}, {"num_labels": 2, "masked_positions": 3, "vocab_size": 9}):
         with pytest.raises(ValueError, match="give either num_labels"):
             forward_flops(variant("bert6"), 12, **heads)
+    for heads in ({}, {"masked_positions": 3, "vocab_size": 9}, {"num_labels": 2, "vocab_size": 9}):
+        with pytest.raises(ValueError, match="give either num_labels, or vocab_size"):
+            forward_flops(variant("gpt6"), 12, **heads)
+
+
+@pytest.mark.parametrize("name", ["gpt6", "gpt1"])
+def test_a_decoder_has_the_parameters_and_flops_that_are_counted(name: str) -> None:
+    arch = small(name)
+    sizes = {"vocab_size": VOCAB, "max_position_embeddings": POSITIONS}
+    model, classifier = build(TinyGptForCausalLM, arch), build(TinyGptForSequenceClassification, arch)
+    assert count_parameters(model) == expected_parameters(arch, **sizes)
+    assert count_parameters(classifier) == expected_parameters(arch, **sizes, num_labels=LABELS)
+    ids, mask = batch(lengths=(12,))
+    with FlopCounterMode(display=False) as counter:
+        classifier(ids, mask)
+    assert counter.get_total_flops() == forward_flops(arch, 12, num_labels=LABELS)
+    with FlopCounterMode(display=False) as counter:
+        model(ids, mask, labels=ids)
+    assert counter.get_total_flops() == forward_flops(arch, 12, vocab_size=VOCAB)
+
+
+def test_gpt6_has_the_parameters_of_transformers_gpt2() -> None:
+    with torch.device("meta"):
+        theirs = GPT2LMHeadModel(GPT2Config(vocab_size=PAPER_VOCAB, n_positions=PAPER_POSITIONS, n_layer=6))
+    sizes = {"vocab_size": PAPER_VOCAB, "max_position_embeddings": PAPER_POSITIONS}
+    assert count_parameters(theirs) == expected_parameters(variant("gpt6"), **sizes)

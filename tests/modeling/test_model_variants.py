@@ -20,13 +20,22 @@ PAPER = {  # layers, heads, hidden, convolutions, channels
 
 
 def test_the_variants_are_those_of_the_paper() -> None:
-    assert set(VARIANTS) == set(PAPER)
+    assert {name for name, entry in VARIANTS.items() if entry.kind == "encoder"} == set(PAPER)
     for name, (layers, heads, hidden, kernels, channels) in PAPER.items():
         arch = variant(name)
-        assert arch.name == name
+        assert (arch.name, arch.kind) == (name, "encoder")
         assert (arch.num_hidden_layers, arch.num_attention_heads, arch.hidden_size) == (layers, heads, hidden)
         assert arch.intermediate_size == 4 * hidden
         assert (arch.conv_kernel_sizes, arch.conv_channels) == (kernels, channels)
+
+
+@pytest.mark.parametrize(("name", "like"), [("gpt6", "bert6"), ("gpt1", "bert6")])
+def test_the_decoders_are_as_wide_as_bert6(name: str, like: str) -> None:
+    decoder, encoder = variant(name), variant(like)
+    assert decoder.kind == expand({"variant": name})["kind"] == "decoder"
+    assert decoder.num_hidden_layers == int(name[-1])
+    shared = ("hidden_size", "num_attention_heads", "intermediate_size", "hidden_dropout_prob")
+    assert [getattr(decoder, field) for field in shared] == [getattr(encoder, field) for field in shared]
 
 
 def test_a_study_file_and_python_mean_the_same() -> None:
@@ -47,7 +56,9 @@ def test_overrides_win_and_the_widths_follow() -> None:
 
 @pytest.mark.parametrize("name", ["bert7", None, ["bert6"]])
 def test_an_unknown_variant_lists_those_known(name: object) -> None:
-    with pytest.raises(ValueError, match=r"unknown .*choose from \['bert1a', .*'bert6'\]"):
+    with pytest.raises(
+        ValueError, match=r"unknown .*choose from \['bert1a', .*'bert6', 'gpt1', 'gpt1a', 'gpt1c', 'gpt6'\]"
+    ):
         expand({"variant": name})
 
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from tlm.config import Architecture
-from tlm.modeling import TinyBertConfig
+from tlm.modeling import TinyBertConfig, TinyGptConfig
 from tlm.modeling.variants import VARIANTS, variant
 
 VOCAB, POSITIONS, PAD, CLS, LABELS = 53, 24, 0, 2, 5
-NAMES = tuple(VARIANTS)
-CONV_NAMES = tuple(name for name in NAMES if VARIANTS[name].conv_kernel_sizes)
+CONV_NAMES = tuple(name for name, variant in VARIANTS.items() if variant.conv_kernel_sizes)
+CONFIGS = {"encoder": TinyBertConfig, "decoder": TinyGptConfig}
 
 
 def small(name: str, **overrides: Any) -> Architecture:
@@ -28,8 +28,8 @@ def small(name: str, **overrides: Any) -> Architecture:
     return variant(name, **{**fields, **overrides})
 
 
-def config_of(arch: Architecture) -> TinyBertConfig:
-    return TinyBertConfig.from_architecture(
+def config_of(arch: Architecture) -> Any:
+    return CONFIGS[arch.kind].from_architecture(
         arch,
         vocab_size=VOCAB,
         max_position_embeddings=POSITIONS,

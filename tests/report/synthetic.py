@@ -36,7 +36,7 @@ class MadeUp(NamedTuple):
 
 
 def study(data_root: Path, **changes: Any) -> StudyConfig:
-    """Two tasks, two architectures, Ws 0, 100, 400, one injection, one committee, two fine-tuning seeds."""
+    """Two tasks, two architectures, Ws 0, 100, 400, one treatment, one committee, two fine-tuning seeds."""
     data_root.mkdir(parents=True, exist_ok=True)
     table = data_root / "items.csv"
     if not table.exists():
@@ -59,7 +59,7 @@ def study(data_root: Path, **changes: Any) -> StudyConfig:
         "pretrain": {"steps": 10},
         "finetune": {"epochs": 1},
         "finetune_seeds": (0, 1),
-        "injections": [{"task": "topics", "ws": 400, "count": REMOVED}],
+        "treatments": [{"kind": "missing_tokens", "task": "topics", "ws": 400, "count": REMOVED}],
         "committees": [{"name": "pair", "members": ("deep", "shallow")}],
         **changes,
     }
@@ -132,6 +132,11 @@ def _outputs(step: Step, steps: dict[str, Step]) -> tuple[dict[str, pd.DataFrame
             return {"predictions.parquet": predictions}, accuracy
         case "committee":
             return _committee(step)
+        case "duplicates":
+            items = [
+                {"item_id": f"test{n}", "part": "test", "ngrams": 9, "hits": int(n < 3)} for n in range(TEST_ITEMS)
+            ]
+            return {"duplicates.parquet": pd.DataFrame(items)}, {"test_items": TEST_ITEMS, "test_duplicates": 3}
     return {}, {"rows": 40}
 
 
@@ -174,7 +179,7 @@ def _predictions(step: Step) -> tuple[pd.DataFrame, dict[str, Any]]:
     if step.stage == "baseline":
         right = {"majority": 50, "tfidf": 110}[str(labels["baseline"])]
     else:
-        right = 80 + {0: 0, 100: 6, 400: 60}[int(labels["ws"] or 0)] + 4 * seed - (20 if labels["injection"] else 0)
+        right = 80 + {0: 0, 100: 6, 400: 60}[int(labels["ws"] or 0)] + 4 * seed - (20 if labels["treatment"] else 0)
     rows = [
         {"item_id": f"{part}{n}", "part": part, "label": n % LABELS, "logits": _logits(n, n < (right if test else 20))}
         for part, items, test in (("dev", DEV_ITEMS, False), ("test", TEST_ITEMS, True))
@@ -198,7 +203,7 @@ def _committee(step: Step) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
     ]
     sizes = range(1, len(step.inputs) + 1)
     curve = [
-        {"size": n, "rule": rule, "accuracy": (right[rule] - len(step.inputs) + n) / TEST_ITEMS}
+        {"size": n, "instance": 0, "rule": rule, "accuracy": (right[rule] - len(step.inputs) + n) / TEST_ITEMS}
         for rule in RULES
         for n in sizes
     ]
@@ -208,7 +213,10 @@ def _committee(step: Step) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
         "member_accuracy": 0.4,
         "accuracy": {rule: count / TEST_ITEMS for rule, count in right.items()},
     }
-    return {"predictions.parquet": pd.DataFrame(rows), "curve.parquet": pd.DataFrame(curve)}, facts
+    correct = np.arange(TEST_ITEMS) < right["soft"]
+    instances = pd.DataFrame([{"size": n, "instance": 0, "correct": correct} for n in sizes])
+    outputs = {"predictions.parquet": pd.DataFrame(rows), "curve.parquet": pd.DataFrame(curve)}
+    return {**outputs, "instances.parquet": instances}, facts
 
 
 def _curve(*names: str) -> pd.DataFrame:

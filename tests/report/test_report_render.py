@@ -83,7 +83,7 @@ def test_same_records_same_bytes(made_up: MadeUp, rendered: Path, tmp_path: Path
 
 def test_untracked_runs_have_plain_numbers(tmp_path: Path) -> None:
     store = ArtifactStore(str(tmp_path / "artifacts"))
-    config = study(tmp_path / "raw", injections=[], committees=[], title="<Ws> & *friends*")
+    config = study(tmp_path / "raw", treatments=[], committees=[], title="<Ws> & *friends*")
     records = publish(config, store, tmp_path / "raw", tracked=False)
     with catalogue.build_memory(store, records) as connection:
         facts = render(connection, config, tmp_path / "out", provenance={}, mlflow_url=MLFLOW)

@@ -13,11 +13,11 @@ from tlm.report.tables import summary, to_rich
 def test_summary_equals_the_marts(made_up: MadeUp) -> None:
     frame = summary(made_up.connection, made_up.study)
     assert len(frame) == 2 * 2 * 2 + 2  # tasks × Ws × architectures, and the injected corpus for one task
-    line = frame[(frame.task == "topics") & (frame.ws == 400) & (frame.architecture == "deep") & frame.injection.isna()]
+    line = frame[(frame.task == "topics") & (frame.ws == 400) & (frame.architecture == "deep") & frame.treatment.isna()]
     (found,) = line.to_dict("records")
     (mean,) = made_up.connection.execute(
         "select 100 * avg(accuracy), 100 * min(type_overlap) from results where task = ? and arch = ? and ws = 400 "
-        "and injection is null",
+        "and treatment is null",
         ["topics", "deep"],
     ).fetchall()
     assert (found["pretrained"], found["type_overlap"]) == pytest.approx(mean)

@@ -13,7 +13,8 @@ from toy import finetuned, pretrained
 
 from tlm.config import Optimisation
 from tlm.errors import BatchTooLarge, UserError
-from tlm.training import finetune, loop, pretrain
+from tlm.modeling import TinyBertForSequenceClassification
+from tlm.training import loop, pretrain
 from tlm.training.memory import explained, out_of_memory
 from tlm.training.optimisation import Curve, NonFiniteLoss, learning_rate
 
@@ -158,13 +159,11 @@ def test_an_evaluation_that_does_not_fit_says_so(monkeypatch: pytest.MonkeyPatch
     def full(*given: Any, **options: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr(pretrain, "evaluate_mlm", full)
+    monkeypatch.setattr(pretrain, "heldout_metrics", full)
     with pytest.raises(UserError, match=r"out of memory on cpu while evaluating after step 2 .*TLM_MEMORY_GIB"):
         pretrained(steps=10)
-    monkeypatch.setattr(finetune.TinyBertForSequenceClassification, "logits", full)
-    monkeypatch.setattr(
-        finetune.TinyBertForSequenceClassification, "loss", lambda self, **_: next(self.parameters()).sum()
-    )
+    monkeypatch.setattr(TinyBertForSequenceClassification, "logits", full)
+    monkeypatch.setattr(TinyBertForSequenceClassification, "loss", lambda self, **_: next(self.parameters()).sum())
     with pytest.raises(
         UserError, match=r"out of memory on cpu with a batch of 10 items to predict .*shorter max_length"
     ):

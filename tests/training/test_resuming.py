@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 from interruption import STEPS, Interrupted, assert_same, every_step, interrupted, runner, stop_after
-from toy import ARCH, CONV
+from toy import ARCH, CONV, GPT
 
 from tlm.config import Architecture
 
 KINDS = [
     (kind, arch, precision)
     for kind in ("pretrain", "finetune")
-    for arch in (ARCH, CONV)
+    for arch in (ARCH, CONV, GPT)
     for precision in ("float32", "bfloat16")
 ]
 

@@ -24,6 +24,7 @@ ARCH = Architecture(
     intermediate_size=32,
     hidden_dropout_prob=0.1,
 )
+GPT = ARCH.model_copy(update={"name": "gpt", "kind": "decoder", "num_hidden_layers": 2})
 CONV = ARCH.model_copy(update={"name": "conv", "conv_kernel_sizes": ((3, 3), (4, 3)), "conv_channels": 2})
 
 

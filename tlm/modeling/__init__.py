@@ -1,4 +1,4 @@
-"""The models of the study: a BERT encoder with an optional convolutional front, in two sizes of import.
+"""The models of the study, BERT encoders with an optional convolutional front and GPT-2 decoders, in two sizes of import.
 
 `tlm.modeling.variants` and `tlm.modeling.cost` need no torch (a study is planned with them). The names below import
 torch and transformers on first use, and register the models with transformers' Auto classes.
@@ -10,7 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tlm.modeling.configuration import TinyBertConfig
+    from tlm.modeling.configuration import TinyBertConfig, TinyGptConfig
+    from tlm.modeling.decoder import TinyGptModel
+    from tlm.modeling.decoder_heads import TinyGptForCausalLM, TinyGptForSequenceClassification
     from tlm.modeling.encoder import TinyBertModel
     from tlm.modeling.heads import TinyBertForMaskedLM, TinyBertForSequenceClassification, register
 
@@ -19,6 +21,10 @@ __all__ = [
     "TinyBertForMaskedLM",
     "TinyBertForSequenceClassification",
     "TinyBertModel",
+    "TinyGptConfig",
+    "TinyGptForCausalLM",
+    "TinyGptForSequenceClassification",
+    "TinyGptModel",
     "register",
 ]
 

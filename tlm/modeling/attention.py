@@ -19,7 +19,7 @@ from tlm.modeling.layout import Layout
 
 
 class _Block(NamedTuple):
-    """One rectangle's slices of the queries, of the keys, and of the attention weights."""
+    """One rectangle's slices of the queries, of the keys, and of the attention weights; `masked`: hide padding."""
 
     queries: slice
     keys: slice
@@ -29,25 +29,39 @@ class _Block(NamedTuple):
 
 
 def attention(
-    q_MD: Tensor, k_RD: Tensor, v_RD: Tensor, layout: Layout, heads: int, *, each: int | None = None, p: float = 0.0
+    q_MD: Tensor,
+    k_RD: Tensor,
+    v_RD: Tensor,
+    layout: Layout,
+    heads: int,
+    *,
+    each: int | None = None,
+    p: float = 0.0,
+    causal: bool = False,
 ) -> Tensor:
     """softmax(q kᵀ / √K) v within each sequence; padding is no key. (M, D).
 
     Args:
         each: with a number, queries are not the layout's rows but so many of each sequence, M = B · each.
         p: dropout of the weights.
+        causal: the keys of a query are the rows of its sequence up to its own. Padding must follow the tokens, which
+            then never see it; what padding itself sees is of no use.
+
+    Raises ValueError for `causal` with `each`: such queries do not say where they stand.
     """
+    if causal and each is not None:
+        raise ValueError("causal attention has the layout's rows as queries")
     if written_out(q_MD.device.type):
-        context_MD: Tensor = _CpuAttention.apply(q_MD, k_RD, v_RD, layout, heads, each, p)  # type: ignore[no-untyped-call]
+        context_MD: Tensor = _CpuAttention.apply(q_MD, k_RD, v_RD, layout, heads, each, p, causal)  # type: ignore[no-untyped-call]
         return context_MD
     parts = []
-    for block in _blocks(layout, heads, each):
+    for block in _blocks(layout, heads, each, causal):
         q, k, v = (
             x[part].view(block.sequences, -1, heads, x.shape[1] // heads).transpose(1, 2)
             for x, part in ((q_MD, block.queries), (k_RD, block.keys), (v_RD, block.keys))
         )
         mask = layout.real_R[block.keys].view(block.sequences, 1, 1, -1) if block.masked else None
-        context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p)
+        context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p, is_causal=causal)
         parts.append(context.transpose(1, 2).flatten(2).flatten(0, 1))
     done = sum(map(len, parts))
     return torch.cat([*parts, q_MD.new_zeros(len(q_MD) - done, q_MD.shape[1])])
@@ -58,7 +72,7 @@ def written_out(device: str) -> bool:
     return device == "cpu"
 
 
-def _blocks(layout: Layout, heads: int, each: int | None) -> Iterator[_Block]:
+def _blocks(layout: Layout, heads: int, each: int | None, causal: bool) -> Iterator[_Block]:
     query = key = weight = 0
     for rectangle in layout.rectangles:
         queries = rectangle.sequences * (rectangle.length if each is None else each)
@@ -68,7 +82,7 @@ def _blocks(layout: Layout, heads: int, each: int | None) -> Iterator[_Block]:
             slice(key, key + rectangle.rows),
             slice(weight, weight + weights),
             rectangle.sequences,
-            rectangle.masked,
+            rectangle.masked and not causal,
         )
         query, key, weight = query + queries, key + rectangle.rows, weight + weights
 
@@ -89,8 +103,9 @@ class _CpuAttention(torch.autograd.Function):
         heads: int,
         each: int | None,
         p: float,
+        causal: bool,
     ) -> Tensor:
-        ctx.blocks, ctx.heads, ctx.p = list(_blocks(layout, heads, each)), heads, p
+        ctx.blocks, ctx.heads, ctx.p = list(_blocks(layout, heads, each, causal)), heads, p
         total = ctx.blocks[-1].weights.stop
         out_MD = torch.empty_like(q_MD, memory_format=torch.contiguous_format)
         out_MD[ctx.blocks[-1].queries.stop :] = 0
@@ -104,6 +119,8 @@ class _CpuAttention(torch.autograd.Function):
                 for x, rows in ((q_MD, block.queries), (k_RD, block.keys), (v_RD, block.keys))
             )
             scores_GIJ = (q_GIK @ k_GJK.transpose(1, 2)).mul_(scale)
+            if causal:
+                scores_GIJ.masked_fill_(_later(scores_GIJ), torch.finfo(scores_GIJ.dtype).min)
             if block.masked:
                 padding_C11J = ~layout.real_R[block.keys].view(block.sequences, 1, 1, -1)
                 per_head = scores_GIJ.view(block.sequences, heads, *scores_GIJ.shape[1:])
@@ -144,7 +161,7 @@ class _CpuAttention(torch.autograd.Function):
             ds_GIJ = torch.ops.aten._softmax_backward_data(dw_GIJ, w_GIJ, -1, w_GIJ.dtype).mul_(scale)
             _write(dq_MD, block.queries, ds_GIJ @ k_GJK, block.sequences)
             _write(dk_RD, block.keys, ds_GIJ.transpose(1, 2) @ q_GIK, block.sequences)
-        return dq_MD, dk_RD, dv_RD, None, None, None, None
+        return dq_MD, dk_RD, dv_RD, None, None, None, None, None
 
 
 def _by_head(x_RD: Tensor, rows: slice, sequences: int, heads: int) -> Tensor:
@@ -157,6 +174,11 @@ def _write(out_RD: Tensor, rows: slice, x_GIK: Tensor, sequences: int) -> None:
     """The reverse of `_by_head`, into its place."""
     target = out_RD[rows].view(sequences, x_GIK.shape[1], -1, x_GIK.shape[2])
     target.copy_(x_GIK.view(sequences, -1, *x_GIK.shape[1:]).transpose(1, 2))
+
+
+def _later(scores_GIJ: Tensor) -> Tensor:
+    """(I, J), True where the key comes after the query."""
+    return torch.ones(scores_GIJ.shape[1:], dtype=torch.bool).triu_(1)
 
 
 def _kept(bits: Tensor, like: Tensor, p: float) -> Tensor:

@@ -1,10 +1,10 @@
-"""The configuration of a tiny BERT: transformers' BERT plus the conv front."""
+"""The configurations of a tiny BERT (transformers' BERT plus the conv front) and of a tiny GPT-2."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from transformers import BertConfig
+from transformers import BertConfig, PreTrainedConfig
 
 if TYPE_CHECKING:
     from tlm.config import Architecture
@@ -19,6 +19,7 @@ class TinyBertConfig(BertConfig):  # type: ignore[misc]
     """
 
     model_type = "tlm_bert"
+    kind: ClassVar[str] = "encoder"
 
     conv_kernel_sizes: list[Any] | tuple[Any, ...] = ()
     conv_channels: int = 0
@@ -34,10 +35,7 @@ class TinyBertConfig(BertConfig):  # type: ignore[misc]
             raise ValueError("conv_kernel_sizes and conv_channels go together: give both or neither")
         if self.freeze_cls_embedding and self.cls_token_id is None:
             raise ValueError("freeze_cls_embedding needs cls_token_id")
-        if self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                f"num_attention_heads={self.num_attention_heads} does not divide hidden_size={self.hidden_size}"
-            )
+        _check_heads(self)
 
     @classmethod
     def from_architecture(
@@ -55,10 +53,8 @@ class TinyBertConfig(BertConfig):  # type: ignore[misc]
         `pad_token_id` and `cls_token_id` are the tokenizer's own (the released configurations swap the two, which
         freezes [CLS] instead of [PAD]). Raises ValueError if either is outside the vocabulary.
         """
-        for field, token in (("pad_token_id", pad_token_id), ("cls_token_id", cls_token_id)):
-            if not 0 <= token < vocab_size:
-                raise ValueError(f"{field}={token} is outside the vocabulary of {vocab_size} tokens")
-        fields: dict[str, Any] = arch.model_dump(exclude={"name"})
+        _check_tokens(vocab_size, pad_token_id=pad_token_id, cls_token_id=cls_token_id)
+        fields: dict[str, Any] = arch.model_dump(exclude={"name", "kind"})
         if num_labels is not None:
             fields["num_labels"] = num_labels
         return cls(
@@ -68,3 +64,77 @@ class TinyBertConfig(BertConfig):  # type: ignore[misc]
             cls_token_id=cls_token_id,
             **fields,
         )
+
+
+class TinyGptConfig(PreTrainedConfig):  # type: ignore[misc]
+    """A GPT-2 of any width. Fields are named as BERT's here, so that one `Architecture` describes either.
+
+    GPT-2's own are hidden_dropout_prob for resid_pdrop and embd_pdrop, attention_probs_dropout_prob for attn_pdrop, and
+    layer_norm_eps for layer_norm_epsilon. `bos_token_id` begins every sequence, [CLS].
+    """
+
+    model_type = "tlm_gpt2"
+    kind: ClassVar[str] = "decoder"
+    conv_kernel_sizes: ClassVar[tuple[Any, ...]] = ()  # a convolution would see what comes
+    conv_channels: ClassVar[int] = 0
+
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_dropout_prob: float | int = 0.1
+    attention_probs_dropout_prob: float | int = 0.1
+    max_position_embeddings: int = 1024
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-5
+    pad_token_id: int | None = 0
+    bos_token_id: int | None = None
+    tie_word_embeddings: bool = True
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        _check_heads(self)
+
+    @classmethod
+    def from_architecture(
+        cls,
+        arch: Architecture,
+        *,
+        vocab_size: int,
+        max_position_embeddings: int,
+        pad_token_id: int,
+        cls_token_id: int,
+        num_labels: int | None = None,
+    ) -> TinyGptConfig:
+        """The configuration of `arch` over one vocabulary.
+
+        Raises ValueError if `arch` is no decoder, or a token is outside the vocabulary.
+        """
+        if arch.kind != cls.kind:
+            raise ValueError(f"{arch.name} is of kind {arch.kind}, not {cls.kind}")
+        _check_tokens(vocab_size, pad_token_id=pad_token_id, cls_token_id=cls_token_id)
+        encoders_only = {"conv_kernel_sizes", "conv_channels", "conv_over_padding", "freeze_cls_embedding"}
+        fields: dict[str, Any] = arch.model_dump(exclude={"name", "kind", *encoders_only})
+        if num_labels is not None:
+            fields["num_labels"] = num_labels
+        return cls(
+            vocab_size=vocab_size,
+            max_position_embeddings=max_position_embeddings,
+            pad_token_id=pad_token_id,
+            bos_token_id=cls_token_id,
+            **fields,
+        )
+
+
+def _check_heads(config: TinyBertConfig | TinyGptConfig) -> None:
+    if config.hidden_size % config.num_attention_heads:
+        raise ValueError(
+            f"num_attention_heads={config.num_attention_heads} does not divide hidden_size={config.hidden_size}"
+        )
+
+
+def _check_tokens(vocab_size: int, **tokens: int) -> None:
+    for field, token in tokens.items():
+        if not 0 <= token < vocab_size:
+            raise ValueError(f"{field}={token} is outside the vocabulary of {vocab_size} tokens")

@@ -1,6 +1,6 @@
 """What a model costs, from its shape alone: parameters and floating point operations. Imports no torch.
 
-`shape` is an `Architecture` or a `TinyBertConfig`. V vocabulary, P positions, D hidden size, F intermediate size,
+`shape` is an `Architecture` or a model's configuration. V vocabulary, P positions, D hidden size, F intermediate size,
 T sequence length, C conv channels.
 """
 
@@ -13,6 +13,8 @@ from typing import Any, Protocol
 class Shape(Protocol):
     """The fields that set a model's cost."""
 
+    @property
+    def kind(self) -> str: ...
     @property
     def num_hidden_layers(self) -> int: ...
     @property
@@ -36,19 +38,22 @@ def count_parameters(model: Any) -> int:
 def expected_parameters(
     shape: Shape, *, vocab_size: int, max_position_embeddings: int, num_labels: int | None = None
 ) -> int:
-    """The parameters of the classifier with `num_labels`, or without it of the masked language model.
+    """The parameters of the classifier with `num_labels`, or without it of the language model.
 
-    embeddings (V + P + 2)·D + 2D; conv front Σ (k·k'·c_in·c_out + 2·c_out), 1×1 layer included; each layer
-    4(D² + D) + (DF + F) + (FD + D) + 4D; pooler D² + D and classifier D·L + L, or MLM head D² + D + 2D + V
-    (its projection is the word embeddings).
+    Either kind: each layer 4(D² + D) + (DF + F) + (FD + D) + 4D.
+    Encoder: embeddings (V + P + 2)·D + 2D; conv front Σ (k·k'·c_in·c_out + 2·c_out), 1×1 layer included; pooler D² + D
+    and classifier D·L + L, or MLM head D² + D + 2D + V (its projection is the word embeddings).
+    Decoder: embeddings (V + P)·D; last LayerNorm 2D; classifier D·L (the language model's head is the embeddings).
     """
     size, wide = shape.hidden_size, shape.intermediate_size
-    embeddings = (vocab_size + max_position_embeddings + TOKEN_TYPES) * size + 2 * size
-    conv = sum(area * c_in * c_out + 2 * c_out for area, c_in, c_out in _convolutions(shape))
     layer = 4 * (size * size + size) + (size * wide + wide) + (wide * size + size) + 4 * size
+    both = (vocab_size + max_position_embeddings) * size + shape.num_hidden_layers * layer + 2 * size
+    if shape.kind == "decoder":
+        return both + size * (num_labels or 0)
+    conv = sum(area * c_in * c_out + 2 * c_out for area, c_in, c_out in _convolutions(shape))
     head = 2 * size + vocab_size if num_labels is None else (size + 1) * num_labels
     head += size * size + size  # the head's transform, or the pooler
-    return embeddings + conv + shape.num_hidden_layers * layer + head
+    return both + TOKEN_TYPES * size + conv + head
 
 
 def forward_flops(
@@ -61,24 +66,30 @@ def forward_flops(
 ) -> int:
     """Floating point operations (two for each multiply-add) of one sequence's forward pass, as implemented.
 
-    Give `num_labels` for the classifier, or `masked_positions` (M, those predicted) and `vocab_size` for the masked
-    language model. Matrix products and convolutions only; a training step is about three times as much.
+    Give `num_labels` for the classifier; for the language model `vocab_size`, and an encoder's `masked_positions` (M, those
+    predicted). Matrix products and convolutions only; a training step is about three times as much.
 
-    conv Σ 2·T·D·k·k'·c_in·c_out; each layer: keys and values 4TD², queries 2RD², scores and context 4RTD, output and
-    feed-forward R(2D² + 4DF). R = T, but in the last layer only what the head reads is computed: R = M for
-    MLM, R = 1 for the classifier. Heads: M(2D² + 2DV), or 2D² + 2DL.
+    conv Σ 2·T·D·k·k'·c_in·c_out; each layer: keys and values 4TD², queries 2RD², scores and context 4RTD (causal
+    attention too: what comes later is multiplied, then masked), output and feed-forward R(2D² + 4DF). R = T, but in the
+    last layer only what the head reads is computed: R = 1 for a classifier, R = M for MLM; a causal language model reads
+    every row. Heads: an encoder's M(2D² + 2DV) or 2D² + 2DL, a decoder's (T - 1)·2DV or 2DL.
 
-    Raises ValueError unless exactly one head is described.
+    Raises ValueError unless exactly one head of the kind is described.
     """
     size, wide = shape.hidden_size, shape.intermediate_size
+    causal = shape.kind == "decoder"
     if num_labels is not None and masked_positions is None and vocab_size is None:
         read = 1
-        head = 2 * size * (size + num_labels)
-    elif num_labels is None and masked_positions is not None and vocab_size is not None:
+        head = 2 * size * num_labels if causal else 2 * size * (size + num_labels)
+    elif causal and num_labels is None and masked_positions is None and vocab_size is not None:
+        read = seq_len
+        head = 2 * size * vocab_size * (seq_len - 1)
+    elif not causal and num_labels is None and masked_positions is not None and vocab_size is not None:
         read = masked_positions
         head = 2 * size * (size + vocab_size) * masked_positions
     else:
-        raise ValueError("give either num_labels, or masked_positions and vocab_size")
+        needed = "vocab_size" if causal else "masked_positions and vocab_size"
+        raise ValueError(f"give either num_labels, or {needed}")
 
     def layer(rows: int) -> int:
         projections = 2 * size * size * (2 * seq_len + rows)

@@ -71,11 +71,7 @@ class Embeddings(nn.Module):
 
     def forward(self, ids_R: Tensor, layout: Layout, types_R: Tensor | None = None) -> Tensor:
         """Token ids → (R, D). Without `types_R` every token is of type 0. ValueError if there are too many positions."""
-        if layout.longest > self.position_embeddings.num_embeddings:
-            raise ValueError(
-                f"{layout.longest} positions, but the model has {self.position_embeddings.num_embeddings} "
-                "(max_position_embeddings)"
-            )
+        layout.require(self.position_embeddings.num_embeddings)
         x_RD = self.word_embeddings(ids_R) + self.position_embeddings(layout.positions_R)
         if types_R is None:
             x_RD = shift(x_RD, self.token_type_embeddings.weight[..., 0, :])

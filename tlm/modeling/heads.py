@@ -1,4 +1,4 @@
-"""The two heads of the study, masked language modelling and classification, and their registration.
+"""The encoder's two heads, masked language modelling and classification, and the registration of all models.
 
 Shapes: B sequences, T positions, D hidden size, V vocabulary, N masked positions of the batch, L labels.
 """
@@ -10,19 +10,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+)
 from transformers import initialization as init
 from transformers.modeling_outputs import MaskedLMOutput, SequenceClassifierOutput
 
-from tlm.modeling.configuration import TinyBertConfig
+from tlm.modeling.configuration import TinyBertConfig, TinyGptConfig
+from tlm.modeling.decoder import TinyGptModel
+from tlm.modeling.decoder_heads import TinyGptForCausalLM, TinyGptForSequenceClassification
 from tlm.modeling.dropout import Dropout
 from tlm.modeling.encoder import TinyBertModel, TinyBertPreTrainedModel, flat
 from tlm.modeling.layout import Layout, Queries
-from tlm.modeling.loss import linear_cross_entropy
+from tlm.modeling.loss import IGNORED_LABEL, linear_cross_entropy
 from tlm.modeling.members import LayerNorm, Linear
-
-IGNORED_LABEL = -100
-"""The label of a position that is not predicted (the convention of torch and transformers)."""
 
 
 class Transform(nn.Module):
@@ -167,10 +172,17 @@ class TinyBertForSequenceClassification(TinyBertPreTrainedModel):
 
 def register() -> None:
     """Make `AutoModel….from_pretrained(folder)` know these models. Called on import; calling it again is harmless."""
-    AutoConfig.register(TinyBertConfig.model_type, TinyBertConfig, exist_ok=True)
-    AutoModel.register(TinyBertConfig, TinyBertModel, exist_ok=True)
-    AutoModelForMaskedLM.register(TinyBertConfig, TinyBertForMaskedLM, exist_ok=True)
-    AutoModelForSequenceClassification.register(TinyBertConfig, TinyBertForSequenceClassification, exist_ok=True)
+    for config in (TinyBertConfig, TinyGptConfig):
+        AutoConfig.register(config.model_type, config, exist_ok=True)
+    for auto, config, model in (
+        (AutoModel, TinyBertConfig, TinyBertModel),
+        (AutoModelForMaskedLM, TinyBertConfig, TinyBertForMaskedLM),
+        (AutoModelForSequenceClassification, TinyBertConfig, TinyBertForSequenceClassification),
+        (AutoModel, TinyGptConfig, TinyGptModel),
+        (AutoModelForCausalLM, TinyGptConfig, TinyGptForCausalLM),
+        (AutoModelForSequenceClassification, TinyGptConfig, TinyGptForSequenceClassification),
+    ):
+        auto.register(config, model, exist_ok=True)
 
 
 register()

@@ -1,4 +1,4 @@
-"""Saving, strict loading, and exchange with transformers' own BERT. No weight is lost or invented in silence.
+"""Saving, strict loading, and exchange with transformers' own BERT (GPT-2: `gpt2.py`). No weight is lost or invented.
 
 A folder holds `config.json` and `model.safetensors`; nothing is ever pickled.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,10 +15,16 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, PreTrainedModel
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 from tlm.errors import UserError
-from tlm.modeling.configuration import TinyBertConfig
+from tlm.modeling.configuration import TinyBertConfig, TinyGptConfig
 from tlm.modeling.heads import TinyBertForMaskedLM, TinyBertForSequenceClassification
 
 CONFIG_FILE = "config.json"
@@ -26,20 +33,37 @@ WEIGHTS_FILE = "model.safetensors"
 Model = TypeVar("Model", bound=PreTrainedModel)
 Transformers = TypeVar("Transformers", BertForMaskedLM, BertForSequenceClassification)
 
-# What a classifier may find absent from, and unused in, a masked language model's checkpoint.
-_CLASSIFIER_ONLY = ("bert.pooler.", "classifier.")
-_MLM_ONLY = ("cls.",)
 
-# Differences that leave every weight's shape as it is, and change what the weights compute.
-_MEANING = (
-    "num_attention_heads",
-    "conv_kernel_sizes",
-    "conv_over_padding",
-    "freeze_cls_embedding",
-    "pad_token_id",
-    "cls_token_id",
-    "layer_norm_eps",
-)
+@dataclass(frozen=True)
+class _Transfer:
+    """From a language model to a classifier: beginnings of the names that only one of the two has, and the settings that
+    change what weights compute but no weight's shape."""
+
+    classifier_only: tuple[str, ...]
+    language_model_only: tuple[str, ...]
+    meaning: tuple[str, ...]
+
+
+_TRANSFER = {
+    TinyBertConfig.model_type: _Transfer(
+        classifier_only=("bert.pooler.", "classifier."),
+        language_model_only=("cls.",),
+        meaning=(
+            "num_attention_heads",
+            "conv_kernel_sizes",
+            "conv_over_padding",
+            "freeze_cls_embedding",
+            "pad_token_id",
+            "cls_token_id",
+            "layer_norm_eps",
+        ),
+    ),
+    TinyGptConfig.model_type: _Transfer(
+        classifier_only=("score.",),
+        language_model_only=(),  # its head is the token embeddings
+        meaning=("num_attention_heads", "bos_token_id", "layer_norm_eps"),
+    ),
+}
 
 # The fields that BERT's configuration and ours share.
 _SHARED = (
@@ -77,7 +101,7 @@ def load_strict(model_class: type[Model], folder: str | Path) -> Model:
     UserError if a file is absent or of another kind of model, or if any weight is missing, unexpected or of another
     shape: the message names each. (Tied weights are not stored; they follow the one they are tied to.)
     """
-    config = _read_config(folder)
+    config = _read_config(folder, model_class.config_class)
     with torch.device("meta"):
         model: Model = model_class(config)
     model.to_empty(device="cpu")
@@ -87,18 +111,19 @@ def load_strict(model_class: type[Model], folder: str | Path) -> Model:
     return model
 
 
-def load_encoder_into_classifier(classifier: TinyBertForSequenceClassification, pretrained_folder: str | Path) -> None:
-    """Copy every encoder weight, conv front and running statistics included, from a pre-trained model.
+def load_encoder_into_classifier(classifier: PreTrainedModel, pretrained_folder: str | Path) -> None:
+    """Copy every weight below the head, conv front and running statistics included, from a pre-trained model.
 
-    The pooler and the linear head keep their values if the checkpoint (a masked language model) has none. Exactly
-    `bert.pooler.*` and `classifier.*` may be missing and `cls.*` unused.
+    The head and BERT's pooler keep their values if the checkpoint (a language model) has none. Exactly `bert.pooler.*` and
+    `classifier.*`, or GPT-2's `score.*`, may be missing, and BERT's `cls.*` unused.
     UserError names any other weight that is missing, unexpected or of another shape, and any setting (as the number of
     heads) that differs without showing in a shape.
     """
-    theirs, ours = _read_config(pretrained_folder), classifier.config
+    theirs, ours = _read_config(pretrained_folder, type(classifier).config_class), classifier.config
+    transfer = _TRANSFER[ours.model_type]
     differing = [
         f"{f}={getattr(theirs, f)!r} there, {getattr(ours, f)!r} here"
-        for f in _MEANING
+        for f in transfer.meaning
         if getattr(theirs, f) != getattr(ours, f)
     ]
     if differing:
@@ -106,8 +131,9 @@ def load_encoder_into_classifier(classifier: TinyBertForSequenceClassification, 
             f"{pretrained_folder}: pre-trained with another architecture: {'; '.join(differing)}.",
             "Build the classifier from the configuration of the pre-trained model.",
         )
-    weights = {n: t for n, t in _read_weights(pretrained_folder).items() if not n.startswith(_MLM_ONLY)}
-    _fill(classifier, weights, f"{pretrained_folder}", may_miss=_CLASSIFIER_ONLY)
+    found = _read_weights(pretrained_folder)
+    weights = {name: tensor for name, tensor in found.items() if not name.startswith(transfer.language_model_only)}
+    _fill(classifier, weights, f"{pretrained_folder}", may_miss=transfer.classifier_only)
 
 
 def to_transformers_mlm(model: TinyBertForMaskedLM) -> BertForMaskedLM:
@@ -171,7 +197,7 @@ def _shared_fields(model: PreTrainedModel) -> dict[str, Any]:
     return {field: getattr(model.config, field) for field in _SHARED}
 
 
-def _read_config(folder: str | Path) -> TinyBertConfig:
+def _read_config(folder: str | Path, config_class: type[PreTrainedConfig]) -> PreTrainedConfig:
     path = Path(folder) / CONFIG_FILE
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
@@ -180,13 +206,13 @@ def _read_config(folder: str | Path) -> TinyBertConfig:
         raise UserError(f"{path}: no such file.", "Give the folder of a saved model.") from None
     except (ValueError, AttributeError) as error:
         raise UserError(f"{path}: not a model configuration: {error}.", "Save the model again.") from None
-    if kind != TinyBertConfig.model_type:
+    if kind != config_class.model_type:
         raise UserError(
-            f"{path}: a model of type {kind!r}, not {TinyBertConfig.model_type!r}.",
-            "Load it with transformers, and convert it with from_transformers_mlm or from_transformers_classifier.",
+            f"{path}: a model of type {kind!r}, not {config_class.model_type!r}.",
+            "Load it with the class it was saved with; convert transformers' own BERT or GPT-2 (from_transformers_…, "
+            "from_gpt2).",
         )
-    config: TinyBertConfig = TinyBertConfig.from_dict(fields)
-    return config
+    return config_class.from_dict(fields)
 
 
 def _read_weights(folder: str | Path) -> dict[str, Tensor]:

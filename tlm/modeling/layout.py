@@ -73,6 +73,18 @@ class Layout:
         lengths_B = self._rows_of_each()
         return lengths_B.cumsum(0) - lengths_B
 
+    def last_rows(self) -> Tensor:
+        """The row of each sequence's last token, of its position 0 if it has none. int64 (B,), where the layout is."""
+        device = self.real_R.device
+        tokens_B = torch.zeros(self.sequences, dtype=torch.int64, device=device)
+        tokens_B.index_add_(0, self.sequence_of().to(device), self.real_R.long())
+        return self.first_rows().to(device) + (tokens_B - 1).clamp_(min=0)
+
+    def require(self, positions: int) -> None:
+        """ValueError if a sequence has more positions than a model knows."""
+        if self.longest > positions:
+            raise ValueError(f"{self.longest} positions, but the model has {positions} (max_position_embeddings)")
+
     def _rows_of_each(self) -> Tensor:
         lengths = torch.tensor([rectangle.length for rectangle in self.rectangles])
         return lengths.repeat_interleave(torch.tensor([rectangle.sequences for rectangle in self.rectangles]))

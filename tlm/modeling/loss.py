@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+IGNORED_LABEL = -100
+"""The label of a position that is not predicted (the convention of torch and transformers)."""
 CHUNK_BYTES = {"cpu": 4 << 20, "cuda": 256 << 20}
 """So much of the logits is turned into probabilities at a time, in float32: on a CPU it stays in the cache."""
 
 
-def linear_cross_entropy(x_ND: Tensor, weight_VD: Tensor, bias_V: Tensor, labels_N: Tensor) -> Tensor:
-    """The mean over N, 1 at least, of the cross entropy of `x weightᵀ + bias` with `labels`.
+def linear_cross_entropy(x_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, labels_N: Tensor) -> Tensor:
+    """The mean over N, 1 at least, of the cross entropy of `x weightᵀ + bias` (or of no bias) with `labels`.
 
     The same as torch's `linear` and `cross_entropy`, under autocast too. Gradients are computed on the way forward,
     in place of the logits: N × V numbers are kept, once.
@@ -27,11 +29,11 @@ def linear_cross_entropy(x_ND: Tensor, weight_VD: Tensor, bias_V: Tensor, labels
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x_ND: Tensor, weight_VD: Tensor, bias_V: Tensor, labels_N: Tensor) -> Tensor:
+    def forward(ctx: Any, x_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, labels_N: Tensor) -> Tensor:
         device = x_ND.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x_ND.dtype
         x_ND, weight_VD = x_ND.to(dtype), weight_VD.to(dtype)
-        logits_NV = F.linear(x_ND, weight_VD, bias_V.to(dtype))
+        logits_NV = F.linear(x_ND, weight_VD, None if bias_V is None else bias_V.to(dtype))
         losses = []
         rows = max(1, CHUNK_BYTES[device] // (4 * len(weight_VD)))
         for chunk_CV, labels_C in zip(torch.split(logits_NV, rows), torch.split(labels_N, rows), strict=True):
@@ -50,5 +52,5 @@ class _LinearCrossEntropy(torch.autograd.Function):
         # Scaling the two thin matrices is cheaper than the wide ones.
         grad_x_ND = (grad_NV @ weight_VD).float() * scale
         grad_weight_VD = (grad_NV.t() @ (x_ND * scale).to(x_ND.dtype)).float()
-        grad_bias_V = grad_NV.sum(0, dtype=torch.float32) * scale
+        grad_bias_V = grad_NV.sum(0, dtype=torch.float32) * scale if ctx.needs_input_grad[2] else None
         return grad_x_ND, grad_weight_VD, grad_bias_V, None

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def linear(x_RI: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """(R, I) → (R, O) with weight (O, I) and bias (O,), or (M, O, I) and (M, O)."""
+def linear(x_RI: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """(R, I) → (R, O) with weight (O, I) and bias (O,), or (M, O, I) and (M, O), or no bias."""
     if weight.ndim == 2:
         return F.linear(x_RI, weight, bias)
     x_MRI = x_RI.view(len(weight), -1, x_RI.shape[-1])
+    if bias is None:
+        return torch.bmm(x_MRI, weight.transpose(1, 2)).flatten(0, 1)
     return torch.baddbmm(bias.unsqueeze(1), x_MRI, weight.transpose(1, 2)).flatten(0, 1)
 
 

@@ -1,4 +1,4 @@
-"""The architectures of the study, by name (arXiv 2507.14871 and its released configurations).
+"""The architectures of the study, by name: those of arXiv 2507.14871 and its released code, and GPT-2s of the same width.
 
 Imports neither torch nor transformers: a study file is read and planned with this module alone.
 To add a variant, add one entry to `VARIANTS`.
@@ -7,7 +7,7 @@ To add a variant, add one entry to `VARIANTS`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from tlm.config import Architecture
@@ -18,21 +18,28 @@ HEAD_SIZE = 64
 
 @dataclass(frozen=True)
 class Variant:
-    """Layers, heads, and the (positions, hidden) kernel and channels of the conv front; the rest follows."""
+    """Layers, heads, the (positions, hidden) kernel and channels of the conv front, and the kind; the rest follows."""
 
     num_hidden_layers: int
     num_attention_heads: int
     conv_kernel_sizes: tuple[tuple[int, int], ...] = ()
     conv_channels: int = 0
+    kind: Literal["encoder", "decoder"] = "encoder"
 
 
+# bert1, one layer of BERT-6, is not among the paper's five: it is what they and BERT-6 can both be held against.
 VARIANTS: dict[str, Variant] = {
     "bert6": Variant(6, 12),
+    "bert1": Variant(1, 12),
     "bert1a": Variant(1, 24),
     "bert1b": Variant(1, 12, ((3, 3), (3, 3)), 64),
     "bert1c": Variant(1, 8, ((3, 3), (3, 3)), 64),
     "bert1d": Variant(1, 12, ((3, 3), (3, 3), (3, 3)), 32),
     "bert1e": Variant(1, 12, ((16, 3), (16, 3)), 64),
+    "gpt6": Variant(6, 12, kind="decoder"),
+    "gpt1": Variant(1, 12, kind="decoder"),
+    "gpt1a": Variant(1, 24, kind="decoder"),
+    "gpt1c": Variant(1, 8, kind="decoder"),
 }
 
 
@@ -56,6 +63,7 @@ def expand(data: dict[str, Any]) -> dict[str, Any]:
     hidden = _positive("hidden_size", changes.get("hidden_size", head_size * heads))
     return {
         "name": name,
+        "kind": base.kind,
         "num_hidden_layers": base.num_hidden_layers,
         "num_attention_heads": heads,
         "hidden_size": hidden,

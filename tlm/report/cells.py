@@ -113,11 +113,11 @@ def links(runs: Iterable[Row]) -> tuple[Link, ...]:
     return tuple(Link(str(run["experiment_id"]), str(run["run_id"])) for run in runs if run["run_id"])
 
 
-def corpus_label(ws: int, injection: str | None) -> str:
+def corpus_label(ws: int, treatment: str | None) -> str:
     """How a pre-training set is named to a reader."""
     if ws == 0:
         return "0 (scratch)"
-    return f"{ws:,} · {injection}" if injection else f"{ws:,}"
+    return f"{ws:,} · {treatment}" if treatment else f"{ws:,}"
 
 
 def escape_markdown(text: str) -> str:

@@ -28,11 +28,11 @@ class Gaps:
 
 
 def corpora(study: StudyConfig, task: str) -> list[tuple[int, str | None]]:
-    """(Ws, injection) of every pre-training set that models of this task start from, each with its injections."""
+    """(Ws, treatment) of every pre-training set that models of this task start from, each with its treatments."""
     found: list[tuple[int, str | None]] = []
-    for ws in study.corpus.sizes:
-        found.append((ws, None))
-        labels = [i.label for i in study.injections if i.ws == ws and i.task == task]
+    for ws in sorted({*study.corpus.sizes, *(treatment.ws for treatment in study.treatments)}):
+        found += [(ws, None)] if ws in study.corpus.sizes else []
+        labels = [i.label for i in study.treatments if i.ws == ws and i.task in (task, None)]
         found += [(ws, label) for label in dict.fromkeys(labels)]
     return found
 

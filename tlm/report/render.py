@@ -12,11 +12,13 @@ from tlm.config import StudyConfig
 from tlm.report import tables
 from tlm.report.cells import NOT_AVAILABLE, Table, corpus_label, escape_markdown, markdown_table, signed
 from tlm.report.data import Gaps, rows
-from tlm.report.plots import Plot, all_plots
+from tlm.report.drawing import Plot
+from tlm.report.plots import all_plots
 from tlm.steps import STAGES
 
 if TYPE_CHECKING:
     from tlm.catalogue import Connection
+    from tlm.results.findings import Findings
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,13 @@ class Section:
 
 
 def render(
-    connection: Connection, study: StudyConfig, out: Path, *, provenance: dict[str, Any], mlflow_url: str
+    connection: Connection,
+    study: StudyConfig,
+    out: Path,
+    *,
+    provenance: dict[str, Any],
+    mlflow_url: str,
+    findings: Findings | None = None,
 ) -> dict[str, Any]:
     """Write the report of `study` into the folder `out`; the same records give the same bytes.
 
@@ -39,6 +47,7 @@ def render(
         connection: from `tlm.catalogue.build_memory`, over the study's records.
         provenance: of the code that writes the report (`tlm.provenance.provenance`).
         mlflow_url: where the links lead; without MLflow run ids in the records there are none.
+        findings: the answer to the question that the study's analysis asks, if it names one.
 
     Returns:
         How much there was to report: results, plots, whether runs were tracked, seconds of compute.
@@ -60,13 +69,14 @@ def render(
         "study": study,
         "header": header,
         "findings": _findings(gaps, study),
-        "sections": _sections(connection, gaps, study, plots),
+        "sections": [*_answer(findings), *_sections(connection, gaps, study, plots)],
         "mlflow_url": mlflow_url,
         "has_links": header["tracked"],
     }
     out.mkdir(parents=True, exist_ok=True)
     (out / "plots").mkdir(exist_ok=True)
-    drawn = [plot for group in plots.values() for plot in group if plot.png]
+    every = [plot for group in plots.values() for plot in group] + (findings.plots if findings else [])
+    drawn = [plot for plot in every if plot.png]
     for plot in drawn:
         (out / "plots" / f"{plot.name}.png").write_bytes(plot.png)
     for name in ("report.html", "report.md"):
@@ -129,7 +139,7 @@ def _findings(gaps: Gaps, study: StudyConfig) -> list[str]:
     for task in study.tasks:
         ws = max(study.corpus.sizes)
         for arch in study.architectures:
-            row = gaps.find(task=task.name, kind="finetune", system=arch.name, ws=ws, injection=None)
+            row = gaps.find(task=task.name, kind="finetune", system=arch.name, ws=ws, treatment=None)
             if row is None or row["gap"] is None:
                 continue
             verdict = "" if row["resolved"] else " — not resolved"
@@ -139,6 +149,20 @@ def _findings(gaps: Gaps, study: StudyConfig) -> list[str]:
                 f"{signed(100 * row['gap'])} points (SE {100 * row['gap_error']:.1f}){verdict}."
             )
     return found
+
+
+def _answer(findings: Findings | None) -> list[Section]:
+    if findings is None:
+        return []
+    return [
+        Section(
+            "answer",
+            "Verdicts",
+            " ".join(["What this study says to each claim and question, at its scale.", *findings.notes]),
+            [tables.verdict_table(findings.verdicts), *findings.tables],
+            findings.plots,
+        )
+    ]
 
 
 def _sections(connection: Connection, gaps: Gaps, study: StudyConfig, plots: dict[str, list[Plot]]) -> list[Section]:

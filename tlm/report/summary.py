@@ -24,15 +24,15 @@ def summary(connection: Connection, study: StudyConfig) -> pd.DataFrame:
     found: Rows = []
     for task in study.tasks:
         tfidf = gaps.find(task=task.name, kind="baseline", system="tfidf")
-        for ws, injection in corpora(study, task.name):
+        for ws, treatment in corpora(study, task.name):
             for arch in study.architectures:
-                row = gaps.find(task=task.name, kind="finetune", system=arch.name, ws=ws, injection=injection)
+                row = gaps.find(task=task.name, kind="finetune", system=arch.name, ws=ws, treatment=treatment)
                 if row is None or not ws:
                     continue
                 line = {
                     "task": task.name,
                     "ws": ws,
-                    "injection": injection,
+                    "treatment": treatment,
                     "type_overlap": _percent(row, "type_overlap"),
                     "occurrence_overlap": _percent(row, "occurrence_overlap"),
                     "architecture": arch.name,
@@ -44,7 +44,7 @@ def summary(connection: Connection, study: StudyConfig) -> pd.DataFrame:
                 }
                 for committee in study.committees:
                     wanted = {"task": task.name, "kind": "committee", "system": committee.name, "rule": "soft"}
-                    soft = gaps.find(**wanted, ws=ws, injection=injection)
+                    soft = gaps.find(**wanted, ws=ws, treatment=treatment)
                     line[f"committee {committee.name}"] = _percent(soft, "accuracy")
                 found.append({**line, "tfidf": _percent(tfidf, "accuracy")})
     return pd.DataFrame(found)
@@ -78,13 +78,13 @@ def to_rich(frame: pd.DataFrame) -> RichTable:
     for heading in ("Overl.", "Scratch", "Pre-tr.", "Gap", *("Comm." for _ in committees), "TF-IDF"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in frame.to_dict("records"):
-        injection = row["injection"] if isinstance(row["injection"], str) else None
+        treatment = row["treatment"] if isinstance(row["treatment"], str) else None
         gap = "n/a"
         if pd.notna(row["gap"]):
             gap = f"{signed(row['gap'])} ± {row['gap_error']:.1f}{'*' if row['resolved'] else ' '}"
         table.add_row(
             str(row["task"]),
-            corpus_label(row["ws"], injection),
+            corpus_label(row["ws"], treatment),
             str(row["architecture"]),
             *(_one_digit(row[name]) for name in ("type_overlap", "scratch", "pretrained")),
             gap,

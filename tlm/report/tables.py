@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from tlm import catalogue
@@ -23,6 +23,7 @@ from tlm.report.summary import summary, to_rich
 
 if TYPE_CHECKING:
     from tlm.catalogue import Connection
+    from tlm.results.findings import Verdict
 
 __all__ = ["summary", "to_rich"]
 
@@ -33,14 +34,22 @@ PAPER = {
 """What is known of the paper's accuracies (arXiv 2507.14871, Table 8), by kind of source and of result."""
 
 
+def verdict_table(verdicts: Sequence[Verdict]) -> Table:
+    """A line for each claim: what came out, the figure behind it, and the paper's."""
+    body = tuple(
+        (word(v.claim), word(v.outcome), Cell(v.figure, v.links, number=False), word(v.paper)) for v in verdicts
+    )
+    return Table("Verdicts", ("Claim or question", "Verdict", "Figure", "Paper"), body)
+
+
 def results_table(gaps: Gaps, study: StudyConfig, task: str) -> Table:
     """Accuracy by Ws (rows) and system (columns)."""
     columns = systems(study)
     body = []
-    for ws, injection in corpora(study, task):
-        cells = [word(corpus_label(ws, injection))]
+    for ws, treatment in corpora(study, task):
+        cells = [word(corpus_label(ws, treatment))]
         for _, wanted in columns:
-            where = {} if wanted["kind"] == "baseline" else {"ws": ws, "injection": injection}
+            where = {} if wanted["kind"] == "baseline" else {"ws": ws, "treatment": treatment}
             cells.append(accuracy(gaps.find(task=task, **wanted, **where)))
         body.append(tuple(cells))
     return Table(f"Test accuracy on {task}, %", ("Ws", *(heading for heading, _ in columns)), tuple(body))
@@ -50,12 +59,12 @@ def gap_table(gaps: Gaps, study: StudyConfig, task: str) -> Table:
     """Accuracy minus that of the same system from scratch."""
     columns = [(heading, wanted) for heading, wanted in systems(study) if wanted["kind"] != "baseline"]
     body = []
-    for ws, injection in corpora(study, task):
+    for ws, treatment in corpora(study, task):
         if not ws:
             continue
-        cells = [word(corpus_label(ws, injection))]
+        cells = [word(corpus_label(ws, treatment))]
         for _, wanted in columns:
-            row = gaps.find(task=task, ws=ws, injection=injection, **wanted)
+            row = gaps.find(task=task, ws=ws, treatment=treatment, **wanted)
             cells.append(difference(row["gap"], row["gap_error"], links_of(row)) if row else number(None))
         body.append(tuple(cells))
     return Table(f"Gain over scratch on {task}, points", ("Ws", *(heading for heading, _ in columns)), tuple(body))
@@ -68,7 +77,7 @@ def paper_table(gaps: Gaps, study: StudyConfig) -> Table:
         for kind, system in [("finetune", deepest(study)), *(("committee", c.name) for c in study.committees)]:
             ws = max(study.corpus.sizes)
             wanted = {"rule": "soft"} if kind == "committee" else {}
-            found = gaps.find(task=task.name, kind=kind, system=system, ws=ws, injection=None, **wanted)
+            found = gaps.find(task=task.name, kind=kind, system=system, ws=ws, treatment=None, **wanted)
             theirs = PAPER.get((task.source.kind, kind))
             paper = Cell(f"{100 * theirs[1]:.1f} ({theirs[0]})") if theirs else number(None)
             body.append((word(task.name), word(system), word(corpus_label(ws, None)), accuracy(found), paper))
@@ -91,12 +100,12 @@ def overlap_table(connection: Connection) -> Table:
         connection,
         """select overlap.*, runs.mlflow_run_id, runs.mlflow_experiment_id from overlap
         inner join runs on overlap.key = runs.key where overlap.part = 'all'
-        order by overlap.task, overlap.ws, overlap.injection nulls first, overlap.key""",
+        order by overlap.task, overlap.ws, overlap.treatment nulls first, overlap.key""",
     )
     body = tuple(
         (
             word(row["task"]),
-            word(corpus_label(row["ws"], row["injection"])),
+            word(corpus_label(row["ws"], row["treatment"])),
             *(show(row[name], links=links_of(row)) for name, _, show in measures),
             *(number(row[name], 3, links_of(row)) for name, _ in fine),
         )
@@ -107,16 +116,16 @@ def overlap_table(connection: Connection) -> Table:
 
 
 def missing_table(connection: Connection, gaps: Gaps) -> Table:
-    """Accuracy with and without injection at the same Ws, and what the missing tokens cost."""
+    """Accuracy with and without treatment at the same Ws, and what the missing tokens cost."""
     found = rows(connection, catalogue.ready_query("missing_tokens_against_accuracy"))
-    whole = {(r["task"], r["system"], r["ws"]): r for r in found if r["injection"] is None}
+    whole = {(r["task"], r["system"], r["ws"]): r for r in found if r["treatment"] is None}
     body = []
     for row in found:
         base = whole.get((row["task"], row["system"], row["ws"]))
-        result = gaps.find(kind="finetune", **{name: row[name] for name in ("task", "system", "ws", "injection")})
+        result = gaps.find(kind="finetune", **{name: row[name] for name in ("task", "system", "ws", "treatment")})
         shown = links_of(result) if result else ()
         cost = number(None)
-        if row["injection"] and base:
+        if row["treatment"] and base:
             error = (row["standard_error"] ** 2 + base["standard_error"] ** 2) ** 0.5
             cost = difference(row["accuracy"] - base["accuracy"], error, shown)
         elif base:
@@ -124,7 +133,7 @@ def missing_table(connection: Connection, gaps: Gaps) -> Table:
         body.append(
             (
                 word(row["task"]),
-                word(corpus_label(row["ws"], row["injection"])),
+                word(corpus_label(row["ws"], row["treatment"])),
                 word(row["system"]),
                 number(row["injected_tokens"] or 0, links=shown),
                 number(row["missing_from_corpus"], links=shown),
@@ -140,11 +149,11 @@ def missing_tokens_table(connection: Connection) -> Table:
     """The most frequent tokens of each task that each pre-training set lacks."""
     lists: dict[tuple[str, int, str | None], list[str]] = {}
     for row in rows(connection, catalogue.ready_query("most_frequent_missing_tokens")):
-        pair = (row["task"], row["ws"], row["injection"])
+        pair = (row["task"], row["ws"], row["treatment"])
         lists.setdefault(pair, []).append(f"{row['token']} ({row['task_count']:,})")
     body = tuple(
-        (word(task), word(corpus_label(ws, injection)), word("  ".join(tokens[:10])))
-        for (task, ws, injection), tokens in lists.items()
+        (word(task), word(corpus_label(ws, treatment)), word("  ".join(tokens[:10])))
+        for (task, ws, treatment), tokens in lists.items()
     )
     return Table("Most frequent missing tokens (occurrences in the task)", ("Task", "Ws", "Tokens"), body)
 
@@ -157,12 +166,12 @@ def pretraining_table(connection: Connection) -> Table:
             (facts ->> 'heldout_loss')::double as loss, (facts ->> 'heldout_accuracy')::double as right,
             (facts ->> 'steps')::bigint as steps, (facts ->> 'tokens')::bigint as tokens,
             (facts ->> 'parameters')::bigint as parameters
-        from runs where stage = 'pretrain' order by arch, ws, injection nulls first, pretrain_seed, key""",
+        from runs where stage = 'pretrain' order by arch, ws, treatment nulls first, pretrain_seed, key""",
     )
     body = tuple(
         (
             word(row["arch"]),
-            word(corpus_label(row["ws"], row["injection"])),
+            word(corpus_label(row["ws"], row["treatment"])),
             word(row["pretrain_seed"]),
             number(row["loss"], 3, links_of(row)),
             percent(row["right"], links_of(row)),
@@ -193,7 +202,7 @@ def committee_table(connection: Connection, gaps: Gaps, study: StudyConfig) -> T
     for row in found:
         run = known[row["task"], row["committee"], row["ws"]]
         shown = links_of(run)
-        single = gaps.find(task=row["task"], kind="finetune", system=deep, ws=row["ws"], injection=None)
+        single = gaps.find(task=row["task"], kind="finetune", system=deep, ws=row["ws"], treatment=None)
         beside = links_of(single) if single else ()
         body.append(
             (

@@ -11,11 +11,12 @@ from pydantic import TypeAdapter
 
 from tlm import sources
 from tlm.config import ItemSelection, Tokenizer, TrainedTokenizer, VocabularyTokenizer
-from tlm.corpus import sample_corpus
+from tlm.corpus import Sample, sample_corpus
 from tlm.errors import UserError
 from tlm.ragged import Ragged, concatenate
 from tlm.source_config import Source
 from tlm.stages.job import Facts, Job
+from tlm.stages.tokens import task_tokens
 from tlm.task_data import PARTS, select_items
 from tlm.tokenizer import (
     Vocabulary,
@@ -100,20 +101,39 @@ def _encode(texts: Any, vocabulary: Vocabulary, lowercase: bool, length: int, jo
 
 
 def corpus(job: Job) -> Facts:
-    """A pre-training set: its tokens, its held-out part, and the source rows of sample, held-out part and reserve."""
+    """A pre-training set: its tokens, its held-out part, and the source rows of sample, held-out part and reserve.
+
+    Inputs task, task_tokens and tokenizer belong to a sampler that chooses by a task: by its training items alone.
+    """
     encoded = job.sequences("tokens")
-    sample = sample_corpus(encoded, **job.config)  # type: ignore[arg-type]
-    encoded.take(sample.rows).save(job.out, "tokens")
-    encoded.take(sample.heldout).save(job.out, "heldout")
-    for role, rows in (("rows", sample.rows), ("heldout_rows", sample.heldout), ("reserve_rows", sample.reserve)):
-        np.save(job.out / f"{role}.npy", rows)
-    lengths = encoded.lengths[sample.rows]
+    if "task" in job.inputs:
+        special = list(job.vocabulary().special_ids)
+        types, task_types = (t.keep(~np.isin(t.ids, special)) for t in (encoded, task_tokens(job, "train")))
+        sample = sample_corpus(types, task=task_types, **job.config)  # type: ignore[arg-type]
+    else:
+        sample = sample_corpus(encoded, **job.config)  # type: ignore[arg-type]
+    facts = write_corpus(job, encoded.take(sample.rows), encoded.take(sample.heldout))
+    write_rows(job, sample)
+    return facts if sample.core is None else {**facts, "core": sample.core}
+
+
+def write_corpus(job: Job, tokens: Ragged, heldout: Ragged) -> Facts:
+    """Save what every pre-training set has, tokens and a held-out part, and return the facts about them."""
+    tokens.save(job.out, "tokens")
+    heldout.save(job.out, "heldout")
+    lengths = tokens.lengths
     return {
-        "ws": len(sample.rows),
-        "heldout": len(sample.heldout),
+        "ws": len(tokens),
+        "heldout": len(heldout),
         "tokens": int(lengths.sum()),
         "mean_length": float(lengths.mean()),
     }
+
+
+def write_rows(job: Job, sample: Sample) -> None:
+    """Save the source rows of a pre-training set that is all of one source, for `Job.sample` to read."""
+    for role, rows in (("rows", sample.rows), ("heldout_rows", sample.heldout), ("reserve_rows", sample.reserve)):
+        np.save(job.out / f"{role}.npy", rows)
 
 
 def task(job: Job) -> Facts:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 
 from tlm.baselines import BASELINES
-from tlm.committee import RULES, combine
+from tlm.committee import RULES, combine, disjoint
 from tlm.config import StudyConfig
 from tlm.stages.job import Facts, Job
 from tlm.store import ArtifactStore
 
+LABELS_FILE = "labels.json"
+
 
 def committee(job: Job) -> Facts:
-    """predictions.parquet (test items, one row for each rule) and curve.parquet (accuracy of the first n members)."""
+    """Test items alone: predictions.parquet (whole committee, one row for each item and rule), curve.parquet (accuracy of
+    every disjoint committee of every size) and instances.parquet (which items the soft ones get right)."""
     members = [
         frame[frame["part"] == "test"].sort_values("item_id", ignore_index=True)
         for frame in (job.frame(name, "predictions.parquet") for name in sorted(job.inputs))
@@ -24,14 +29,20 @@ def committee(job: Job) -> Facts:
             raise RuntimeError(f"{name} ({job.inputs[name].record.slug}) predicted other items than the first member")
     logits_MNC = np.stack([np.stack(frame["logits"].to_list()) for frame in members])
     labels_N = first["label"].to_numpy()
-    predictions, curve = [], []
+    predictions, curve, instances = [], [], []
     for rule in RULES:
         for size in range(1, len(members) + 1):
-            choice_N = combine(logits_MNC[:size], rule).argmax(axis=1)
-            curve.append({"size": size, "rule": rule, "accuracy": float((choice_N == labels_N).mean())})
+            job.progress(size, len(members))
+            for instance, own in enumerate(disjoint(len(members), size)):
+                choice_N = combine(logits_MNC[own], rule).argmax(axis=1)
+                which = {"size": size, "instance": instance}
+                curve.append({**which, "rule": rule, "accuracy": float((choice_N == labels_N).mean())})
+                if rule == "soft":
+                    instances.append({**which, "correct": choice_N == labels_N})
         predictions.append(first[["item_id", "label"]].assign(rule=rule, prediction=choice_N))
     job.write(pd.concat(predictions)[["item_id", "rule", "label", "prediction"]], "predictions.parquet")
     job.write(pd.DataFrame(curve), "curve.parquet")
+    job.write(pd.DataFrame(instances), "instances.parquet")
     return {
         "members": len(members),
         "test_items": len(labels_N),
@@ -60,13 +71,23 @@ def baseline(job: Job) -> Facts:
 
 
 def report(job: Job) -> Facts:
-    """report.html, report.md and plots/ over every step of the study."""
+    """report.html, report.md and plots/ over every step of the study; labels.json: what the study calls each of them."""
     from tlm import catalogue
     from tlm.provenance import provenance
     from tlm.report import render
+    from tlm.results import find
 
     study = StudyConfig.model_validate(job.config["study"])
     records = [artifact.record for artifact in job.inputs.values()]
     store = ArtifactStore(job.runtime.artifacts)
-    with catalogue.build_memory(store, records, labels=job.step.access["labels"]) as connection:
-        return render(connection, study, job.out, provenance=provenance(), mlflow_url=job.runtime.mlflow_url)
+    labels = job.step.access["labels"]
+    (job.out / LABELS_FILE).write_text(json.dumps(labels, sort_keys=True), encoding="utf-8")
+    with catalogue.build_memory(store, records, labels=labels) as connection:
+        return render(
+            connection,
+            study,
+            job.out,
+            provenance=provenance(),
+            mlflow_url=job.runtime.mlflow_url,
+            findings=find(connection, study),
+        )

@@ -13,7 +13,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tlm.corpus import Sample
 from tlm.ragged import Ragged
 from tlm.runtime import Runtime
 from tlm.steps import Step
@@ -21,6 +20,7 @@ from tlm.store import Artifact, ArtifactStore
 from tlm.tokenizer import Vocabulary, read_vocabulary
 
 if TYPE_CHECKING:
+    from tlm.corpus import Sample
     from tlm.training.checkpoint import Checkpoints
 
 Facts = dict[str, object]
@@ -48,6 +48,8 @@ class Job:
         return Ragged.load(artifact.path(f"{name}.ids.npy"), artifact.path(f"{name}.offsets.npy"))
 
     def sample(self, input_name: str) -> Sample:
+        from tlm.corpus import Sample  # brings the samplers, and scipy with them: no training needs it
+
         def rows(role: str) -> np.ndarray:
             return np.load(self.inputs[input_name].path(f"{role}.npy"), allow_pickle=False)
 

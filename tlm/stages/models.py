@@ -16,7 +16,7 @@ CONFIG_AND_WEIGHTS = ("config.json", "model.safetensors")
 
 
 def pretrain(job: Job) -> Facts:
-    """model.safetensors and config.json of a masked language model; metrics.parquet."""
+    """model.safetensors and config.json of a language model; metrics.parquet."""
     config, arch = _settings(job)
     done = run_pretrain(
         job.sequences("corpus"),

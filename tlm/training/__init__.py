@@ -1,1 +1,1 @@
-"""Training and evaluation of tiny BERTs: masking, batching, one optimisation loop, two objectives."""
+"""Training and evaluation of tiny BERTs and GPT-2s: masking, batching, one optimisation loop, two objectives."""

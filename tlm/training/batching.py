@@ -10,7 +10,8 @@ from functools import lru_cache, partial
 import numpy as np
 import torch
 
-from tlm.modeling.configuration import TinyBertConfig
+from tlm.config import Optimisation
+from tlm.modeling.configuration import TinyBertConfig, TinyGptConfig
 from tlm.modeling.layout import Layout
 from tlm.ragged import Ragged, Rows
 from tlm.tokenizer import Vocabulary
@@ -70,9 +71,9 @@ def _layout(lengths_B: Rows, rectangle_cost: int, room_B: Rows | None) -> Layout
     return Layout.packed(lengths_B, rectangle_cost, ROW_MULTIPLE if room_B is None else 1, room_B)
 
 
-def packer(config: TinyBertConfig, device: str) -> partial[Packed]:
+def packer(config: TinyBertConfig | TinyGptConfig, device: str) -> partial[Packed]:
     """`pack` with the rectangle cost of a model on a device."""
-    if config.conv_over_padding and config.conv_kernel_sizes:
+    if config.conv_kernel_sizes and config.conv_over_padding:
         return partial(pack, rectangle_cost=-1)
     layer_flop = 24 * config.hidden_size**2
     return partial(pack, rectangle_cost=int(RECTANGLE_FLOP[torch.device(device).type] / (3 * layer_flop)))
@@ -94,6 +95,11 @@ class Order:
         """(epoch, items) of a 0-based step; an epoch's last batch may be short."""
         epoch, within = divmod(step, self.steps_per_epoch)
         return epoch, epoch_order(self.size, self.seed, epoch)[within * self.batch_size :][: self.batch_size]
+
+
+def shortened(steps: int, config: Optimisation) -> int:
+    """`steps`, or the config's max_steps where that is less. The schedule of a shortened run is its own."""
+    return steps if config.max_steps is None else min(steps, config.max_steps)
 
 
 @lru_cache(maxsize=2)

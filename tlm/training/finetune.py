@@ -1,4 +1,4 @@
-"""Fine-tuning: classification from the [CLS] pooler (paper: AdamW 5e-5, batch 32), and evaluation."""
+"""Fine-tuning (paper: AdamW 5e-5, batch 32) of a classifier that reads [CLS], or in a decoder [SEP], and evaluation."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ import torch
 from numpy.typing import NDArray
 
 from tlm.config import Architecture, FinetuneConfig, Precision
-from tlm.modeling import TinyBertForSequenceClassification
-from tlm.modeling.configuration import TinyBertConfig
 from tlm.modeling.interchange import load_encoder_into_classifier
 from tlm.ragged import Ragged, Rows
 from tlm.tokenizer import Vocabulary
-from tlm.training.batching import Order, evaluation_batches, packer
+from tlm.training.batching import Order, evaluation_batches, packer, shortened
 from tlm.training.checkpoint import Checkpoints
 from tlm.training.loop import Data, Inputs, train
 from tlm.training.memory import explained
+from tlm.training.objectives import KINDS, Classifier
 from tlm.training.optimisation import Curve, Progress, autocast
 
 PREDICTED_AT_ONCE = 64
@@ -30,7 +29,7 @@ PREDICTED_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class Finetuned:
-    model: TinyBertForSequenceClassification
+    model: Classifier
     curve: Curve
     facts: dict[str, float | int]
 
@@ -57,7 +56,7 @@ def finetune(
         items: columns row, label (0 … C - 1), part, and any others.
         sink: is given the predictions batch by batch: the dev and test items with a column logits (list of float32,
             one for each label), every item once, short texts first.
-        pretrained: folder of a pre-trained model whose encoder to start from; None trains from scratch.
+        pretrained: folder of a pre-trained model whose layers to start from; None trains from scratch.
 
     The last epoch is the result: test items are looked at once, after it. With `checkpoints` an interrupted run goes on
     where it was, to the same result.
@@ -68,8 +67,9 @@ def finetune(
         UserError: if the pre-trained weights do not fit the architecture, or a batch to predict the memory.
     """
     torch.manual_seed(seed)
-    model = TinyBertForSequenceClassification(
-        TinyBertConfig.from_architecture(
+    kind = KINDS[architecture.kind]
+    model = kind.classifier(
+        kind.config.from_architecture(
             architecture,
             vocab_size=len(vocabulary),
             max_position_embeddings=max_length,
@@ -91,13 +91,13 @@ def finetune(
         seed=seed,
         device=device,
     )
-    steps = config.epochs * data.order.steps_per_epoch
+    steps = shortened(config.epochs * data.order.steps_per_epoch, config)
     held = items[items["part"] != "train"]
     dev = held[held["part"] == "dev"]
     curve = Curve()
 
     def evaluate(step: int, epoch: int) -> None:
-        if step % data.order.steps_per_epoch == 0:
+        if step % data.order.steps_per_epoch == 0 or step == steps:
             logits_NC = predict(model, tokens, dev["row"].to_numpy(), vocabulary, max_length, config.precision, device)
             curve.add(step, epoch, dev_accuracy=accuracy(logits_NC, dev["label"].to_numpy()))
             model.train()
@@ -131,7 +131,7 @@ def finetune(
 
 
 def classification_data(
-    model: TinyBertForSequenceClassification,
+    model: Classifier,
     tokens: Ragged,
     items: pd.DataFrame,
     vocabulary: Vocabulary,
@@ -154,7 +154,7 @@ def classification_data(
 
 
 def predict(
-    model: TinyBertForSequenceClassification,
+    model: Classifier,
     tokens: Ragged,
     rows: Rows,
     vocabulary: Vocabulary,
@@ -171,7 +171,7 @@ def predict(
 
 
 def predictions(
-    model: TinyBertForSequenceClassification,
+    model: Classifier,
     tokens: Ragged,
     rows: Rows,
     vocabulary: Vocabulary,

@@ -1,4 +1,5 @@
-"""Masked language modelling's corruption: 15 % of positions, 80 % [MASK], 10 % random, 10 % unchanged (BERT)."""
+"""What a language model is asked. Masked: 15 % of positions, 80 % [MASK], 10 % random, 10 % unchanged (BERT); causal: every
+next token (GPT-2)."""
 
 from __future__ import annotations
 
@@ -55,4 +56,20 @@ def masked_inputs(batch: Packed, masker: Masker, step: int) -> dict[str, Any]:
         "layout": batch.layout,
         "queries": Queries.of(batch.layout, tokens[predicted]),
         "labels_N": labels[predicted],
+    }
+
+
+def next_token_inputs(batch: Packed) -> dict[str, Any]:
+    """What `TinyGptForCausalLM.loss` is called with: every token but the last of a sequence predicts the next one.
+
+    The first is predicted from [CLS], the last to be predicted is [SEP].
+    """
+    layout = batch.layout
+    # A token that is not its sequence's first has the one before it in the row before.
+    predicted = (layout.real_R & (layout.positions_R > 0)).nonzero().squeeze(1)
+    return {
+        "ids_R": batch.ids_R,
+        "layout": layout,
+        "queries": Queries.of(layout, predicted - 1),
+        "labels_N": batch.ids_R[predicted],
     }

@@ -1,33 +1,35 @@
-"""Pre-training: masked language modelling on Ws paragraphs (paper: AdamW 5e-5, batch 32, 50 epochs)."""
+"""Pre-training on Ws paragraphs: masked language modelling (paper: AdamW 5e-5, batch 32, 50 epochs), or causal."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from tlm.config import Architecture, PretrainConfig
-from tlm.modeling import TinyBertForMaskedLM
-from tlm.modeling.configuration import TinyBertConfig
 from tlm.ragged import Ragged, Rows
 from tlm.tokenizer import Vocabulary
-from tlm.training.batching import Order, evaluation_batches, packer, with_specials
+from tlm.training.batching import evaluation_batches, shortened, with_specials
 from tlm.training.checkpoint import Checkpoints
-from tlm.training.loop import BatchOrder, Data, Inputs, train
-from tlm.training.masking import Masker, masked_inputs
+from tlm.training.loop import BatchOrder, train
+from tlm.training.objectives import KINDS, Kind, LanguageModel, mlm_data
 from tlm.training.optimisation import Curve, Progress, autocast
+
+__all__ = ["Pretrained", "heldout_metrics", "mlm_data", "pretrain", "tokens_seen"]
 
 EVALUATIONS = 5
 """How often a run measures the held-out part, evenly spaced, the last time at its end."""
 HELDOUT_SEED = 20_250_714
-"""Every model sees the held-out part with the same positions masked."""
+"""Every masked language model sees the held-out part with the same positions masked."""
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    model: TinyBertForMaskedLM
+    model: LanguageModel
     curve: Curve
     facts: dict[str, float | int]
 
@@ -45,8 +47,9 @@ def pretrain(
     checkpoints: Checkpoints | None = None,
     progress: Progress | None = None,
 ) -> Pretrained:
-    """Train a masked language model from a seeded initialisation; the last step is the result.
+    """Train a language model from a seeded initialisation; the last step is the result.
 
+    Its objective is that of `architecture.kind` (`tlm.training.objectives`); the items of each step are the same for both.
     With `checkpoints` an interrupted run goes on where it was, to the same result.
 
     Raises:
@@ -55,8 +58,9 @@ def pretrain(
         UserError: if it does not hold the evaluation.
     """
     torch.manual_seed(seed)
-    model = TinyBertForMaskedLM(
-        TinyBertConfig.from_architecture(
+    kind = KINDS[architecture.kind]
+    model = kind.language_model(
+        kind.config.from_architecture(
             architecture,
             vocab_size=len(vocabulary),
             max_position_embeddings=max_length,
@@ -64,14 +68,15 @@ def pretrain(
             cls_token_id=vocabulary.cls,
         )
     ).to(device)
-    data = mlm_data(model, corpus, vocabulary, config, max_length=max_length, seed=seed, device=device)
-    steps = config.steps if config.steps is not None else (config.epochs or 0) * data.order.steps_per_epoch
+    data = kind.data(model, corpus, vocabulary, config, max_length=max_length, seed=seed, device=device)
+    planned = config.steps if config.steps is not None else (config.epochs or 0) * data.order.steps_per_epoch
+    steps = shortened(planned, config)
     curve = Curve()
     moments = {round(steps * (i + 1) / EVALUATIONS) for i in range(EVALUATIONS)}
 
     def evaluate(step: int, epoch: int) -> None:
         if step in moments:
-            curve.add(step, epoch, **evaluate_mlm(model, heldout, vocabulary, config, max_length, device))
+            curve.add(step, epoch, **heldout_metrics(kind, model, heldout, vocabulary, config, max_length, device))
             model.train()
 
     train(
@@ -95,26 +100,6 @@ def pretrain(
     return Pretrained(model, curve, facts)
 
 
-def mlm_data(
-    model: TinyBertForMaskedLM,
-    corpus: Ragged,
-    vocabulary: Vocabulary,
-    config: PretrainConfig,
-    *,
-    max_length: int,
-    seed: int,
-    device: str = "cpu",
-) -> Data:
-    """The batches of masked language modelling: order and masks are functions of seed and step alone."""
-    masker = Masker(vocabulary, config.mlm_probability, seed)
-    pack = packer(model.config, device)
-
-    def inputs(step: int, rows: Rows) -> Inputs:
-        return masked_inputs(pack(corpus, rows, vocabulary, max_length), masker, step)
-
-    return Data(Order(len(corpus), config.batch_size, seed), inputs)
-
-
 def tokens_seen(lengths: Rows, order: BatchOrder, steps: int, max_length: int) -> int:
     """Tokens of the batches up to `steps`, [CLS] and [SEP] counted, padding not."""
     seen = with_specials(lengths, max_length)
@@ -123,25 +108,25 @@ def tokens_seen(lengths: Rows, order: BatchOrder, steps: int, max_length: int) -
 
 
 @torch.inference_mode()
-def evaluate_mlm(
-    model: TinyBertForMaskedLM,
+def heldout_metrics(
+    kind: Kind,
+    model: LanguageModel,
     heldout: Ragged,
     vocabulary: Vocabulary,
     config: PretrainConfig,
     max_length: int,
     device: str,
 ) -> dict[str, float]:
-    """Mean cross-entropy (nats) and accuracy over the held-out part's masked positions, the same for every model.
+    """Mean cross-entropy (nats) and accuracy over the held-out part's predicted positions, the same for every model.
 
-    NaN if the part is so small that no position is masked.
+    NaN if the part is so small that no position is predicted.
     """
     model.eval()
-    pack = packer(model.config, device)
-    masker = Masker(vocabulary, config.mlm_probability, HELDOUT_SEED)
+    data = kind.data(model, heldout, vocabulary, config, max_length=max_length, seed=HELDOUT_SEED, device=device)
     total = correct = positions = 0.0
-    for step, rows in enumerate(evaluation_batches(heldout.lengths, 128)):
-        inputs = masked_inputs(pack(heldout, rows, vocabulary, max_length), masker, step)
-        wanted_N = inputs.pop("labels_N")
+    for step, rows in enumerate(evaluation_batches(heldout.lengths, kind.evaluated_at_once)):
+        inputs: dict[str, Any] = dict(data.inputs(step, rows))
+        wanted_N: Tensor = inputs.pop("labels_N")
         if not len(wanted_N):
             continue
         with autocast(config.precision, device):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from tlm.ragged import Ragged, Rows
 from tlm.tokenizer import Vocabulary
 from tlm.training.batching import Order, Packed, packer, with_specials
 from tlm.training.loop import Data, Inputs
-from tlm.training.masking import IGNORED, Masker, masked_inputs
+from tlm.training.masking import IGNORED, Masker, masked_inputs, next_token_inputs
 
 
 class _Loss(nn.Module):
@@ -133,16 +134,44 @@ def mlm_data(
     max_length: int,
     device: str = "cpu",
 ) -> Data:
-    """Masked language modelling for every member, order and masks from its own seed, as `pretrain.mlm_data` alone."""
-    maskers = [Masker(vocabulary, mlm_probability, seed) for seed in seeds]
+    """Masked language modelling for every member, order and masks from its own seed, as `objectives.mlm_data` alone."""
+    asked = [partial(masked_inputs, masker=Masker(vocabulary, mlm_probability, seed)) for seed in seeds]
+    return _language_data(stack, corpus, vocabulary, asked, _orders(len(corpus), batch_size, seeds), max_length, device)
+
+
+def causal_data(
+    stack: Stack,
+    corpus: Ragged,
+    vocabulary: Vocabulary,
+    *,
+    seeds: Sequence[int],
+    batch_size: int,
+    max_length: int,
+    device: str = "cpu",
+) -> Data:
+    """Causal language modelling for every member, in an order from its own seed, as `objectives.causal_data` alone."""
+    asked = [lambda batch, step: next_token_inputs(batch)] * stack.members
+    return _language_data(stack, corpus, vocabulary, asked, _orders(len(corpus), batch_size, seeds), max_length, device)
+
+
+def _language_data(
+    stack: Stack,
+    corpus: Ragged,
+    vocabulary: Vocabulary,
+    asked: Sequence[Callable[..., dict[str, Any]]],
+    orders: StackedOrder,
+    max_length: int,
+    device: str,
+) -> Data:
+    """`asked[m](batch, step=…)` makes member m's inputs of its batch."""
     pack = packer(stack.config, device)
 
     def inputs(step: int, items: Rows) -> Inputs:
         batches = _pack_alike(pack, corpus, items.reshape(stack.members, -1), vocabulary, max_length)
-        each = [masked_inputs(batch, masker, step) for batch, masker in zip(batches, maskers, strict=True)]
+        each = [ask(batch, step=step) for batch, ask in zip(batches, asked, strict=True)]
         return {**_join(batches, [given["ids_R"] for given in each]), **_join_queries(batches, each)}
 
-    return Data(_orders(len(corpus), batch_size, seeds), inputs)
+    return Data(orders, inputs)
 
 
 def classification_data(

@@ -1,15 +1,14 @@
-"""The named studies: functions that return a StudyConfig. A new study is one function with `@study`."""
+"""Studies to begin with: each exists once, at the size of a laptop."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
+from flows.studies.registry import study
 from tlm.config import (
     CommitteeConfig,
     CorpusConfig,
     FinetuneConfig,
-    InjectionConfig,
     PretrainConfig,
     StudyConfig,
     TaskConfig,
@@ -18,15 +17,7 @@ from tlm.config import (
 )
 from tlm.modeling.variants import variant
 from tlm.source_config import AgNewsSource, DbpediaSource, DocstringsSource, FewRelSource, WikipediaSource
-
-STUDIES: dict[str, Callable[[], StudyConfig]] = {}
-
-
-def study(make: Callable[[], StudyConfig]) -> Callable[[], StudyConfig]:
-    """Register a named study under its function's name."""
-    STUDIES[make.__name__.replace("_", "-")] = make
-    return make
-
+from tlm.treatments import MissingTokens
 
 LIBRARIES = (
     "matplotlib",
@@ -119,7 +110,7 @@ def quickstart() -> StudyConfig:
         ),
         pretrain=PretrainConfig(steps=1_000, learning_rate=1e-3, warmup_share=0.1, max_grad_norm=1.0),
         finetune=FinetuneConfig(epochs=3, learning_rate=5e-4, warmup_share=0.1),
-        injections=(InjectionConfig(task="fewrel16", ws=8_000, count=2_000, selection="stratified"),),
-        injection_architectures=("bert6",),
+        treatments=(MissingTokens(task="fewrel16", ws=8_000, count=2_000, selection="stratified"),),
+        treatment_architectures=("bert6",),
         committees=(CommitteeConfig(name="bert1", members=("bert1a", "bert1b", "bert1-8heads")),),
     )

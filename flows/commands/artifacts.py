@@ -1,0 +1,183 @@
+"""Commands about what studies made: predict, sql, catalogue, invalidate, gc, export, import."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from flows.commands.base import (
+    DataRoot,
+    Device,
+    Home,
+    LimitSteps,
+    ScaleName,
+    Set,
+    SourceOrigin,
+    StudyName,
+    app,
+    console,
+    errors,
+    example,
+    runtime,
+)
+from tlm.errors import UserError
+
+
+@app.command(epilog=example('tlm predict finetune/agnews --text "Stocks fell."', "tlm predict KEY --file news.csv"))
+def predict(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            help="A fine-tuned model or a committee: stage/slug (or its beginning) or a key. Several make a committee.",
+            metavar="MODEL_OR_COMMITTEE...",
+        ),
+    ],
+    text: Annotated[list[str] | None, typer.Option(help="A text; may be given again.")] = None,
+    file: Annotated[Path | None, typer.Option(help="Texts: one a line, or a .csv, .jsonl or .parquet table.")] = None,
+    column: Annotated[str | None, typer.Option(help="The table's column of texts (default: text).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the predictions to a .parquet or .csv file.")] = None,
+    rule: Annotated[str | None, typer.Option(help="How members are combined: soft (default), logit or vote.")] = None,
+    top: Annotated[int, typer.Option(help="How many labels to tell of each text, the best first.")] = 1,
+    device: Device = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads (default: the cores).")] = None,
+    home: Home = None,
+) -> None:
+    """Label new texts with a fine-tuned model or a committee: a table, or CSV in a pipe."""
+    from flows.predicting import Request, predict_in_terminal
+
+    request = Request(tuple(models), tuple(text or ()), file, column, out, rule, top)
+    predict_in_terminal(request, runtime(home=home, device=device, threads=threads), console, errors)
+
+
+@app.command(epilog=example("tlm invalidate finetune/libraries --yes"))
+def invalidate(
+    selector: Annotated[str, typer.Argument(help="A stage, stage/slug (or its beginning), or a key.")],
+    downstream: Annotated[bool, typer.Option(help="Also what was made from it.")] = True,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; otherwise only show what would go.")] = False,
+    home: Home = None,
+) -> None:
+    """Remove artifacts, so that the next run makes them again."""
+    from tlm.housekeeping import select
+    from tlm.store import ArtifactStore
+
+    store = ArtifactStore(runtime(home=home).artifacts)
+    records = select(store, selector, downstream=downstream)
+    for record in records:
+        if yes:
+            with store.lock(record.ref):
+                store.delete(record.ref)
+        console.print(f"{'removed' if yes else 'would remove'} {record.ref}", highlight=False)
+    if not yes:
+        console.print(f"{len(records)} artifacts. Add --yes to remove them.")
+
+
+@app.command(epilog=example("tlm gc", "tlm gc --keep-hours 0 --yes"))
+def gc(
+    keep_hours: Annotated[float, typer.Option(help="Keep what was made so recently: a study may be under way.")] = 24,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; otherwise only show what would go.")] = False,
+    home: Home = None,
+) -> None:
+    """Remove artifacts that no report was made from, and what dead builders left behind: drafts, checkpoints."""
+    from tlm.housekeeping import collect, find_garbage, recent
+    from tlm.store import ArtifactStore
+
+    store = ArtifactStore(runtime(home=home).artifacts)
+    garbage = find_garbage(store, keep=recent(store, keep_hours), hours=keep_hours)
+    for ref in garbage.unreferenced:
+        console.print(f"{ref}", highlight=False)
+    if yes:
+        collect(store, garbage)
+    verb = "removed" if yes else "would remove"
+    console.print(
+        f"{verb} {len(garbage.unreferenced)} artifacts and {len(garbage.abandoned)} abandoned drafts and checkpoints, "
+        f"{garbage.bytes / 1e6:.1f} MB.{'' if yes else ' Add --yes to remove them.'}"
+    )
+
+
+@app.command(epilog=example('tlm sql "select * from results"', "tlm sql --file sql/queries/gap_by_ws.sql"))
+def sql(
+    query: Annotated[str | None, typer.Argument(help="SQL over the views runs, results, overlap, …")] = None,
+    file: Annotated[Path | None, typer.Option(help="Read the query from a file.")] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV, every row.")] = False,
+    limit: Annotated[int, typer.Option(help="Rows to show in the table.")] = 50,
+    home: Home = None,
+) -> None:
+    """Query the catalogue: overlap statistics, runs, results, predictions. Read-only."""
+    from tlm import catalogue
+    from tlm.store import ArtifactStore
+
+    if (query is None) == (file is None):
+        raise UserError("Give either a query or --file.", 'Example: tlm sql "select * from results"')
+    try:
+        text = query if query is not None else Path(str(file)).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"Cannot read {file}: {error.strerror}.") from error
+    where = runtime(home=home)
+    store = ArtifactStore(where.artifacts)
+    if catalogue.is_stale(store, where.catalogue):
+        where.check_writable()
+        catalogue.build(store, where.catalogue)
+    found = catalogue.query(where.catalogue, text)
+    if csv:
+        from pyarrow.csv import write_csv
+
+        write_csv(found, sys.stdout.buffer)
+        return
+    table = Table(*found.column_names)
+    for row in found.slice(0, limit).to_pylist():
+        table.add_row(*(_cell(value) for value in row.values()))
+    console.print(table)
+    if found.num_rows > limit:
+        console.print(f"{limit} of {found.num_rows} rows; --limit or --csv shows more.")
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+@app.command(epilog=example("tlm catalogue"))
+def catalogue(home: Home = None) -> None:
+    """Rebuild data/catalogue.duckdb from the records, and check it."""
+    from tlm import catalogue as views
+    from tlm.store import ArtifactStore
+
+    where = runtime(home=home)
+    where.check_writable()
+    views.build(ArtifactStore(where.artifacts), where.catalogue)
+    console.print(f"{where.catalogue}", highlight=False)
+
+
+@app.command(epilog=example("tlm export ws-sweep bundle --scale small"))
+def export(
+    study: StudyName,
+    folder: Annotated[Path, typer.Argument(help="A folder to make, for another machine.")],
+    set_: Set = None,
+    scale: ScaleName = None,
+    origin: SourceOrigin = None,
+    limit_steps: LimitSteps = None,
+    device: Device = None,
+    home: Home = None,
+    data_root: DataRoot = None,
+) -> None:
+    """Pack a study's training for a machine that has torch and neither Prefect nor MLflow: `python -m tlm.sequential`."""
+    from flows.importing import export_in_terminal
+    from flows.loading import load_study
+
+    where = runtime(home=home, data_root=data_root, device=device)
+    loaded = load_study(study, set_, scale=scale, origin=origin, limit_steps=limit_steps)
+    export_in_terminal(loaded, folder, where, console)
+
+
+@app.command("import", epilog=example("tlm import bundle"))
+def import_(
+    folder: Annotated[Path, typer.Argument(help="A folder with artifacts that another machine made.")],
+    home: Home = None,
+) -> None:
+    """Take artifacts from another machine into the store and into MLflow, once they are verified."""
+    from flows.importing import import_in_terminal
+
+    import_in_terminal(folder, runtime(home=home), console)

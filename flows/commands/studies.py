@@ -1,0 +1,169 @@
+"""Commands about studies: run, plan, show, studies, explain, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from flows.commands.base import (
+    DataRoot,
+    Device,
+    Home,
+    LimitSteps,
+    Reference,
+    ScaleName,
+    Set,
+    SourceOrigin,
+    StudyName,
+    Threads,
+    Workers,
+    app,
+    console,
+    example,
+    runtime,
+)
+
+
+@app.command(
+    epilog=example("tlm run demo", "tlm run ws-sweep --scale tiny", "tlm run my_study.yaml --set pretrain.epochs=5")
+)
+def run(
+    study: StudyName,
+    set_: Set = None,
+    reference_compat: Reference = False,
+    scale: ScaleName = None,
+    origin: SourceOrigin = None,
+    limit_steps: LimitSteps = None,
+    device: Device = None,
+    workers: Workers = None,
+    threads: Threads = None,
+    home: Home = None,
+    data_root: DataRoot = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and Prefect's log.")] = False,
+) -> None:
+    """Run a study: every stage that is not cached yet, then its report."""
+    from flows.loading import load_study
+    from flows.running import run_in_terminal
+
+    where = runtime(home=home, data_root=data_root, device=device, workers=workers, threads=threads)
+    loaded = load_study(study, set_, reference=reference_compat, scale=scale, origin=origin, limit_steps=limit_steps)
+    run_in_terminal(loaded, where, console, debug=debug)
+
+
+@app.command(
+    epilog=example("tlm plan demo", "tlm plan ws-sweep --scale paper", "tlm plan ws-sweep committee --scale tiny")
+)
+def plan(
+    study: Annotated[list[str], typer.Argument(help="A named study or a YAML file; of several, what they share.")],
+    set_: Set = None,
+    reference_compat: Reference = False,
+    scale: ScaleName = None,
+    origin: SourceOrigin = None,
+    limit_steps: LimitSteps = None,
+    steps: Annotated[bool, typer.Option("--steps", help="List every step, not only totals by stage.")] = False,
+    time: Annotated[bool, typer.Option("--time/--no-time", help="Project the time, from a short calibration.")] = True,
+    device: Device = None,
+    workers: Workers = None,
+    threads: Threads = None,
+    home: Home = None,
+    data_root: DataRoot = None,
+) -> None:
+    """Say what a run would do: stages, tokens, operations, projected time, and what is cached. Writes nothing."""
+    from flows.loading import load_study
+    from flows.planning import show_plan, show_reuse
+    from tlm.plan import plan as make_plan
+    from tlm.store import ArtifactStore
+
+    where = runtime(home=home, data_root=data_root, device=device, workers=workers, threads=threads)
+    store = ArtifactStore(where.artifacts)
+    options: dict[str, Any] = {
+        "reference": reference_compat,
+        "scale": scale,
+        "origin": origin,
+        "limit_steps": limit_steps,
+    }
+    plans = {
+        name: make_plan(load_study(name, set_, **options), where.data_root, precision=where.native_precision())
+        for name in dict.fromkeys(study)
+    }
+    if len(plans) > 1:
+        show_reuse(plans, store, console)
+        return
+    (planned,) = plans.values()
+    show_plan(planned, store, where, console, steps=steps, time=time)
+
+
+@app.command(epilog=example("tlm show demo > my_study.yaml"))
+def show(study: StudyName, set_: Set = None, reference_compat: Reference = False, scale: ScaleName = None) -> None:
+    """Print a study as YAML, every field: a file to start your own from."""
+    from flows.loading import load_study, to_yaml
+
+    typer.echo(to_yaml(load_study(study, set_, reference=reference_compat, scale=scale)), nl=False)
+
+
+@app.command(epilog=example("tlm studies"))
+def studies() -> None:
+    """List the named studies."""
+    from flows.studies import STUDIES
+
+    table = Table("study", "scales", "what it does")
+    for name, study in STUDIES.items():
+        table.add_row(name, "tiny, small, paper" if study.scaled else "", study.description)
+    console.print(table)
+
+
+@app.command(epilog=example("tlm explain demo --against demo --set finetune.epochs=3"))
+def explain(
+    study: StudyName,
+    against: Annotated[str, typer.Option(help="A study's name (its latest run), a report's key, or an MLflow run id.")],
+    set_: Set = None,
+    reference_compat: Reference = False,
+    scale: ScaleName = None,
+    origin: SourceOrigin = None,
+    home: Home = None,
+    data_root: DataRoot = None,
+) -> None:
+    """Say which field changed since a recorded run, and which steps run again because of it."""
+    from flows.loading import load_study
+    from tlm.explain import explain as find_changes
+    from tlm.plan import plan as make_plan
+    from tlm.store import ArtifactStore
+
+    where = runtime(home=home, data_root=data_root)
+    loaded = load_study(study, set_, reference=reference_compat, scale=scale, origin=origin)
+    planned = make_plan(loaded, where.data_root, precision=where.native_precision())
+    found = find_changes(planned, ArtifactStore(where.artifacts), against)
+    console.print(f"Against {found.against.ref} of {found.against.created}:")
+    if not found.changes:
+        console.print("nothing changed.")
+    changes = Table("field", "before", "after")
+    for change in found.changes:
+        changes.add_row(change.place, str(change.before), str(change.after))
+    causes = Table("runs again", "because")
+    for step, reason in found.causes:
+        causes.add_row(f"{step.stage}/{step.slug}", reason)
+    for table in (changes, causes):
+        if table.row_count:
+            console.print(table)
+    console.print(f"{len(found.reused)} steps are the same, {len(found.causes)} are not.")
+
+
+@app.command(epilog=example("tlm report", "tlm report --out docs/results.md"))
+def report(
+    out: Annotated[Path, typer.Option(help="The document; its plots go into a folder img beside it.")] = Path(
+        "docs/results.md"
+    ),
+    home: Home = None,
+) -> None:
+    """Write the verdicts of every named study that has run, at every scale: figures, plots, commands, MLflow runs."""
+    from tlm.results.document import write_document
+    from tlm.store import ArtifactStore
+
+    where = runtime(home=home)
+    found = write_document(ArtifactStore(where.artifacts), out)
+    for line in found:
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+    console.print(f"{out}", highlight=False)

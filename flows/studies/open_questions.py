@@ -1,0 +1,115 @@
+"""What the paper leaves open, and what its readers ask to see checked: each a study."""
+
+from __future__ import annotations
+
+from flows.studies.introductory import LIBRARIES
+from flows.studies.paper import TASKS, choices, removals
+from flows.studies.registry import assemble, study
+from flows.studies.scales import Scale
+from tlm.config import CommitteeConfig, StudyConfig
+from tlm.source_config import DocstringsSource
+from tlm.treatments import Foreign, Sampled, Shuffled, Treatment
+
+IN_DOMAIN = 2_000
+"""Of the 2,500 biomedical sentences that FewRel 2.0 comes with."""
+DOCSTRINGS = 30_000
+"""Fewer paragraphs than the installed libraries hold of 15 words or more."""
+
+
+@study
+def overlap_predictor(scale: Scale) -> StudyConfig:
+    """Which overlap measure predicts the gain, over the pre-training sets of the other studies."""
+    return assemble(
+        scale,
+        "overlap-predictor",
+        "Which measure of token overlap predicts the gain of pre-training best?",
+        corpus=scale.corpus(*scale.sizes),
+        architectures=scale.architectures("bert1"),
+        tasks=scale.tasks(*TASKS),
+        treatments=(*removals(scale), *choices(scale), *irrelevant(scale)),
+    )
+
+
+@study
+def irrelevant_tokens(scale: Scale) -> StudyConfig:
+    """The task's tokens equally covered, beside more or fewer tokens that it never uses."""
+    return assemble(
+        scale,
+        "irrelevant-tokens",
+        "What do tokens do that are in the pre-training set and not in the task?",
+        corpus=scale.corpus(0, scale.ws),
+        architectures=scale.architectures("bert1"),
+        tasks=scale.tasks("fewrel"),
+        treatments=irrelevant(scale),
+    )
+
+
+@study
+def domain_shift(scale: Scale) -> StudyConfig:
+    """Wikipedia, biomedical text and docstrings before relations in biomedical and other text."""
+    beside = scale.ws - IN_DOMAIN
+    pubmed = scale.few_rel("pubmed_unsupervised.json")
+    other = min(scale.ws, DOCSTRINGS)
+    docstrings = DocstringsSource(part="corpus", libraries=LIBRARIES, min_words=15)
+    return assemble(
+        scale,
+        "domain-shift",
+        "What is Wikipedia worth to tasks of another domain?",
+        corpus=scale.corpus(*dict.fromkeys((0, IN_DOMAIN, other, scale.ws))),
+        architectures=scale.architectures("bert1"),
+        tasks=scale.tasks("pubmed", "semeval"),
+        treatments=(
+            Foreign(name="pubmed", source=pubmed, own=IN_DOMAIN),
+            Foreign(name="wikipedia-and-pubmed", source=pubmed, own=IN_DOMAIN, general=beside),
+            Foreign(name="docstrings", source=docstrings, own=other),
+        ),
+    )
+
+
+@study
+def decoder_committee(scale: Scale) -> StudyConfig:
+    """GPT-2-style decoders, alone and in committees."""
+    shallow = ("gpt1a", "gpt1", "gpt1c")
+    return assemble(
+        scale,
+        "decoder-committee",
+        "Do committees of shallow decoders replace a deep one?",
+        corpus=scale.corpus(0, scale.ws),
+        architectures=scale.architectures("gpt6", *shallow),
+        tasks=scale.tasks("fewrel"),
+        committees=(CommitteeConfig(name="gpt1", members=shallow), CommitteeConfig(name="gpt6", members=("gpt6",))),
+    )
+
+
+@study
+def task_complexity(scale: Scale) -> StudyConfig:
+    """FewRel cut to fewer and fewer labels: the gain, and the committee's."""
+    shallow = ("bert1", "bert1c")
+    return assemble(
+        scale,
+        "task-complexity",
+        "How do gain and committee depend on the number of labels?",
+        corpus=scale.corpus(0, scale.ws),
+        architectures=scale.architectures("bert6", *shallow),
+        tasks=scale.tasks(*(f"fewrel{labels}" for labels in (64, 32, 16, 8, 4, 2))),
+        committees=(CommitteeConfig(name="shallow", members=shallow),),
+    )
+
+
+@study
+def word_order(scale: Scale) -> StudyConfig:
+    """The same words in another order: within each sentence, and over the whole corpus."""
+    return assemble(
+        scale,
+        "word-order",
+        "How much of the gain is word order?",
+        corpus=scale.corpus(0, scale.ws),
+        architectures=scale.architectures("bert6", "bert1"),
+        tasks=scale.tasks("fewrel"),
+        treatments=(Shuffled(ws=scale.ws, scope="sentence"), Shuffled(ws=scale.ws, scope="corpus")),
+        treatment_architectures=None if scale.deep_treatments else ("bert1",),
+    )
+
+
+def irrelevant(scale: Scale) -> tuple[Treatment, ...]:
+    return tuple(Sampled(task="fewrel", ws=scale.ws, sampler="irrelevant", level=level) for level in (0.0, 0.5, 1.0))

@@ -1,0 +1,88 @@
+"""The paper's results, each a study (arXiv 2507.14871)."""
+
+from __future__ import annotations
+
+from flows.studies.registry import assemble, study
+from flows.studies.scales import Scale
+from tlm.config import CommitteeConfig, StudyConfig
+from tlm.treatments import MissingTokens, Sampled, Treatment
+
+TASKS = ("fewrel", "agnews", "dbpedia")
+SHALLOW = ("bert1a", "bert1b", "bert1c", "bert1d", "bert1e")
+
+
+@study
+def ws_sweep(scale: Scale) -> StudyConfig:
+    """Accuracy and the gain of pre-training against Ws, on three tasks (Table 3)."""
+    return assemble(
+        scale,
+        "ws-sweep",
+        "How does the gain of pre-training depend on Ws?",
+        corpus=scale.corpus(*scale.sizes),
+        architectures=scale.architectures("bert6", "bert1"),
+        tasks=scale.tasks(*TASKS),
+    )
+
+
+@study
+def missing_tokens(scale: Scale) -> StudyConfig:
+    """At fixed Ws, ever more of the task's tokens removed from the pre-training set (Table 4)."""
+    return assemble(
+        scale,
+        "missing-tokens",
+        "What do missing tokens cost at fixed Ws?",
+        corpus=scale.corpus(*(ws for ws in scale.sizes if ws <= scale.ws)),
+        architectures=scale.architectures("bert1"),
+        tasks=scale.tasks("fewrel"),
+        treatments=removals(scale),
+    )
+
+
+@study
+def committee(scale: Scale) -> StudyConfig:
+    """Soft committees of one-layer variants against the six-layer model and committees of it (Table 8)."""
+    return assemble(
+        scale,
+        "committee",
+        "Can a soft committee of shallow models replace a deep one?",
+        corpus=scale.corpus(scale.ws),
+        architectures=scale.architectures("bert6", *SHALLOW),
+        tasks=scale.tasks(*TASKS),
+        finetune_seeds=scale.crossed,
+        seeds="crossed",
+        committees=(CommitteeConfig(name="bert1", members=SHALLOW), CommitteeConfig(name="bert6", members=("bert6",))),
+    )
+
+
+@study
+def custom_corpus(scale: Scale) -> StudyConfig:
+    """Pre-training sets chosen for the task, and against it, at equal Ws."""
+    return assemble(
+        scale,
+        "custom-corpus",
+        "Is a pre-training set that is chosen for the task better than a random one?",
+        corpus=scale.corpus(0, scale.small_ws),
+        architectures=scale.architectures("bert1"),
+        tasks=scale.tasks("fewrel"),
+        treatments=choices(scale),
+    )
+
+
+def removals(scale: Scale) -> tuple[Treatment, ...]:
+    """Every number of tokens by every selection; the middle one also by the other ways to remove."""
+    made = [
+        MissingTokens(task="fewrel", ws=scale.ws, count=count, selection=selection)
+        for selection in ("random", "most_frequent")
+        for count in scale.injected
+    ]
+    middle = scale.injected[len(scale.injected) // 2]
+    return (
+        *made,
+        MissingTokens(task="fewrel", ws=scale.ws, count=middle, removal="delete"),
+        MissingTokens(task="fewrel", ws=scale.ws, count=scale.injected[0], selection="rarest", removal="drop"),
+    )
+
+
+def choices(scale: Scale) -> tuple[Treatment, ...]:
+    samplers = ("coverage", "weighted_coverage", "bm25", "least_overlap")
+    return tuple(Sampled(task="fewrel", ws=scale.small_ws, sampler=sampler) for sampler in samplers)

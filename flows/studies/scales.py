@@ -1,0 +1,207 @@
+"""The three scales of every study of the paper and of its open questions: what changes with scale is here, nothing else.
+
+All studies of one scale share corpus, vocabulary, training and seeds, so that they share every stage they have in common.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tlm.config import (
+    Architecture,
+    CorpusConfig,
+    FinetuneConfig,
+    HubTokenizer,
+    PretrainConfig,
+    TaskConfig,
+    Tokenizer,
+    TrainedTokenizer,
+    VocabularyTokenizer,
+)
+from tlm.modeling.variants import HEAD_SIZE, VARIANTS, variant
+from tlm.source_config import AgNewsSource, DbpediaSource, FewRelSource, Origin, Source, WikipediaSource
+
+DEFAULT_SCALE = "tiny"
+
+Items = tuple[int, int, int]
+"""Items of each label: training (with dev), dev of these, test."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """One scale. Ws counts paragraphs."""
+
+    name: str
+    origin: Origin
+    sizes: tuple[int, ...]
+    """Of the sweep over Ws, scratch (0) among them."""
+    ws: int
+    """Of studies that hold it fixed."""
+    small_ws: int
+    """Of studies that choose paragraphs: so small that a task's tokens are missing from a random sample."""
+    head_size: int
+    fewer_heads: int
+    """The paper's number of heads is divided by it."""
+    dropout: float
+    max_length: int
+    pretrain: PretrainConfig
+    finetune: FinetuneConfig
+    items: dict[str, Items]
+    """By task."""
+    injected: tuple[int, ...]
+    """Numbers of tokens that missing-tokens removes."""
+    vocab_size: int | None = None
+    """Of WordPiece trained on the corpus; default: the vocabulary of bert-base-uncased."""
+    heldout: int = 1_000
+    deep_treatments: bool = True
+    """Whether the deep model, too, is pre-trained on shuffled text."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    crossed: tuple[int, ...] = (0, 1, 2)
+    """Fine-tuning seeds of each pre-training, where committees need many members."""
+
+    def at(self, origin: Origin | None) -> Scale:
+        """The same scale with its sources on the Hub or under the data root."""
+        return self if origin is None else replace(self, origin=origin)
+
+    def common(self) -> dict[str, Any]:
+        """The fields of a StudyConfig that do not differ between studies."""
+        return {
+            "corpus": self.corpus(0),
+            "tokenizer": self.tokenizer(),
+            "max_length": self.max_length,
+            "pretrain": self.pretrain,
+            "finetune": self.finetune,
+            "pretrain_seeds": self.seeds,
+            "finetune_seeds": self.seeds,
+            "seeds": "paired",
+        }
+
+    def tokenizer(self) -> Tokenizer:
+        if self.vocab_size is not None:
+            return TrainedTokenizer(vocab_size=self.vocab_size)
+        return VocabularyTokenizer() if self.origin == "local" else HubTokenizer()
+
+    def corpus(self, *sizes: int) -> CorpusConfig:
+        return CorpusConfig(source=WikipediaSource(origin=self.origin), sizes=sizes, heldout=self.heldout)
+
+    def architectures(self, *names: str) -> tuple[Architecture, ...]:
+        """The paper's variants at this scale's width: their heads, and their convolutions' channels in proportion."""
+        drop: dict[str, Any] = {"hidden_dropout_prob": self.dropout, "attention_probs_dropout_prob": self.dropout}
+        made = []
+        for name in names:
+            heads = VARIANTS[name].num_attention_heads // self.fewer_heads
+            channels = VARIANTS[name].conv_channels * self.head_size // (HEAD_SIZE * self.fewer_heads)
+            width = {"head_size": self.head_size, "num_attention_heads": heads, "conv_channels": channels}
+            made.append(variant(name, **width, **drop))
+        return tuple(made)
+
+    def tasks(self, *names: str) -> tuple[TaskConfig, ...]:
+        """Tasks by name; `fewrel8` is FewRel's training relations cut to 8."""
+        return tuple(self._task(name) for name in names)
+
+    def _task(self, name: str) -> TaskConfig:
+        sources: dict[str, Source] = {
+            # Of the complete file with all 64 relations only a part may be at hand; that of the other 16 is whole.
+            "fewrel": self.few_rel("val_wiki.json" if self.origin == "local" else "train_wiki.json"),
+            "agnews": AgNewsSource(origin=self.origin),
+            "dbpedia": DbpediaSource(origin=self.origin),
+            "pubmed": self.few_rel("val_pubmed.json"),
+            "semeval": self.few_rel("val_semeval.json"),
+        }
+        labels = None
+        if name not in sources:
+            labels = int(name.removeprefix("fewrel"))
+            sources[name] = self.few_rel("train_wiki.json")
+        train, dev, test = self.items["complexity" if labels else name]
+        return TaskConfig(
+            name=name,
+            source=sources[name],
+            train_per_label=train,
+            dev_per_label=dev,
+            test_per_label=test,
+            labels=labels,
+        )
+
+    def few_rel(self, file: str) -> FewRelSource:
+        return FewRelSource(origin=self.origin, file=file)
+
+
+SCALES: dict[str, Scale] = {
+    scale.name: scale
+    for scale in (
+        Scale(
+            name="tiny",
+            origin="local",
+            sizes=(0, 500, 2_000, 8_000, 32_000),
+            ws=8_000,
+            small_ws=500,
+            head_size=32,
+            fewer_heads=4,
+            dropout=0.0,
+            max_length=64,
+            pretrain=PretrainConfig(
+                steps=1_500, batch_size=64, learning_rate=3e-3, warmup_share=0.05, max_grad_norm=1.0
+            ),
+            finetune=FinetuneConfig(epochs=6, learning_rate=1e-3, warmup_share=0.1),
+            items={
+                "fewrel": (630, 30, 70),
+                "agnews": (1_000, 50, 500),
+                "dbpedia": (100, 10, 100),
+                "pubmed": (60, 10, 40),
+                "semeval": (60, 10, 40),
+                "complexity": (90, 10, 40),
+            },
+            injected=(500, 2_000, 4_000),
+            vocab_size=8_192,
+            deep_treatments=False,
+        ),
+        Scale(
+            name="small",
+            origin="hub",
+            sizes=(0, 2_000, 8_000, 32_000, 90_000),
+            ws=32_000,
+            small_ws=4_000,
+            head_size=32,
+            fewer_heads=1,
+            dropout=0.1,
+            max_length=128,
+            pretrain=PretrainConfig(
+                steps=10_000, batch_size=64, learning_rate=5e-4, warmup_share=0.05, max_grad_norm=1.0
+            ),
+            finetune=FinetuneConfig(epochs=10, learning_rate=2e-4, warmup_share=0.1),
+            items={
+                "fewrel": (630, 30, 70),
+                "agnews": (1_000, 50, 1_000),
+                "dbpedia": (100, 5, 100),
+                "pubmed": (60, 10, 40),
+                "semeval": (60, 10, 40),
+                "complexity": (630, 30, 70),
+            },
+            injected=(500, 2_000, 5_000),
+        ),
+        Scale(
+            # arXiv 2507.14871 and its released code. It has no dev split: ours is a twentieth of the training items.
+            name="paper",
+            origin="hub",
+            sizes=(0, 2_000, 5_000, 10_000, 20_000, 45_000, 90_000),
+            ws=90_000,
+            small_ws=10_000,
+            head_size=64,
+            fewer_heads=1,
+            dropout=0.1,
+            max_length=128,
+            pretrain=PretrainConfig(epochs=50),
+            finetune=FinetuneConfig(epochs=50),
+            items={
+                "fewrel": (630, 30, 70),
+                "agnews": (1_000, 50, 1_000),
+                "dbpedia": (100, 5, 100),
+                "pubmed": (60, 10, 40),
+                "semeval": (60, 10, 40),
+                "complexity": (630, 30, 70),
+            },
+            injected=(500, 2_000, 5_000),
+        ),
+    )
+}

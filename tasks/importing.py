@@ -1,0 +1,75 @@
+"""What was, or will be, made on another machine, with MLflow as if it had been made here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from tasks.tracking import StepRun, Tracking, close_study, execute_tracked, input_records, open_study
+from tlm.execute import Outcome
+from tlm.plan import Plan
+from tlm.provenance import provenance
+from tlm.runtime import Runtime
+from tlm.sequential import prepare
+from tlm.steps import Step
+from tlm.store import ArtifactStore, Record
+from tlm.transfer import EXPORTED, Imported, survey, take, unprepared
+
+
+def import_folder(folder: Path, runtime: Runtime) -> Imported:
+    """Import the artifacts under `folder`, each with a child run of one run named `import`.
+
+    MLflow is left alone if nothing is new.
+
+    Raises:
+        UserError: if the folder holds no artifacts.
+    """
+    store = ArtifactStore(runtime.artifacts)
+    found = survey(folder, store)
+    if not found.new:
+        return take(found, store)
+    origin = folder.resolve().name
+    with _parent_run(runtime, "import", {"imported_from": origin}) as (tracking, numbers):
+        done = take(found, store, partial(_imported_run, tracking, store, origin))
+        numbers |= {"imported": len(done.imported), "present": len(done.present), "refused": len(done.refused)}
+    return done
+
+
+def prepare_bundle(planned: Plan, runtime: Runtime, *, stages: Collection[str] = EXPORTED) -> list[Outcome]:
+    """`tlm.sequential.prepare` with a run for each step. Raises what its stages raise."""
+    if not unprepared(planned, ArtifactStore(runtime.artifacts), stages):
+        return []
+    study = planned.study
+    with _parent_run(runtime, study.name, study.model_dump(mode="json")) as (tracking, numbers):
+        made = prepare(planned, runtime, stages=stages, run=partial(execute_tracked, tracking=tracking))
+        numbers["steps"] = len(made)
+    return made
+
+
+@contextmanager
+def _parent_run(runtime: Runtime, name: str, content: dict[str, object]) -> Iterator[tuple[Tracking, dict[str, float]]]:
+    """A parent run; the numbers put into the dictionary are logged at its end."""
+    tracking = open_study(runtime, name, content, provenance())
+    numbers: dict[str, float] = {}
+    failed = True
+    try:
+        yield tracking, numbers
+        failed = False
+    finally:
+        close_study(tracking, failed=failed, files={}, numbers=numbers)
+
+
+@contextmanager
+def _imported_run(
+    tracking: Tracking, store: ArtifactStore, origin: str, step: Step, record: Record
+) -> Iterator[dict[str, str]]:
+    """The run of one imported artifact: opened before its record is written, ended when it is in place."""
+    run = StepRun(tracking, step)
+    try:
+        yield run.start_import(input_records(store, step), record, origin)
+        run.finish(store.get(step.ref))
+    except BaseException as error:
+        run.fail(error)
+        raise

@@ -1,0 +1,107 @@
+"""The decoder's two heads: causal language modelling and classification.
+
+Shapes: B sequences, T positions, R rows of a batch in its layout, D hidden size, V vocabulary, N predicting rows, L labels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers.modeling_outputs import CausalLMOutput, SequenceClassifierOutput
+
+from tlm.modeling.configuration import TinyGptConfig
+from tlm.modeling.decoder import TinyGptModel, TinyGptPreTrainedModel, flat_causal
+from tlm.modeling.layout import Layout, Queries
+from tlm.modeling.loss import IGNORED_LABEL, linear_cross_entropy
+from tlm.modeling.members import Linear
+
+
+class TinyGptForCausalLM(TinyGptPreTrainedModel):
+    """The decoder with GPT-2's language modelling head: the token embeddings, no bias."""
+
+    _tied_weights_keys = {"lm_head.weight": "transformer.wte.weight"}  # noqa: RUF012  # declared for instances
+
+    def __init__(self, config: TinyGptConfig) -> None:
+        super().__init__(config)
+        self.transformer = TinyGptModel(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The vocabulary projection, tied to the token embeddings."""
+        head: nn.Module = self.lm_head
+        return head
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None, **_: Any
+    ) -> CausalLMOutput:
+        """Without labels: logits (B, T, V). With labels (B, T), each the token of its own position and -100 where nothing
+        is predicted: the mean cross entropy as `loss`, 0 with zero gradients if there is none, and no logits.
+
+        ValueError if a token follows padding.
+        """
+        ids_R, layout = flat_causal(input_ids, attention_mask)
+        if labels is None:
+            x_BTD = self.transformer.decode(ids_R, layout).view(*input_ids.shape, -1)
+            return CausalLMOutput(logits=F.linear(x_BTD, self.transformer.wte.weight))
+        next_R = F.pad(labels[:, 1:], (0, 1), value=IGNORED_LABEL).flatten()
+        rows_N = (next_R != IGNORED_LABEL).nonzero().squeeze(1)
+        return CausalLMOutput(loss=self.loss(ids_R, layout, Queries.of(layout, rows_N), next_R[rows_N]))
+
+    def loss(self, ids_R: Tensor, layout: Layout, queries: Queries, labels_N: Tensor) -> Tensor:
+        """Mean cross entropy of the queried rows, 0 for none; a row's label is the token that follows it.
+
+        Of M stacked members: (M,), each over those of its N / M rows whose label is not -100.
+        """
+        weight: Tensor = self.transformer.wte.weight
+        if not len(labels_N):
+            return weight.sum() * 0.0
+        x_ND = self._rows(ids_R, layout, queries)
+        if weight.ndim == 2:
+            return linear_cross_entropy(x_ND, weight, None, labels_N)
+        losses = []
+        for x, weight_VD, labels in zip(x_ND.chunk(len(weight)), weight, labels_N.chunk(len(weight)), strict=True):
+            kept = (labels != IGNORED_LABEL).nonzero().squeeze(1)
+            losses.append(linear_cross_entropy(x[kept], weight_VD, None, labels[kept]))
+        return torch.stack(losses)
+
+    def logits(self, ids_R: Tensor, layout: Layout, queries: Queries) -> Tensor:
+        """Logits (N, V) of the queried rows."""
+        return F.linear(self._rows(ids_R, layout, queries), self.transformer.wte.weight)
+
+    def _rows(self, ids_R: Tensor, layout: Layout, queries: Queries) -> Tensor:  # (N, D)
+        # All but one row of each sequence are asked for: it is not worth treating that one apart in the last layer.
+        x_RD: Tensor = self.transformer.decode(ids_R, layout)
+        return x_RD.index_select(0, queries.rows_N)
+
+
+class TinyGptForSequenceClassification(TinyGptPreTrainedModel):
+    """The decoder with a linear head, without bias as GPT2ForSequenceClassification's, on the last token, [SEP]."""
+
+    def __init__(self, config: TinyGptConfig) -> None:
+        super().__init__(config)
+        self.num_labels = len(config.id2label or ())  # what `num_labels` counts, and never None
+        self.transformer = TinyGptModel(config)
+        self.score = Linear(config.hidden_size, self.num_labels, bias=False)
+        self.post_init()
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None, **_: Any
+    ) -> SequenceClassifierOutput:
+        """Logits (B, L), and with labels (B,) the mean cross entropy as `loss`. ValueError if a token follows padding."""
+        logits_BL = self.logits(*flat_causal(input_ids, attention_mask))
+        loss = None if labels is None else F.cross_entropy(logits_BL, labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits_BL)
+
+    def loss(self, ids_R: Tensor, layout: Layout, labels_B: Tensor) -> Tensor:
+        """Mean cross entropy of the sequences, in the order of the layout; (M,) of M stacked members."""
+        losses_B = F.cross_entropy(self.logits(ids_R, layout), labels_B, reduction="none")
+        return losses_B.view(*self.score.weight.shape[:-2], -1).mean(-1)
+
+    def logits(self, ids_R: Tensor, layout: Layout) -> Tensor:
+        """Logits (B, L) of the sequences, in the order of the layout."""
+        logits_BL: Tensor = self.score(self.transformer.decode(ids_R, layout, last=True))
+        return logits_BL

@@ -1,0 +1,185 @@
+"""How plots are drawn: SVG that follows the page's colours (light or dark), and PNG for Markdown."""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+INK = "#20262e"
+SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#a06a00", "#5b6fd6", "#4f8a10")
+"""Okabe-Ito's colours, told apart by colour-blind readers, with darker stand-ins for its two lightest."""
+MARKERS = "osD^vPX"
+GRID = "#c9ced6"
+STYLE = {
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "tlm",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "lines.markersize": 5,
+    "axes.grid": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
+}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A drawn plot, or (`png` and `svg` empty) what is missing to draw it."""
+
+    name: str
+    title: str
+    png: bytes = b""
+    svg: str = ""
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A value at `x` with the ends of its interval, in the axis's unit."""
+
+    x: float
+    y: float
+    low: float
+    high: float
+
+
+def lines(
+    name: str,
+    title: str,
+    x: str,
+    y: str,
+    series: Sequence[tuple[str, Sequence[Point]]],
+    *,
+    levels: Sequence[tuple[str, float]] = (),
+    log: bool = False,
+) -> Plot:
+    """Series of points with error bars against a number, and horizontal lines at `levels`.
+
+    Args:
+        name: of the file. title, x, y: what stands above it and at its axes.
+        log: a logarithmic x axis with a tick at every point.
+    """
+    drawn = [(label, points) for label, points in series if points]
+    if not drawn:
+        return Plot(name, title, missing="Nothing of this was measured.")
+    with mpl.rc_context(STYLE):
+        canvas, axes = new_figure(title, x, y)
+        for place, (label, points) in enumerate(drawn):
+            ordered = sorted(points, key=lambda point: point.x)
+            beside = 1.0 + 0.012 * (place - (len(drawn) - 1) / 2) if log else 1.0
+            bars = [[max(0.0, p.y - p.low) for p in ordered], [max(0.0, p.high - p.y) for p in ordered]]
+            look: dict[str, Any] = {"color": color(place), "marker": MARKERS[place % len(MARKERS)], "linewidth": 1.6}
+            axes.errorbar(
+                [p.x * beside for p in ordered],
+                [p.y for p in ordered],
+                yerr=bars,
+                capsize=3,
+                elinewidth=1,
+                label=label,
+                **look,
+            )
+        for place, (label, level) in enumerate(levels):
+            axes.axhline(level, color=INK, linewidth=1.1, linestyle=((0, (1, 2 + 2 * place))), label=label)
+        if log:
+            ticks = sorted({point.x for _, points in drawn for point in points})
+            axes.set_xscale("log")
+            axes.set_xticks(ticks)
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        return finished(canvas, axes, name, title)
+
+
+def bars(
+    name: str, title: str, y: str, groups: Sequence[str], series: Sequence[tuple[str, Sequence[Point | None]]]
+) -> Plot:
+    """Values by group, series side by side, as points with error bars (a bar's length would start at 0 for nothing).
+
+    Args:
+        series: (label, a point for each group or None); `x` of the points is not used.
+    """
+    if not any(point for _, points in series for point in points):
+        return Plot(name, title, missing="Nothing of this was measured.")
+    with mpl.rc_context(STYLE):
+        canvas, axes = new_figure(title, "", y)
+        for place, (label, points) in enumerate(series):
+            offset = 0.5 * ((place + 0.5) / len(series) - 0.5)
+            there = [(group + offset, point) for group, point in enumerate(points) if point]
+            spread = [[max(0.0, p.y - p.low) for _, p in there], [max(0.0, p.high - p.y) for _, p in there]]
+            axes.errorbar(
+                [where for where, _ in there],
+                [p.y for _, p in there],
+                yerr=spread,
+                color=color(place),
+                capsize=3,
+                marker=MARKERS[place % len(MARKERS)],
+                linestyle="none",
+                elinewidth=1.2,
+                label=label,
+            )
+        axes.set_xticks(range(len(groups)), groups)
+        axes.set_xlim(-0.6, len(groups) - 0.4)
+        return finished(canvas, axes, name, title)
+
+
+# --- what both of these and the report's own plots are made of ---
+
+
+def new_figure(title: str, x: str, y: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(7.2, 4.0), layout="constrained")
+    axes = figure.subplots()
+    axes.set(title=title, xlabel=x, ylabel=y)
+    return figure, axes
+
+
+def color(place: int) -> str:
+    return SERIES[place % len(SERIES)]
+
+
+def finished(figure: Figure, axes: Axes, name: str, title: str) -> Plot:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)))
+    return saved(figure, name, title)
+
+
+def saved(figure: Figure, name: str, title: str) -> Plot:
+    png, svg = io.BytesIO(), io.StringIO()
+    FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})
+    FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    return Plot(name, title, png.getvalue(), _inline(svg.getvalue(), name, title))
+
+
+def _inline(svg: str, name: str, title: str) -> str:
+    """The <svg> element alone: the page's ink, ids of its own, no fixed size, no links, a name for screen readers."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="patch_1">.*?</g>', "", svg, count=1, flags=re.DOTALL)
+    svg = re.sub(r'(<g id="patch_2">\s*<path [^>]*?fill: )#ffffff', r"\1none", svg, count=1)
+    svg = (
+        re.sub(r' (?:width|height|xmlns(?::xlink)?|version)="[^"]*"', "", svg.split(">", 1)[0])
+        + ">"
+        + svg.split(">", 1)[1]
+    )
+    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
+    svg = svg.replace("fill: #ffffff", "fill: none").replace(INK, "var(--ink)").replace(GRID, "var(--grid)")
+    for place, color in enumerate(SERIES):
+        svg = svg.replace(color, f"var(--series-{place})")
+    return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(title)}"', 1)

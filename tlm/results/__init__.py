@@ -1,0 +1,66 @@
+"""From a study's records to its answer: one analysis for each question, over the same evidence.
+
+An analysis is a function `(Evidence) -> Findings` and a line in `ANALYSES`; a study names it in its field `analysis`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tlm.catalogue import Connection
+    from tlm.config import StudyConfig
+    from tlm.results.evidence import Evidence
+    from tlm.results.findings import Findings
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Where an analysis is, imported only when it is used, and the question it answers."""
+
+    target: str
+    question: str
+
+    @cached_property
+    def function(self) -> Callable[[Evidence], Findings]:
+        module, _, name = self.target.partition(":")
+        found: Callable[[Evidence], Findings] = getattr(import_module(module), name)
+        return found
+
+
+ANALYSES: dict[str, Analysis] = {
+    "ws-sweep": Analysis("tlm.results.ws_sweep:analyse", "How does the gain of pre-training depend on Ws?"),
+    "missing-tokens": Analysis("tlm.results.missing_tokens:analyse", "What do missing tokens cost at fixed Ws?"),
+    "committee": Analysis(
+        "tlm.results.committees:analyse", "Can a soft committee of shallow models replace a deep one?"
+    ),
+    "custom-corpus": Analysis("tlm.results.custom_corpus:analyse", "Is a pre-training set chosen for the task better?"),
+    "overlap-predictor": Analysis(
+        "tlm.results.overlap_predictor:analyse", "Which measure of token overlap predicts the gain best?"
+    ),
+    "irrelevant-tokens": Analysis(
+        "tlm.results.irrelevant_tokens:analyse", "What do tokens do that the task never uses?"
+    ),
+    "domain-shift": Analysis("tlm.results.domain_shift:analyse", "What is Wikipedia worth to tasks of another domain?"),
+    "decoder-committee": Analysis(
+        "tlm.results.decoder_committee:analyse", "Do committees of shallow decoders replace a deep one?"
+    ),
+    "task-complexity": Analysis(
+        "tlm.results.task_complexity:analyse", "How do gain and committee depend on the number of labels?"
+    ),
+    "word-order": Analysis("tlm.results.word_order:analyse", "How much of the gain is word order?"),
+}
+"""By name, in the order of the document: the paper's results, then what it leaves open."""
+
+
+def find(connection: Connection, study: StudyConfig) -> Findings | None:
+    """What the study's analysis finds in the marts over its records; None if the study names no analysis."""
+    if study.analysis is None:
+        return None
+    from tlm.results.evidence import Evidence
+
+    return ANALYSES[study.analysis].function(Evidence(connection, study))

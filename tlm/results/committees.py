@@ -1,0 +1,265 @@
+"""Can a soft committee of shallow models replace a deep one? (paper: Table 8)
+
+A committee here is one with members other than the deepest architecture; a deep committee has only that one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tlm.config import CommitteeConfig, StudyConfig, TaskConfig
+from tlm.report.cells import Cell, Link, Table, corpus_label, number, word
+from tlm.report.data import deepest
+from tlm.report.drawing import Plot, lines
+from tlm.results.costs import cost_table
+from tlm.results.evidence import Correct, Evidence
+from tlm.results.findings import (
+    ALPHA,
+    NOT_KNOWN,
+    NOT_MEASURED,
+    ONE_SAMPLE,
+    Findings,
+    Outcome,
+    Verdict,
+    compare_measured,
+    point,
+    shown,
+    verdict,
+)
+from tlm.statistics import Estimate, difference, mean_accuracy
+
+MARGIN = 0.01
+"""How much worse a committee may be and still replace the deep model: one point. That two accuracies are equal cannot be
+shown, only that they differ by little, and a point is no finer than a few thousand test items can resolve."""
+TABLE_8 = "0.866 for both (Table 8)"
+
+
+def analyse(evidence: Evidence) -> Findings:
+    """The paper's claim on FewRel; the same question on the other tasks."""
+    return replacement(evidence, paper=True)
+
+
+def replacement(evidence: Evidence, *, paper: bool) -> Findings:
+    """Committees against the single deepest model, against committees of it, and against their own mean member.
+
+    Args:
+        paper: whether the study is the paper's: its claim on FewRel is then "reproduced" or not.
+    """
+    study = evidence.study
+    deep = deepest(study)
+    shallow = [committee for committee in study.committees if set(committee.members) != {deep}]
+    rival = next((committee for committee in study.committees if set(committee.members) == {deep}), None)
+    cases = [(task, committee) for task in study.tasks for committee in shallow]
+    ws = max(study.corpus.sizes)
+    if not cases:
+        missing = Verdict(
+            f"A soft committee of shallow models can replace {deep}",
+            NOT_MEASURED,
+            NOT_KNOWN,
+            TABLE_8 if paper else NOT_KNOWN,
+        )
+        return Findings([missing])
+    return Findings(
+        verdicts=[
+            *_replaces(evidence, cases, ws, deep, paper),
+            *_gains(evidence, cases, ws),
+            *(_rivals(evidence, cases, ws, rival) if rival else ()),
+        ],
+        tables=[
+            _accuracy_table(evidence, shallow, rival, deep),
+            cost_table(evidence, _systems(study, shallow, rival, deep)),
+        ],
+        plots=[_plot(evidence, task.name, ws, deep) for task in study.tasks],
+        notes=[
+            ONE_SAMPLE,
+            "Committees of one size share no member, and are treated as seeds are. Where each has its members from one "
+            "pre-training seed, committees of the same pre-training seed count as one; where their members come from "
+            "several, as can be with sizes that do not divide the members of a pre-training seed, two committees may share "
+            "one and their interval is too short.",
+            "A committee and its members, or the deep model, are compared as if they were independent; a committee and its "
+            "own members are not, which makes the interval of their difference longer than need be.",
+            f"To replace means to be worse by less than {100 * MARGIN:g} point, with the whole interval.",
+        ],
+    )  # fmt: skip
+
+
+def members_by_seed(evidence: Evidence, committee: CommitteeConfig, task: str, ws: int, size: int) -> Correct | None:
+    """Which items the committees of `size` members get right: (committees, N), or (pre-training seeds, committees of each,
+    N) where none has members from two of them."""
+    found = evidence.committee(task, committee.name, ws, size)
+    if found is None:
+        return None
+    study = evidence.study
+    of_one_seed = len(committee.members) * (len(study.finetune_seeds) if study.seeds == "crossed" else 1)
+    if not ws or of_one_seed % size or len(found) % (of_one_seed // size):
+        return found
+    return found.reshape(-1, of_one_seed // size, found.shape[-1])
+
+
+# --- verdicts ---
+
+
+def _replaces(
+    evidence: Evidence, cases: Sequence[tuple[TaskConfig, CommitteeConfig]], ws: int, deep: str, paper: bool
+) -> list[Verdict]:
+    """Non-inferiority. The paper's claim is tested at 95 %; the other tasks share 5 % among them (Bonferroni)."""
+    asked = [(task, committee, paper and task.source.kind == "few_rel") for task, committee in cases]
+    others = max(1, sum(not claimed for *_, claimed in asked))
+    verdicts = []
+    for task, committee, claimed in asked:
+        size = len(committee.members)
+        claim = (
+            f"A soft committee of {size} ({committee.name}) replaces one {deep} on {task.name}, Ws = {ws:,} "
+            f"(worse by less than {100 * MARGIN:g} point)"
+        )
+        known = TABLE_8 if claimed else NOT_KNOWN
+        own, single = members_by_seed(evidence, committee, task.name, ws, size), evidence.correct(task.name, deep, ws)
+        if own is None or single is None:
+            verdicts.append(Verdict(claim, NOT_MEASURED, NOT_KNOWN, known))
+            continue
+        found = difference(own, single, confidence=1 - ALPHA / (1 if claimed else others))
+        figure = f"{mean_accuracy(own).text()} against {mean_accuracy(single).text()}: {found.text(signed=True)}"
+        links = _links(evidence, task.name, ws, committee.name) + evidence.links(task.name, deep, [ws], kind="finetune")
+        verdicts.append(Verdict(claim, noninferior(found, paper=claimed), figure, known, links))
+    return verdicts
+
+
+def noninferior(found: Estimate, *, paper: bool) -> Outcome:
+    """Whether a difference is above −MARGIN: yes, no, or undecided where its interval holds it or has one seed."""
+    if found.seeds == 1 or found.low <= -MARGIN <= found.high:
+        return "not resolved at this scale"
+    if found.low > -MARGIN:
+        return "reproduced" if paper else "yes"
+    return "not reproduced" if paper else "no"
+
+
+def _gains(evidence: Evidence, cases: Sequence[tuple[TaskConfig, CommitteeConfig]], ws: int) -> list[Verdict]:
+    family = {}
+    for task, committee in cases:
+        sizes = (len(committee.members), 1)
+        whole, alone = (members_by_seed(evidence, committee, task.name, ws, size) for size in sizes)
+        family[task.name, committee.name, len(committee.members)] = (whole, alone)
+    found = compare_measured(family)
+    return [
+        verdict(
+            f"A committee of {size} ({committee}) is better than its mean member on {task}",
+            found.get((task, committee, size)),
+            paper=False,
+            links=_links(evidence, task, ws, committee),
+        )
+        for task, committee, size in family
+    ]
+
+
+def _rivals(
+    evidence: Evidence, cases: Sequence[tuple[TaskConfig, CommitteeConfig]], ws: int, rival: CommitteeConfig
+) -> list[Verdict]:
+    """At equal size: the one with most committees to compare, the larger of equals."""
+    family = {}
+    for task, committee in cases:
+        common = set(evidence.committee_sizes(task.name, committee.name, ws))
+        common &= set(evidence.committee_sizes(task.name, rival.name, ws)) - {1}
+        pairs = {size: _pair(evidence, committee, rival, task.name, ws, size) for size in common}
+        counted = {size: min(_units(each) for each in pair if each is not None) for size, pair in pairs.items()}
+        best = max(counted, key=lambda size: (counted[size], size), default=0)
+        family[task.name, committee.name, best] = pairs.get(best, (None, None))
+    found = compare_measured(family)
+    return [
+        verdict(
+            f"On {task}, a committee of {size or 'as many'} {committee} beats one of as many {rival.name}",
+            found.get((task, committee, size)),
+            paper=False,
+            links=_links(evidence, task, ws, committee, rival.name),
+        )
+        for task, committee, size in family
+    ]
+
+
+def _pair(
+    evidence: Evidence, own: CommitteeConfig, rival: CommitteeConfig, task: str, ws: int, size: int
+) -> tuple[Correct | None, Correct | None]:
+    a, b = (members_by_seed(evidence, committee, task, ws, size) for committee in (own, rival))
+    return a, b
+
+
+def _links(evidence: Evidence, task: str, ws: int, *committees: str) -> tuple[Link, ...]:
+    """A committee may be named as an architecture is."""
+    return tuple(link for name in committees for link in evidence.links(task, name, [ws], kind="committee"))
+
+
+def _units(correct: Correct) -> int:
+    """The independent repetitions in it, as `tlm.statistics` counts them."""
+    return correct.shape[1] if correct.ndim > 2 and len(correct) == 1 else len(correct)
+
+
+# --- table and plot ---
+
+
+def _accuracy_table(
+    evidence: Evidence, shallow: Sequence[CommitteeConfig], rival: CommitteeConfig | None, deep: str
+) -> Table:
+    """Every Ws; of sizes those that tell the curve's course: each up to one member of each kind, then doublings."""
+    study = evidence.study
+    measured = {}
+    for task in study.tasks:
+        for committee in (*shallow, *([rival] if rival else ())):
+            for ws in study.corpus.sizes:
+                for size in _told(evidence.committee_sizes(task.name, committee.name, ws), len(committee.members)):
+                    if committee is not rival or size > 1:  # of one deep model: it would be set beside itself
+                        own = members_by_seed(evidence, committee, task.name, ws, size)
+                        measured[task.name, committee.name, ws, size] = own
+    against = compare_measured(
+        {case: (own, evidence.correct(case[0], deep, case[2])) for case, own in measured.items()}
+    )
+    body = []
+    for (task_name, committee_name, ws, size), correct in measured.items():
+        assert correct is not None
+        instances = len(correct.reshape(-1, correct.shape[-1]))
+        case = (task_name, committee_name, ws, size)
+        links = _links(evidence, task_name, ws, committee_name)
+        accuracy = shown(mean_accuracy(correct), links)
+        about = (word(task_name), word(committee_name), Cell(corpus_label(ws, None)), number(size), number(instances))
+        body.append((*about, accuracy, shown(against.get(case))))
+    singles = [(task.name, ws) for task in study.tasks for ws in study.corpus.sizes]
+    for task_name, ws in singles:
+        accuracy = shown(evidence.accuracy(task_name, deep, ws), evidence.links(task_name, deep, [ws], kind="finetune"))
+        about = (word(task_name), word(f"{deep}, single"), Cell(corpus_label(ws, None)), number(1), number(None))
+        body.append((*about, accuracy, number(None)))
+    return Table(
+        "Accuracy by committee size",
+        ("Task", "Committee", "Ws", "Size", "Committees", "Accuracy, %", f"Difference from one {deep}, points"),
+        tuple(sorted(body, key=lambda row: row[0].text)),
+        "Mean over the disjoint soft committees of that size. p-values of the table are one family (Holm); a single "
+        "committee has an interval over items alone, and is never resolved.",
+    )
+
+
+def _told(sizes: Sequence[int], of_each: int) -> list[int]:
+    doubled = [of_each * 2**n for n in range(1, 12)]
+    return [size for size in sizes if size <= of_each or size in doubled or size == max(sizes)]
+
+
+def _systems(
+    study: StudyConfig, shallow: Sequence[CommitteeConfig], rival: CommitteeConfig | None, deep: str
+) -> list[tuple[str, Sequence[str]]]:
+    members = dict.fromkeys(member for committee in shallow for member in committee.members)
+    sizes = {len(committee.members) for committee in shallow}
+    return [
+        (f"{deep}, single", (deep,)),
+        *((f"{member}, single", (member,)) for member in members if member != deep),
+        *((f"{committee.name}, soft", committee.members) for committee in shallow),
+        *((f"{rival.name}, soft", (deep,) * size) for size in sorted(sizes - {1}) if rival),
+    ]
+
+
+def _plot(evidence: Evidence, task: str, ws: int, deep: str) -> Plot:
+    series = []
+    for committee in evidence.study.committees:
+        sizes = evidence.committee_sizes(task, committee.name, ws)
+        measured = {size: members_by_seed(evidence, committee, task, ws, size) for size in sizes}
+        points = [point(size, mean_accuracy(correct)) for size, correct in measured.items() if correct is not None]
+        series.append((committee.name, points))
+    single = evidence.accuracy(task, deep, ws)
+    levels = [(f"{deep}, single", 100 * single.value)] if single else []
+    name, title = f"{evidence.study.name}-{task}", f"{task}, Ws = {ws:,}: soft committees against {deep}"
+    return lines(name, title, "Members", "Test accuracy, %", series, levels=levels)

@@ -1,0 +1,188 @@
+"""docs/results.md: every verdict of every study that has run, from its records. Nothing in it is typed by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tlm import catalogue
+from tlm.config import StudyConfig, slugify
+from tlm.errors import UserError
+from tlm.report.cells import Table, escape_markdown, markdown_table
+from tlm.report.drawing import Plot
+from tlm.results import ANALYSES, find
+from tlm.results.findings import Findings, Verdict
+from tlm.stages.evaluation import LABELS_FILE
+from tlm.steps import Label
+from tlm.store import ArtifactStore, Record
+
+IMAGES = "img"
+SHOWN_RUNS = 3
+SCALES = ("tiny", "small", "paper")
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A study that has run, and what it found."""
+
+    study: StudyConfig
+    report: Record
+    records: tuple[Record, ...]
+    findings: Findings
+
+    @property
+    def name(self) -> str:
+        return f"{self.study.name}-{self.study.scale}" if self.study.scale else self.study.name
+
+    @property
+    def command(self) -> str:
+        return f"tlm run {self.study.name}" + (f" --scale {self.study.scale}" if self.study.scale else "")
+
+
+def write_document(store: ArtifactStore, out: Path) -> list[str]:
+    """Write the document and its plots (into `img` beside it) from the latest report of each study and scale.
+
+    Returns:
+        One line for each study: its name and how its verdicts fell.
+
+    Raises:
+        UserError: if no study with an analysis has run.
+    """
+    answered = [_answer(store, report) for report in _latest_reports(store)]
+    if not answered:
+        raise UserError("No study that answers a question has run yet.", "Try: tlm run ws-sweep --scale tiny")
+    images = out.parent / IMAGES
+    images.mkdir(parents=True, exist_ok=True)
+    for each in answered:
+        for plot in _drawn(each):
+            _replace(images / _file(each, plot), plot.png)
+    _replace(out, _document(answered).encode())
+    return [f"{each.name}: {', '.join(v.outcome for v in each.findings.verdicts)}" for each in answered]
+
+
+def _latest_reports(store: ArtifactStore) -> list[Record]:
+    latest: dict[tuple[int, int, str], Record] = {}
+    names = list(ANALYSES)
+    for record in sorted(store.records(), key=lambda record: record.created):
+        study = record.config.get("study", {}) if record.stage == "report" else {}
+        if study.get("analysis") in ANALYSES and not _is_dry_run(study):
+            scale = study.get("scale")
+            place = SCALES.index(scale) if scale in SCALES else len(SCALES)
+            latest[place, names.index(study["analysis"]), study["name"]] = record
+    return [latest[place] for place in sorted(latest)]
+
+
+def _is_dry_run(study: Mapping[str, Mapping[str, object]]) -> bool:
+    return any(study[part].get("max_steps") for part in ("pretrain", "finetune"))
+
+
+def _answer(store: ArtifactStore, report: Record) -> Answered:
+    artifact = store.get(report.ref)
+    study = StudyConfig.model_validate(report.config["study"])
+    labels: dict[str, dict[str, Label]] = json.loads(artifact.path(LABELS_FILE).read_text(encoding="utf-8"))
+    records = tuple(store.get(ref).record for ref in report.inputs.values())
+    with catalogue.build_memory(store, records, labels=labels) as connection:
+        findings = find(connection, study)
+    assert findings is not None
+    return Answered(study, report, records, findings)
+
+
+# --- the text ---
+
+
+def _document(answered: list[Answered]) -> str:
+    parts = [
+        "# Results",
+        "Written by `tlm report` from the records of the studies below; do not edit. Accuracies are in percent and "
+        "differences in points, with 95 % intervals over seeds and test items and the number of seeds; p-values are "
+        "corrected over a study's family of questions (Holm). A difference inside its interval, or one that the corrected "
+        "test does not bear out, is *not resolved*; a cell of a single seed says so and is never resolved. Primary is the "
+        "last epoch. Test items are looked at once, after it: a best epoch on test, the reference code's habit, is n/a. "
+        "Run ids are those of MLflow.",
+        "## Verdicts",
+        *(_verdicts(scale, [a for a in answered if a.study.scale == scale]) for scale in _scales(answered)),
+        *_missing(answered),
+        *(section for each in answered for section in _section(each)),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _scales(answered: list[Answered]) -> list[str | None]:
+    return list(dict.fromkeys(each.study.scale for each in answered))
+
+
+def _verdicts(scale: str | None, answered: list[Answered]) -> str:
+    lines = [
+        f"### Scale: {scale or 'none'}",
+        "",
+        "| Study | Claim or question | Verdict | Figure | Paper | Runs |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for each in answered:
+        link = f"[{each.study.name}](#{slugify(each.name)})"
+        for verdict in each.findings.verdicts:
+            cells = (verdict.claim, verdict.outcome, verdict.figure, verdict.paper)
+            lines.append(f"| {link} | {' | '.join(escape_markdown(cell) for cell in cells)} | {_runs(verdict)} |")
+    return "\n".join(lines)
+
+
+def _runs(verdict: Verdict) -> str:
+    runs = list(dict.fromkeys(link.run_id for link in verdict.links))
+    more = f" and {len(runs) - SHOWN_RUNS} more" if len(runs) > SHOWN_RUNS else ""
+    return " ".join(f"`{run[:8]}`" for run in runs[:SHOWN_RUNS]) + more
+
+
+def _missing(answered: list[Answered]) -> Iterator[str]:
+    there = {each.study.analysis for each in answered}
+    absent = [name for name in ANALYSES if name not in there]
+    if absent:
+        yield f"Not run yet: {', '.join(f'`tlm run {name}`' for name in absent)}."
+
+
+def _section(each: Answered) -> Iterator[str]:
+    yield f"## {each.name}"
+    yield f"{ANALYSES[str(each.study.analysis)].question} {_setting(each)}"
+    yield from each.findings.notes
+    for plot in _drawn(each):
+        yield f"![{plot.title}]({IMAGES}/{_file(each, plot)})"
+    for table in each.findings.tables:
+        yield f"**{table.title}**" + (f" {table.note}" if table.note else "")
+        yield markdown_table(_without_links(table), "")
+
+
+def _setting(each: Answered) -> str:
+    """How it was made: command, run, seeds, compute, device, code."""
+    trained = [record for record in each.records if record.stage in ("pretrain", "finetune")]
+    devices = sorted({str(record.provenance.get("device", "cpu")) for record in trained})
+    commits = sorted({str(record.provenance.get("git_commit") or "n/a")[:12] for record in trained})
+    run = (each.report.mlflow or {}).get("run_id")
+    seconds = sum(record.seconds for record in each.records)
+    return (
+        f"`{each.command}`, MLflow run {f'`{run}`' if run else 'n/a'}. "
+        f"{len(each.study.pretrain_seeds)} pre-training and {len(each.study.finetune_seeds)} fine-tuning seeds, "
+        f"{each.study.seeds}; {len(each.records)} artifacts, {seconds / 3600:.1f} process hours on {', '.join(devices)}; "
+        f"code {', '.join(commits)}."
+    )
+
+
+def _without_links(table: Table) -> Table:
+    """The document is read where no MLflow server runs."""
+    return replace(table, rows=tuple(tuple(replace(cell, links=()) for cell in row) for row in table.rows))
+
+
+def _drawn(each: Answered) -> list[Plot]:
+    return [plot for plot in each.findings.plots if plot.png]
+
+
+def _file(each: Answered, plot: Plot) -> str:
+    return f"{slugify(f'{each.study.scale or each.study.name}-{plot.name}')}.png"
+
+
+def _replace(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.draft")
+    draft.write_bytes(content)
+    os.replace(draft, path)

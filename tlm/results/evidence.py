@@ -1,0 +1,130 @@
+"""What an analysis looks up: which test items each system of a study got right, by seed, and what was recorded with it.
+
+Shapes: P pre-training seeds, F fine-tuning seeds of each, S seeds, N test items of a task (always in the order of item_id).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlm.config import StudyConfig
+from tlm.report.cells import Link, links
+from tlm.report.data import Rows, rows
+from tlm.statistics import Estimate, mean_accuracy
+
+if TYPE_CHECKING:
+    from tlm.catalogue import Connection
+
+Correct = NDArray[np.bool_]
+
+
+class Evidence:
+    """The records of one study. Lookups return None where nothing was measured: a study may be cut by its user."""
+
+    def __init__(self, connection: Connection, study: StudyConfig) -> None:
+        """`connection`: the marts over this study's records alone (`tlm.catalogue.build_memory`)."""
+        self.study = study
+        self.connection = connection
+        self.results: Rows = rows(connection, "select * from results")
+        self._correct = _correct_by_key(connection)
+        self._instances = rows(connection, "select * from committee_instances order by size, instance")
+        self._duplicates = rows(connection, "select * from near_duplicates where part = 'test' order by item_id")
+
+    # --- who was right ---
+
+    def correct(self, task: str, system: str, ws: int, treatment: str | None = None) -> Correct | None:
+        """An architecture's correctness: (P, F, N) if each pre-training was fine-tuned several times, else (S, N).
+
+        ws = 0 is from scratch: (F, N).
+        """
+        runs = self.runs(kind="finetune", task=task, system=system, ws=ws, treatment=treatment)
+        by_pretraining: dict[Any, list[Correct]] = {}
+        for run in sorted(runs, key=_seeds):
+            by_pretraining.setdefault(run["pretrain_seed"], []).append(self._correct[run["key"], None])
+        seeds = list(by_pretraining.values())
+        if not seeds:
+            return None
+        fewest = min(len(tuned) for tuned in seeds)
+        cube = np.array([tuned[:fewest] for tuned in seeds])
+        if len(seeds) == 1:  # from scratch, or one pre-training: its fine-tunings are the units
+            return cube[0]
+        return cube[:, 0] if fewest == 1 else cube
+
+    def accuracy(self, task: str, system: str, ws: int, treatment: str | None = None) -> Estimate | None:
+        """Mean accuracy over seeds and items."""
+        correct = self.correct(task, system, ws, treatment)
+        return None if correct is None else mean_accuracy(correct)
+
+    def baseline(self, task: str, name: str = "tfidf") -> Correct | None:
+        """(N,)"""
+        found = self.runs(kind="baseline", task=task, system=name)
+        return self._correct[found[0]["key"], None] if found else None
+
+    def committee(self, task: str, name: str, ws: int, size: int) -> Correct | None:
+        """Soft committees of `size` members that share none: (instances, N)."""
+        found = [
+            row["correct"]
+            for row in self._instances
+            if (row["task"], row["committee"], row["ws"], row["size"]) == (task, name, ws, size)
+        ]
+        return np.array(found, dtype=bool) if found else None
+
+    def committee_sizes(self, task: str, name: str, ws: int) -> list[int]:
+        """The sizes that the committee's members make up."""
+        wanted = (task, name, ws)
+        return sorted({r["size"] for r in self._instances if (r["task"], r["committee"], r["ws"]) == wanted})
+
+    def clean(self, task: str, ws: int, treatment: str | None = None) -> Correct | None:
+        """(N,) which test items share no run of 13 tokens with that pre-training set; None if it was not checked."""
+        found = [
+            row["hits"] == 0
+            for row in self._duplicates
+            if (row["task"], row["ws"], row["treatment"]) == (task, ws, treatment)
+        ]
+        return np.array(found, dtype=bool) if found else None
+
+    # --- what is recorded with it ---
+
+    @property
+    def treated(self) -> tuple[str, ...]:
+        """The architectures that the study pre-trains on treated sets."""
+        return self.study.treatment_architectures or tuple(arch.name for arch in self.study.architectures)
+
+    def runs(self, **wanted: Any) -> Rows:
+        """The rows of the mart `results` with these values."""
+        return [row for row in self.results if all(row[name] == value for name, value in wanted.items())]
+
+    def recorded(self, column: str, task: str, system: str, ws: int, treatment: str | None = None) -> float | None:
+        """The mean over seeds of a column of `results`: an overlap measure, heldout_loss, injected_tokens, …"""
+        runs = self.runs(kind="finetune", task=task, system=system, ws=ws, treatment=treatment)
+        values = [run[column] for run in runs if run[column] is not None]
+        return float(np.mean(values)) if values else None
+
+    def links(
+        self, task: str, system: str, ws: Iterable[int], treatment: str | None = None, *, kind: str | None = None
+    ) -> tuple[Link, ...]:
+        """The MLflow runs of an architecture or committee at each of these Ws.
+
+        Args:
+            kind: finetune or committee, where an architecture and a committee have the same name.
+        """
+        only = {} if kind is None else {"kind": kind}
+        found = [r for each in ws for r in self.runs(task=task, system=system, ws=each, treatment=treatment, **only)]
+        chosen = [r for r in found if r["rule"] in (None, "soft")]
+        return links([{"experiment_id": r["mlflow_experiment_id"], "run_id": r["mlflow_run_id"]} for r in chosen])
+
+
+def _correct_by_key(connection: Connection) -> dict[tuple[str, str | None], Correct]:
+    found = connection.sql(
+        """select key, rule, list(correct order by item_id) as correct
+        from predictions where part = 'test' group by key, rule"""
+    ).to_arrow_table()
+    return {(row["key"], row["rule"]): np.array(row["correct"], dtype=bool) for row in found.to_pylist()}
+
+
+def _seeds(run: dict[str, Any]) -> tuple[int, int]:
+    return (-1 if run["pretrain_seed"] is None else run["pretrain_seed"], run["finetune_seed"])

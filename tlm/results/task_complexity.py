@@ -1,0 +1,204 @@
+"""How do the gain of pre-training, and a committee's gain over its members, depend on the number of labels?
+
+With L labels, equally frequent in the test items, chance is right in 1/L of them. An accuracy a is rescaled for chance as
+(a − 1/L) / (1 − 1/L), 0 at chance and 1 at best, and so is a difference of two: d / (1 − 1/L). The trend is a line over
+log2 L (`tlm.statistics.trend`): points for each doubling of the number of labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tlm.config import CommitteeConfig
+from tlm.report.cells import Cell, Table, number, word
+from tlm.report.data import deepest, rows
+from tlm.report.drawing import Plot, Point, lines
+from tlm.results.committees import members_by_seed
+from tlm.results.evidence import Evidence
+from tlm.results.findings import ALPHA, NOT_MEASURED, ONE_SAMPLE, Findings, Outcome, Verdict, shown
+from tlm.statistics import Estimate
+from tlm.statistics.trend import Term, trend, weighted_sum
+
+LEAST_TASKS = 3
+"""With different numbers of labels: a line through two says nothing about its fit."""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """One quantity on every task where it was measured, as terms to be summed."""
+
+    name: str
+    systems: tuple[str, ...]
+    terms: dict[str, list[Term]]
+    """By task."""
+    peers: int
+    """How many trends are judged together (Bonferroni)."""
+
+
+def analyse(evidence: Evidence) -> Findings:
+    """Trends of the gap, of the deepest and of the shallow architectures, and of each committee's gain."""
+    labels = number_of_labels(evidence)
+    gains = [*_gaps(evidence), *_committee_gains(evidence)]
+    verdicts = [_verdict(evidence, gain, labels) for gain in gains]
+    if not _committees(evidence):
+        claim = "A committee's gain over its mean member grows with the number of labels"
+        verdicts.append(Verdict(claim, NOT_MEASURED, "the study has no committee of several architectures"))
+    notes = [
+        "Rescaled for chance: (a − 1/L) / (1 − 1/L) of an accuracy a with L labels; a difference d is d / (1 − 1/L).",
+        "Tasks with fewer labels have fewer training and test items: their number for each label is the same.",
+        "Intervals treat the test items of different tasks as independent, and what was trained from one seed as one.",
+        ONE_SAMPLE,
+    ]
+    plots = [_plot(evidence, gains, labels, rescaled) for rescaled in (False, True)]
+    return Findings(verdicts, [_trend_table(gains, labels), _table(gains, labels)], plots, notes)
+
+
+def number_of_labels(evidence: Evidence) -> dict[str, int]:
+    """By task: as many as the study keeps, or as there are among its test items."""
+    found = rows(
+        evidence.connection,
+        "select task, count(distinct label) as labels from predictions where part = 'test' group by task",
+    )
+    seen = {row["task"]: row["labels"] for row in found}
+    counted = {task.name: task.labels or seen.get(task.name, 0) for task in evidence.study.tasks}
+    return {task: labels for task, labels in counted.items() if labels > 1}
+
+
+# --- what is measured ---
+
+
+def _gaps(evidence: Evidence) -> list[Gain]:
+    study = evidence.study
+    deep = deepest(study)
+    fewest = min(arch.num_hidden_layers for arch in study.architectures)
+    shallow = tuple(a.name for a in study.architectures if a.num_hidden_layers == fewest and a.name != deep)
+    wanted: list[tuple[str, tuple[str, ...]]] = [(f"gap of {deep}", (deep,))]
+    if shallow:
+        wanted.append((f"gap of {' and '.join(shallow)}{', mean' if len(shallow) > 1 else ''}", shallow))
+    return [Gain(name, systems, _gap_terms(evidence, systems), len(wanted)) for name, systems in wanted]
+
+
+def _gap_terms(evidence: Evidence, systems: tuple[str, ...]) -> dict[str, list[Term]]:
+    """The mean of the architectures' gaps; a task where one is missing is left out."""
+    ws, found = max(evidence.study.corpus.sizes), {}
+    for task in evidence.study.tasks:
+        terms = []
+        for system in systems:
+            pretrained, scratch = (evidence.correct(task.name, system, each) for each in (ws, 0))
+            if pretrained is not None and scratch is not None and ws:
+                terms.append(Term(1 / len(systems), pretrained, system))
+                terms.append(Term(-1 / len(systems), scratch, f"{system} from scratch"))
+        if len(terms) == 2 * len(systems):
+            found[task.name] = terms
+    return found
+
+
+def _committees(evidence: Evidence) -> list[CommitteeConfig]:
+    return [committee for committee in evidence.study.committees if len(committee.members) > 1]
+
+
+def _committee_gains(evidence: Evidence) -> list[Gain]:
+    """Committees of one member of each architecture, minus the mean of these members."""
+    committees = _committees(evidence)
+    found = []
+    for committee in committees:
+        terms = {task.name: _committee_terms(evidence, committee, task.name) for task in evidence.study.tasks}
+        measured = {task: its for task, its in terms.items() if its}
+        name = f"gain of committee {committee.name} over its mean member"
+        found.append(Gain(name, (committee.name,), measured, len(committees)))
+    return found
+
+
+def _committee_terms(evidence: Evidence, committee: CommitteeConfig, task: str) -> list[Term]:
+    """A committee and its members are of the same seeds, and so one system. Empty if one is missing."""
+    ws, size = max(evidence.study.corpus.sizes), len(committee.members)
+    whole = members_by_seed(evidence, committee, task, ws, size)
+    members = [evidence.correct(task, member, ws) for member in committee.members]
+    there = [member for member in members if member is not None]
+    if whole is None or len(there) < size:
+        return []
+    whole = (
+        whole[0] if len(whole) == 1 else whole
+    )  # one pre-training: its fine-tunings are the units, as of its members
+    if any(len(member) != len(whole) for member in there):
+        return []
+    return [Term(1, whole, "seeds"), *(Term(-1 / size, member, "seeds") for member in there)]
+
+
+# --- what comes of it ---
+
+
+def _trend(gain: Gain, labels: dict[str, int], *, rescaled: bool) -> Estimate | None:
+    """Shares for each doubling of the number of labels."""
+    tasks = [task for task in gain.terms if task in labels]
+    if len({labels[task] for task in tasks}) < LEAST_TASKS:
+        return None
+    terms = [_rescaled(gain.terms[task], labels[task]) if rescaled else gain.terms[task] for task in tasks]
+    return trend(np.log2([labels[task] for task in tasks]), terms, confidence=1 - ALPHA / gain.peers)
+
+
+def _rescaled(terms: list[Term], labels: int) -> list[Term]:
+    return [replace(term, weight=term.weight / (1 - 1 / labels)) for term in terms]
+
+
+def _verdict(evidence: Evidence, gain: Gain, labels: dict[str, int]) -> Verdict:
+    claim = f"The {gain.name} grows with the number of labels"
+    slope, fair = (_trend(gain, labels, rescaled=rescaled) for rescaled in (False, True))
+    if slope is None or fair is None:
+        return Verdict(claim, NOT_MEASURED, f"needs tasks with at least {LEAST_TASKS} different numbers of labels")
+    outcome: Outcome = "not resolved at this scale"
+    if slope.resolved:
+        outcome = "yes" if slope.value > 0 else "no"
+    figure = (
+        f"{slope.text(digits=2, signed=True)} points a doubling; rescaled for chance {fair.text(digits=2, signed=True)}"
+    )
+    sizes = (0, max(evidence.study.corpus.sizes))
+    links = tuple(
+        link for task in gain.terms for system in gain.systems for link in evidence.links(task, system, sizes)
+    )
+    return Verdict(claim, outcome, figure, links=links)
+
+
+def _trend_table(gains: list[Gain], labels: dict[str, int]) -> Table:
+    body = []
+    for gain in gains:
+        slopes = [_trend(gain, labels, rescaled=rescaled) for rescaled in (False, True)]
+        cells = [Cell(NOT_MEASURED if it is None else it.text(digits=2, signed=True)) for it in slopes]
+        tasks = len([task for task in gain.terms if task in labels])
+        body.append((word(gain.name), number(tasks), *cells))
+    return Table(
+        "Trend over the number of labels",
+        ("What", "Tasks", "Points a doubling", "Rescaled for chance, points a doubling"),
+        tuple(body),
+        "Least squares over log2 of the number of labels. Gaps share 5 % among them, and so do committees (Bonferroni).",
+    )
+
+
+def _table(gains: list[Gain], labels: dict[str, int]) -> Table:
+    body = []
+    for gain in gains:
+        for task in sorted((task for task in gain.terms if task in labels), key=lambda task: labels[task]):
+            terms = gain.terms[task]
+            cells = [shown(weighted_sum(each)) for each in (terms, _rescaled(terms, labels[task]))]
+            body.append((word(gain.name), word(task), number(labels[task]), *cells))
+    columns = ("What", "Task", "Labels", "Points", "Rescaled for chance, points")
+    note = "Each interval is of 95 % by itself: the question is the trend, and single tasks are not judged."
+    return Table("Gains by number of labels", columns, tuple(body), note)
+
+
+def _plot(evidence: Evidence, gains: list[Gain], labels: dict[str, int], rescaled: bool) -> Plot:
+    series = []
+    for gain in gains:
+        points = []
+        for task in gain.terms:
+            if task in labels:
+                terms = gain.terms[task]
+                found = weighted_sum(_rescaled(terms, labels[task]) if rescaled else terms)
+                points.append(Point(labels[task], *(100 * it for it in (found.value, found.low, found.high))))
+        series.append((gain.name, points))
+    kind = ", rescaled for chance" if rescaled else ""
+    name = f"{evidence.study.name}-{'rescaled' if rescaled else 'gains'}"
+    title = f"Gains against the number of labels{kind}"
+    return lines(name, title, "Labels", f"Points{kind}", series, levels=[("0", 0.0)], log=True)
