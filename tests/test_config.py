@@ -191,7 +191,7 @@ def test_a_variant_in_a_file_stands_for_the_whole_architecture(tmp_path: Path) -
 
 def test_an_unknown_variant_is_an_error_that_lists_the_known_ones(tmp_path: Path) -> None:
     tree = mini_tree(architectures=[{"variant": "bert7"}])
-    with pytest.raises(UserError, match=r"architectures\.0: variant: unknown 'bert7'; choose from \['bert1a'"):
+    with pytest.raises(UserError, match=r"architectures\.0: variant: unknown 'bert7'; choose from \['bert1', 'bert1a'"):
         load_study(saved(tmp_path, tree))
 
 

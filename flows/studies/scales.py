@@ -92,7 +92,7 @@ class Scale:
         for name in names:
             heads = VARIANTS[name].num_attention_heads // self.fewer_heads
             channels = VARIANTS[name].conv_channels * self.head_size // (HEAD_SIZE * self.fewer_heads)
-            width = {"head_size": self.head_size, "num_attention_heads": heads, "conv_channels": channels}
+            width: dict[str, Any] = {"head_size": self.head_size, "num_attention_heads": heads, "conv_channels": channels}
             made.append(variant(name, **width, **drop))
         return tuple(made)
 
