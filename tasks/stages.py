@@ -11,7 +11,7 @@ from prefect import Task, get_run_logger, task
 from prefect.context import TaskRunContext
 
 from tasks import board
-from tasks.tracking import StepRun, Tracking, input_records
+from tasks.tracking import Tracking, execute_tracked
 from tlm import catalogue as catalogue_views
 from tlm.errors import UserError
 from tlm.execute import execute
@@ -27,25 +27,15 @@ def step_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
 
 def run_step(step: Step, runtime: Runtime, tracking: Tracking | None) -> ArtifactRef:
     """Make one step's artifact (or find it whole), log it to MLflow, and return the reference to it."""
-    store = ArtifactStore(runtime.artifacts)
-    run = StepRun(tracking, step) if tracking else None
     progress = board.current().open(step.ref)
     ok = False
     try:
-        outcome = execute(
-            step,
-            runtime,
-            progress=progress,
-            before_work=(lambda reason: run.start(input_records(store, step), reason)) if run else None,
-        )
-        if run and outcome.status == "executed":
-            run.finish(store.get(step.ref))
+        if tracking is None:
+            outcome = execute(step, runtime, progress=progress)
+        else:
+            outcome = execute_tracked(step, runtime, tracking, progress=progress)
         get_run_logger().info("%s %s (%.1f s)", step.ref, outcome.status, outcome.record.seconds)
         ok = True
-    except BaseException as error:
-        if run:
-            run.fail(error)
-        raise
     finally:
         board.current().close(step.ref, ok)
     return step.ref

@@ -218,6 +218,9 @@ class StudyConfig(Frozen):
     tasks: tuple[TaskConfig, ...] = Field(min_length=1)
     pretrain: PretrainConfig
     finetune: FinetuneConfig
+    learning_rates: dict[Name, Annotated[float, Field(gt=0)]] = Field(
+        {}, description="of pre-training, for architectures that need another than `pretrain` has"
+    )
     pretrain_seeds: tuple[int, ...] = Field((0,), min_length=1)
     finetune_seeds: tuple[int, ...] = Field((0,), min_length=1)
     seeds: Literal["crossed", "paired"] = Field(
@@ -240,6 +243,7 @@ class StudyConfig(Frozen):
         _different("tasks", self.tasks)
         for committee in self.committees:
             _known(f"committees.{committee.name}.members", committee.members, architectures)
+        _known("learning_rates", self.learning_rates, architectures)
         _known("treatment_architectures", self.treatment_architectures or (), architectures)
         _known("treatments.task", [t.task for t in self.treatments if t.task], tasks)
         changed = [t.ws for t in self.treatments if t.kind in ("missing_tokens", "shuffled")]

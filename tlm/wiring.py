@@ -193,9 +193,10 @@ class Wiring:
                     self.finetune(corpus_name(0), task.name, arch, None)
 
     def pretrain(self, corpus: Step, arch: Architecture, seed: int) -> Step:
+        rate = self.study.learning_rates.get(arch.name, self.study.pretrain.learning_rate)
         config = {
             "architecture": arch.model_dump(mode="json", exclude={"name"}),
-            "pretrain": self.study.pretrain.model_dump(mode="json"),
+            "pretrain": {**self.study.pretrain.model_dump(mode="json"), "learning_rate": rate},
             "max_length": self.study.max_length,
             "seed": seed,
         }

@@ -23,7 +23,7 @@ def overlap_predictor(scale: Scale) -> StudyConfig:
         scale,
         "overlap-predictor",
         "Which measure of token overlap predicts the gain of pre-training best?",
-        corpus=scale.corpus(*scale.sizes),
+        corpus=scale.corpus(*{*scale.sizes, scale.small_ws}),
         architectures=scale.architectures("bert1"),
         tasks=scale.tasks(*TASKS),
         treatments=(*removals(scale), *choices(scale), *irrelevant(scale)),

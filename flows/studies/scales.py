@@ -54,6 +54,8 @@ class Scale:
     vocab_size: int | None = None
     """Of WordPiece trained on the corpus; default: the vocabulary of bert-base-uncased."""
     heldout: int = 1_000
+    deep_rate: float | None = None
+    """The learning rate at which six layers are pre-trained, where that of one layer is too high for them."""
     deep_treatments: bool = True
     """Whether the deep model, too, is pre-trained on shuffled text."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -92,7 +94,11 @@ class Scale:
         for name in names:
             heads = VARIANTS[name].num_attention_heads // self.fewer_heads
             channels = VARIANTS[name].conv_channels * self.head_size // (HEAD_SIZE * self.fewer_heads)
-            width: dict[str, Any] = {"head_size": self.head_size, "num_attention_heads": heads, "conv_channels": channels}
+            width: dict[str, Any] = {
+                "head_size": self.head_size,
+                "num_attention_heads": heads,
+                "conv_channels": channels,
+            }
             made.append(variant(name, **width, **drop))
         return tuple(made)
 
@@ -154,6 +160,7 @@ SCALES: dict[str, Scale] = {
             },
             injected=(500, 2_000, 4_000),
             vocab_size=8_192,
+            deep_rate=1.5e-3,
             deep_treatments=False,
         ),
         Scale(

@@ -12,9 +12,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tlm.statistics.accuracy import Units, describe, read_pair, seed_units
+from tlm.statistics.accuracy import read_pair
 from tlm.statistics.checks import Floats, confidence_level, correctness, number_of_draws
 from tlm.statistics.estimate import Estimate
+from tlm.statistics.spread import Units, describe, seed_units
 
 DRAWS = 10_000
 CHUNK = 4_000_000

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 
-from tlm.statistics.accuracy import SMALLEST_P, Units, _interval, _spread, seed_units
 from tlm.statistics.checks import Floats, confidence_level, correctness, same_items, vector
 from tlm.statistics.estimate import Estimate
+from tlm.statistics.spread import Units, interval, p_value, seed_units, spread_of
 
 FARTHEST = 1e6
 """A ratio whose interval reaches farther than this from it has no end there."""
@@ -34,7 +34,7 @@ def contrast(systems: Sequence[ArrayLike], weights: ArrayLike, *, confidence: fl
     cubes, given = _read(systems, weights)
     units, items_N = _weighted(cubes, systems, given)
     limits = (float(np.minimum(given, 0).sum()), float(np.maximum(given, 0).sum()))
-    return _interval(_spread(units, items_N), float(items_N.mean()), units, confidence, limits)
+    return interval(spread_of(units, items_N), float(items_N.mean()), units, confidence, limits)
 
 
 def contrast_p_value(systems: Sequence[ArrayLike], weights: ArrayLike) -> float:
@@ -47,16 +47,7 @@ def contrast_p_value(systems: Sequence[ArrayLike], weights: ArrayLike) -> float:
     units, items_N = _weighted(cubes, systems, given)
     if any(each.count == 1 for each in units):
         raise ValueError("a system has 1 seed, which says nothing about others; run it with at least 2.")
-    spread, value = _spread(units, items_N), float(items_N.mean())
-    if not spread.variance:
-        return SMALLEST_P if value else 1.0
-    statistic = abs(value) / np.sqrt(spread.variance)
-
-    def excess(log_p: float) -> float:
-        return spread.quantile(float(np.exp(log_p))) - statistic
-
-    smallest = float(np.log(SMALLEST_P))
-    return float(np.exp(brentq(excess, smallest, 0))) if excess(smallest) > 0 else SMALLEST_P
+    return p_value(spread_of(units, items_N), float(items_N.mean()))
 
 
 def share_of_gap(part: ArrayLike, whole: ArrayLike, base: ArrayLike, *, confidence: float = 0.95) -> Estimate | None:
@@ -83,7 +74,7 @@ def share_of_gap(part: ArrayLike, whole: ArrayLike, base: ArrayLike, *, confiden
     def excess(share: float) -> float:
         """Above 0 where the data tell this share from the true one."""
         units, items_N = _weighted(cubes, systems, np.array([1.0, -share, share - 1.0]))
-        spread = _spread(units, items_N)
+        spread = spread_of(units, items_N)
         return abs(float(items_N.mean())) - spread.quantile(1 - confidence) * float(np.sqrt(spread.variance))
 
     low, high = (_end(excess, value, direction) for direction in (-1.0, 1.0))

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tlm.statistics.accuracy import Units, _interval, _seed_parts, _Spread, seed_units
 from tlm.statistics.checks import Floats, confidence_level, correctness, same_length, vector
 from tlm.statistics.estimate import Estimate
+from tlm.statistics.spread import Spread, Units, interval, seed_parts, seed_units
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def weighted_sum(terms: Sequence[Term], *, confidence: float = 0.95) -> Estimate
 def _estimate(tasks: Sequence[dict[str, Units]], confidence: float) -> Estimate:
     systems = _over_tasks(tasks)
     value = sum(float(units.rows.mean()) for units in systems)
-    return _interval(_spread(systems, tasks), value, systems, confidence, (-np.inf, np.inf))
+    return interval(_spread(systems, tasks), value, systems, confidence, (-np.inf, np.inf))
 
 
 def _units(terms: Sequence[Term], slope: float) -> dict[str, Units]:
@@ -105,17 +105,17 @@ def _same_seeds(system: str, some: Floats, others: Floats) -> None:
         raise ValueError(f"{system} has {len(some)} seeds here and {len(others)} there; give terms of equal seeds.")
 
 
-def _spread(systems: Sequence[Units], tasks: Sequence[dict[str, Units]]) -> _Spread:
+def _spread(systems: Sequence[Units], tasks: Sequence[dict[str, Units]]) -> Spread:
     repeated = [units for units in systems if len(units.rows) > 1]
     variances = [float(units.rows.var(ddof=1)) / len(units.rows) for units in repeated]
     squares = sum(variance**2 / (len(units.rows) - 1) for variance, units in zip(variances, repeated, strict=True))
     items = sum(_item_variance(list(task.values())) for task in tasks)
     fewest = min(units.rows.shape[1] for task in tasks for units in task.values())
-    return _Spread(sum(variances), sum(variances) ** 2 / squares if squares else 1.0, items, fewest - 1)
+    return Spread(sum(variances), sum(variances) ** 2 / squares if squares else 1.0, items, fewest - 1)
 
 
 def _item_variance(systems: Sequence[Units]) -> float:
     """Of one task's sum, less what is noise of seed × item and already in the variance over seeds."""
     means = np.sum([units.rows.mean(axis=0) for units in systems], axis=0)
-    noise = sum(_seed_parts(units.rows)[2] for units in systems if len(units.rows) > 1)
+    noise = sum(seed_parts(units.rows)[2] for units in systems if len(units.rows) > 1)
     return max(float(means.var(ddof=1)) / len(means) - noise, 0.0)
