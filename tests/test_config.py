@@ -12,13 +12,13 @@ from pydantic import ValidationError
 
 from flows.loading import load_study, to_yaml
 from flows.studies import STUDIES
+from tlm.adapt import reference_compat
 from tlm.config import (
     Architecture,
     FinetuneConfig,
     ItemSelection,
     PretrainConfig,
     StudyConfig,
-    reference_compat,
     slugify,
 )
 from tlm.errors import UserError

@@ -8,7 +8,7 @@ import pytest
 from helpers import mini_study, write_mini_data
 
 from tlm import precision
-from tlm.config import reference_compat, with_precision
+from tlm.adapt import reference_compat, with_precision
 from tlm.plan import plan
 from tlm.precision import cpu_flags, native_precision
 from tlm.runtime import Runtime

@@ -248,7 +248,7 @@ class StudyConfig(Frozen):
         _known("treatments.task", [t.task for t in self.treatments if t.task], tasks)
         changed = [t.ws for t in self.treatments if t.kind in ("missing_tokens", "shuffled")]
         _known("treatments.ws", changed, [ws for ws in self.corpus.sizes if ws])
-        _unique("treatments", [(t.ws, t.task, t.label, getattr(t, "seed", None)) for t in self.treatments])
+        _unique("treatments", [(t.ws, t.task, t.label, getattr(t, "seed", 0)) for t in self.treatments])
         for field in ("pretrain_seeds", "finetune_seeds"):
             _unique(field, getattr(self, field))
         if self.seeds == "paired" and len(self.pretrain_seeds) != len(self.finetune_seeds):
@@ -261,43 +261,6 @@ class StudyConfig(Frozen):
     @property
     def architecture_of(self) -> dict[str, Architecture]:
         return {a.name: a for a in self.architectures}
-
-
-def reference_compat(study: StudyConfig) -> StudyConfig:
-    """The same study with the reference code's habits: decay per epoch, float32, conv over padding, frozen [CLS]."""
-    return study.model_copy(
-        update={
-            "pretrain": study.pretrain.model_copy(update={"schedule": "epoch", "precision": "float32"}),
-            "finetune": study.finetune.model_copy(update={"schedule": "epoch", "precision": "float32"}),
-            "architectures": tuple(
-                a.model_copy(update={"conv_over_padding": True, "freeze_cls_embedding": True})
-                if a.kind == "encoder"
-                else a
-                for a in study.architectures
-            ),
-        }
-    )
-
-
-def with_limit(study: StudyConfig, steps: int) -> StudyConfig:
-    """The same study with every training stopped after `steps` steps: every stage runs, no result means anything."""
-    return study.model_copy(
-        update={
-            "pretrain": study.pretrain.model_copy(update={"max_steps": steps}),
-            "finetune": study.finetune.model_copy(update={"max_steps": steps}),
-        }
-    )
-
-
-def with_precision(study: StudyConfig, native: Literal["float32", "bfloat16"]) -> StudyConfig:
-    """The same study with every precision "auto" replaced by what the device has: from here on it is identity."""
-    return study.model_copy(
-        update={
-            part: config.model_copy(update={"precision": native})
-            for part, config in (("pretrain", study.pretrain), ("finetune", study.finetune))
-            if config.precision == "auto"
-        }
-    )
 
 
 def slugify(text: str) -> str:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from tlm import sources
-from tlm.config import StudyConfig, with_precision
+from tlm.adapt import with_precision
+from tlm.config import StudyConfig
 from tlm.errors import UserError
 from tlm.precision import Resolved, native_precision
 from tlm.steps import Step
