@@ -119,7 +119,8 @@ def test_bm25_deals_every_querys_best_then_every_querys_second_best(
 ) -> None:
     draw = make(paragraphs, task, seed=seed)
     rankings = []
-    for query in task:
+    for place in make(paragraphs, task, seed=seed).generator.permutation(len(task)):
+        query = task[place]
         alone = samplers.bm25(make(paragraphs, [query], seed=seed)).tolist()
         rankings.append([row for row in alone if set(query) & set(paragraphs[row])])
     dealt = [ranking[rank] for rank in range(len(paragraphs)) for ranking in rankings if rank < len(ranking)]

@@ -6,6 +6,7 @@ Candidates come to it in random order, and that order breaks every tie.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ from tlm.tokenizer import MAX_VOCABULARY
 
 Weights = NDArray[np.int64]
 """(MAX_VOCABULARY,): what covering a token type is worth; 0 for what the task never uses."""
+BM25_TURNS = 200
+"""How many paragraphs each item of a task chooses."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +69,15 @@ def weighted_coverage(draw: Draw) -> Rows:
 
 
 def bm25(draw: Draw) -> Rows:
-    """Every training item's best paragraph by BM25 (Lucene's), then every item's second best, …; unmatched ones last.
+    """Every training item's best paragraph by BM25 (Lucene's), then every item's second best, …; items in random order.
 
-    Time grows with items × paragraphs (each item ranks them all), memory with the larger of the two.
+    So many turns are taken, `BM25_TURNS`; the paragraphs that are left follow by their best score with any item, those that
+    match none last. Time grows with items × paragraphs, memory with the larger of the two.
     """
     from bm25s import BM25  # imports accelerators where there are any (jax, numba): only for who asks for it
     from bm25s.tokenization import Tokenized
+
+    logging.getLogger("bm25s").setLevel(logging.WARNING)  # its own default is DEBUG
 
     assert draw.task is not None
     paragraphs, queries = draw.tokens.take(draw.candidates), draw.task
@@ -79,13 +85,22 @@ def bm25(draw: Draw) -> Rows:
     size = 1 + int(max(paragraphs.ids.max(initial=0), queries.ids.max(initial=0)))
     documents = Tokenized(ids=paragraphs, vocab={token: token for token in range(size)})
     index.index(documents, create_empty_token=False, show_progress=False)
-    # When a paragraph is taken: rank × queries + query, of the query that ranks it first.
-    turn = np.full(len(paragraphs), len(paragraphs) * len(queries), dtype=np.int64)
-    for query in range(len(queries)):
+    # When a paragraph is taken: rank × queries + the query's place, of the query that ranks it first.
+    turn = np.full(len(paragraphs), BM25_TURNS * len(queries), dtype=np.int64)
+    best = np.zeros(len(paragraphs))
+    for place, query in enumerate(draw.generator.permutation(len(queries))):
         scores = index.get_scores_from_ids(queries[query])
-        ranked = np.argsort(-scores, kind="stable")[: np.count_nonzero(scores)]
-        turn[ranked] = np.minimum(turn[ranked], np.arange(len(ranked)) * len(queries) + query)
-    return draw.candidates[np.argsort(turn, kind="stable")]
+        best = np.maximum(best, scores)
+        ranked = _ranked(scores, BM25_TURNS)
+        turn[ranked] = np.minimum(turn[ranked], np.arange(len(ranked)) * len(queries) + place)
+    return draw.candidates[np.lexsort((-best, turn))]
+
+
+def _ranked(scores: NDArray[np.float64], most: int) -> Rows:
+    """The places of the highest scores above 0, at most so many, highest first; equal ones in their order."""
+    lowest = np.partition(scores, -most)[-most] if most < len(scores) else 0.0
+    among = np.flatnonzero((scores >= lowest) & (scores > 0))
+    return among[np.argsort(-scores[among], kind="stable")][:most]
 
 
 def least_overlap(draw: Draw) -> Rows:
