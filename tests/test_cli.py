@@ -13,6 +13,8 @@ from helpers import Said, Tlm, command_line, mini_tree, python, write_csv, write
 from typer.testing import CliRunner
 
 from flows import cli
+from flows.loading import load_study
+from tlm.plan import plan
 
 COMMANDS = sorted(command.name or command.callback.__name__ for command in cli.app.registered_commands)
 
@@ -176,6 +178,28 @@ def test_sql_without_a_query_and_with_a_missing_file(tlm: Tlm, home: Path) -> No
     expect_refusal(tlm("sql", "--file", "none.sql"), home, "Cannot read none.sql")
 
 
+def test_a_scale_for_a_study_that_has_none(tlm: Tlm, home: Path, study: Study) -> None:
+    expect_refusal(tlm("run", "demo", "--scale", "tiny"), home, "demo exists at one scale only", "Leave --scale")
+    expect_refusal(tlm("run", study(), "--scale", "tiny"), home, "is no named study", "--scale")
+
+
+def test_an_unknown_scale(tlm: Tlm, home: Path) -> None:
+    for command in ("run", "plan", "show"):
+        expect_refusal(tlm(command, "ws-sweep", "--scale", "huge"), home, "'huge'", "tiny, small, paper")
+
+
+def test_an_import_of_nothing(tlm: Tlm, home: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    expect_refusal(tlm("import", str(tmp_path / "empty")), home, f"There are no artifacts in {tmp_path / 'empty'}")
+    expect_refusal(tlm("import", str(tmp_path / "none")), home, f"{tmp_path / 'none'} is not a folder")
+
+
+def test_a_report_before_any_study(tlm: Tlm, home: Path, tmp_path: Path) -> None:
+    said = tlm("report", "--out", str(tmp_path / "docs/results.md"))
+    expect_refusal(said, home, "No study that answers a question has run yet", "tlm run ws-sweep --scale tiny")
+    assert not (tmp_path / "docs").exists()
+
+
 def test_debug_shows_the_traceback(tlm: Tlm, monkeypatch: pytest.MonkeyPatch) -> None:
     from tlm.errors import UserError
 
@@ -195,9 +219,28 @@ def test_plan_counts_what_would_run_and_writes_nothing(tlm: Tlm, home: Path, stu
     assert "one-ws60-s0-p0" in tlm("plan", study(), "--steps", "--no-time").out
 
 
-def test_show_prints_a_study_that_can_be_run(tlm: Tlm, tmp_path: Path) -> None:
-    from flows.loading import load_study
+def test_plan_of_several_studies_says_what_they_share(tlm: Tlm, home: Path) -> None:
+    names = ("missing-tokens", "overlap-predictor")
+    said = tlm("plan", *names, "--scale", "tiny", "--origin", "hub")
+    assert said.code == 0, said.err
+    keys = [{step.key for step in plan(load_study(name, origin="hub"), "").steps} for name in names]
+    shared, new = len(keys[0] & keys[1]), len(keys[1] - keys[0])
+    assert shared and new
+    [row] = [line for line in said.out.splitlines() if line.lstrip("│ ").startswith("overlap-predictor")]
+    assert [int(cell.replace(",", "")) for cell in row.split("│")[2:-1]] == [shared + new, shared, 0, new]
+    assert "0 cached" in said.out and list(home.rglob("*")) == []
 
+
+def test_plan_of_one_study_named_twice_is_its_plan(tlm: Tlm, study: Study) -> None:
+    assert tlm("plan", study(), study(), "--no-time").out == tlm("plan", study(), "--no-time").out
+
+
+def test_a_dry_run_has_steps_of_its_own(tlm: Tlm, study: Study) -> None:
+    whole, dry = (tlm("plan", study(), "--steps", "--no-time", *more).out for more in ([], ["--limit-steps", "1"]))
+    assert whole != dry and "33 steps: 0 cached" in dry
+
+
+def test_show_prints_a_study_that_can_be_run(tlm: Tlm, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(tlm("show", "demo", "--set", "finetune.epochs=3").out)
     assert load_study(str(tmp_path / "mine.yaml")) == load_study("demo", ["finetune.epochs=3"])
 
@@ -211,7 +254,10 @@ def test_studies_lists_each_with_what_it_does(tlm: Tlm) -> None:
     from flows.studies import STUDIES
 
     said = tlm("studies")
-    assert all(name in said.out for name in STUDIES)
+    for name, named in STUDIES.items():
+        [row] = [line for line in said.out.splitlines() if line.lstrip("│ ").startswith(f"{name} ")]
+        assert ("tiny, small, paper" in row) == named.scaled
+        assert named.description in row
 
 
 def test_sql_answers_over_an_empty_store(tlm: Tlm) -> None:
@@ -224,6 +270,10 @@ def test_gc_of_an_empty_store_removes_nothing(tlm: Tlm) -> None:
     assert said.code == 0 and "would remove 0 artifacts" in said.out
 
 
+def test_the_commands_are_those_that_the_documents_tell_of() -> None:
+    assert {"run", "plan", "show", "studies", "explain", "report", "export", "import", "predict"} <= set(COMMANDS)
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_a_help_with_an_example(command: str) -> None:
     shown = CliRunner().invoke(cli.app, [command, "--help"], env={"COLUMNS": "120", "TERM": "dumb"})
@@ -231,6 +281,7 @@ def test_every_command_has_a_help_with_an_example(command: str) -> None:
     assert "Example:" in shown.output and f"tlm {command}" in shown.output
 
 
+PLAN_OF_TWO = ["plan", "ws-sweep", "committee", "--scale", "paper"]
 WITHOUT_SERVERS = """
 import sys
 from flows.cli import main
@@ -244,7 +295,9 @@ print("LOADED", [name for name in ("prefect", "mlflow", "torch", "transformers",
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["plan", "demo", "--no-time"], ["sql", "select 1"], ["studies"]], ids=" ".join
+    "arguments",
+    [["--help"], ["plan", "demo", "--no-time"], PLAN_OF_TWO, ["sql", "select 1"], ["studies"]],
+    ids=" ".join,
 )
 def test_a_command_that_runs_no_study_imports_neither_prefect_nor_mlflow(arguments: list[str], tmp_path: Path) -> None:
     done = python(WITHOUT_SERVERS.format(arguments=arguments), cwd=tmp_path, TLM_HOME=str(tmp_path / "home"))

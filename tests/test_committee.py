@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tlm.committee import RULES, combine
+from tlm.committee import RULES, combine, disjoint
 
 SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 4), st.integers(2, 4))
 LOGITS = arrays(np.float64, SHAPES, elements=st.integers(-40, 40).map(lambda n: n / 4))
@@ -73,3 +73,30 @@ def test_float32_logits_are_combined_in_float64() -> None:
 def test_no_members_or_no_members_axis_is_an_error(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="at least one member"):
         combine(np.zeros(shape), "soft")
+
+
+# --- committees of every size ---
+
+
+@given(members=st.integers(1, 60), size=st.integers(1, 60))
+def test_disjoint_committees_are_as_many_as_fit_each_of_its_size_in_the_members_order(members: int, size: int) -> None:
+    groups = [list(range(members))[group] for group in disjoint(members, size)]
+    assert all(len(group) == size for group in groups)
+    assert [member for group in groups for member in group] == list(range(size * (members // size)))
+
+
+@given(members=st.integers(1, 60))
+def test_the_largest_committee_is_of_all_members_and_the_smallest_are_each_of_one(members: int) -> None:
+    everyone = list(range(members))
+    assert [everyone[group] for group in disjoint(members, members)] == [everyone]
+    assert [everyone[group] for group in disjoint(members, 1)] == [[member] for member in everyone]
+
+
+@pytest.mark.parametrize("rule", RULES)
+@given(logits=LOGITS)
+def test_committees_of_one_and_of_all_are_the_members_and_the_whole(rule: str, logits: np.ndarray) -> None:
+    exact = logits + np.arange(logits.shape[2]) * 1e-3  # no ties
+    for member, group in enumerate(disjoint(len(exact), 1)):
+        assert np.array_equal(combine(exact[group], rule).argmax(axis=1), exact[member].argmax(axis=1))
+    [whole] = disjoint(len(exact), len(exact))
+    assert np.array_equal(combine(exact[whole], rule), combine(exact, rule))

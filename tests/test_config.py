@@ -64,6 +64,10 @@ def test_an_unknown_field_is_an_error_that_names_it(field: str) -> None:
         ("tokenizer__kind", "magic"),
         ("corpus__source__kind", "magic"),
         ("name", "Not A Name"),
+        ("pretrain__max_steps", 0),
+        ("finetune__max_steps", 0),
+        ("seeds", "shuffled"),
+        ("architectures__0__kind", "both"),
         ("finetune__precision", "float8"),
         ("finetune__schedule", "cosine"),
     ],
@@ -83,6 +87,12 @@ def test_heads_must_divide_the_hidden_size() -> None:
 def test_convolution_fields_go_together() -> None:
     expect_refusal("give both or neither", architectures__1__conv_channels=0)
     expect_refusal("give both or neither", architectures__0__conv_kernel_sizes=[[3, 3]])
+
+
+def test_a_decoder_sees_nothing_that_comes_and_has_no_cls() -> None:
+    for change in ({"freeze_cls_embedding": True}, {"conv_kernel_sizes": [[3, 3]], "conv_channels": 2}):
+        one = {**mini_tree()["architectures"][0], "kind": "decoder", **change}
+        expect_refusal("decoder has neither a convolutional front", architectures__0=one)
 
 
 def test_dev_items_must_leave_training_items() -> None:
@@ -113,6 +123,7 @@ def test_unknown_names_are_errors_that_list_the_known_ones() -> None:
         r"committees.pair.members: unknown \['two'\]; choose from \['one', 'conv'\]", committees__0__members=["two"]
     )
     expect_refusal(r"treatment_architectures: unknown \['two'\]", treatment_architectures=["two"])
+    expect_refusal(r"learning_rates: unknown \['two'\]; choose from \['one', 'conv'\]", learning_rates={"two": 1e-3})
     expect_refusal(r"treatments.task: unknown \['x'\]; choose from \['topics'\]", treatments__0__task="x")
     expect_refusal(r"treatments.ws: unknown \[70\]; choose from \[60, 120\]", treatments__0__ws=70)
 
@@ -134,6 +145,7 @@ def test_sizes_are_sorted() -> None:
     ("field", "value"),
     [
         ("corpus__sampler", "best"),
+        ("analysis", "best"),
         ("baselines", ["oracle"]),
         ("treatments__0__selection", "best"),
         ("treatments__0__removal", "burn"),

@@ -159,11 +159,12 @@ def report(
     home: Home = None,
 ) -> None:
     """Write the verdicts of every named study that has run, at every scale: figures, plots, commands, MLflow runs."""
+    from flows.reporting import command_of
     from tlm.results.document import write_document
     from tlm.store import ArtifactStore
 
     where = runtime(home=home)
-    found = write_document(ArtifactStore(where.artifacts), out)
+    found = write_document(ArtifactStore(where.artifacts), out, command_of)
     for line in found:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     console.print(f"{out}", highlight=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,43 +32,55 @@ class Answered:
     report: Record
     records: tuple[Record, ...]
     findings: Findings
+    command: str
 
     @property
     def name(self) -> str:
-        return f"{self.study.name}-{self.study.scale}" if self.study.scale else self.study.name
+        return _name(self.study)
 
     @property
-    def command(self) -> str:
-        return f"tlm run {self.study.name}" + (f" --scale {self.study.scale}" if self.study.scale else "")
+    def anchor(self) -> str:
+        """Of its section: GitHub leaves dots out of headings' anchors, and dashes and underscores in."""
+        return self.name.replace(".", "")
 
 
-def write_document(store: ArtifactStore, out: Path) -> list[str]:
+CommandOf = Callable[[StudyConfig], str | None]
+"""The command that makes a study; None if its name now stands for another study."""
+
+
+def write_document(store: ArtifactStore, out: Path, command_of: CommandOf) -> list[str]:
     """Write the document and its plots (into `img` beside it) from the latest report of each study and scale.
+
+    Studies that `command_of` knows no command for (a named study with changed fields) are left out, and said to be.
 
     Returns:
         One line for each study: its name and how its verdicts fell.
 
     Raises:
-        UserError: if no study with an analysis has run.
+        UserError: if no study with an analysis has run, or artifacts of one are gone.
     """
-    answered = [_answer(store, report) for report in _latest_reports(store)]
+    left_out: list[str] = []
+    answered = [_answer(store, report, command_of) for report in _latest_reports(store, command_of, left_out)]
     if not answered:
         raise UserError("No study that answers a question has run yet.", "Try: tlm run ws-sweep --scale tiny")
-    images = out.parent / IMAGES
-    images.mkdir(parents=True, exist_ok=True)
+    text = _document(answered)
     for each in answered:
         for plot in _drawn(each):
-            _replace(images / _file(each, plot), plot.png)
-    _replace(out, _document(answered).encode())
-    return [f"{each.name}: {', '.join(v.outcome for v in each.findings.verdicts)}" for each in answered]
+            _replace(out.parent / IMAGES / _file(each, plot), plot.png)
+    _replace(out, text.encode())
+    told = [f"{each.name}: {', '.join(v.outcome for v in each.findings.verdicts)}" for each in answered]
+    return told + [f"{name}: left out, its fields are not those of the named study" for name in left_out]
 
 
-def _latest_reports(store: ArtifactStore) -> list[Record]:
+def _latest_reports(store: ArtifactStore, command_of: CommandOf, left_out: list[str]) -> list[Record]:
     latest: dict[tuple[int, int, str], Record] = {}
     names = list(ANALYSES)
     for record in sorted(store.records(), key=lambda record: record.created):
         study = record.config.get("study", {}) if record.stage == "report" else {}
         if study.get("analysis") in ANALYSES and not _is_dry_run(study):
+            if command_of(StudyConfig.model_validate(study)) is None:
+                left_out.append(str(record.ref))
+                continue
             scale = study.get("scale")
             place = SCALES.index(scale) if scale in SCALES else len(SCALES)
             latest[place, names.index(study["analysis"]), study["name"]] = record
@@ -79,15 +91,23 @@ def _is_dry_run(study: Mapping[str, Mapping[str, object]]) -> bool:
     return any(study[part].get("max_steps") for part in ("pretrain", "finetune"))
 
 
-def _answer(store: ArtifactStore, report: Record) -> Answered:
-    artifact = store.get(report.ref)
+def _answer(store: ArtifactStore, report: Record, command_of: CommandOf) -> Answered:
     study = StudyConfig.model_validate(report.config["study"])
+    command = str(command_of(study))
+    try:
+        artifact = store.get(report.ref)
+        records = tuple(store.get(ref).record for ref in report.inputs.values())
+    except LookupError as error:
+        raise UserError(f"{_name(study)}: {error}.", f"Run it again: {command}") from error
     labels: dict[str, dict[str, Label]] = json.loads(artifact.path(LABELS_FILE).read_text(encoding="utf-8"))
-    records = tuple(store.get(ref).record for ref in report.inputs.values())
     with catalogue.build_memory(store, records, labels=labels) as connection:
         findings = find(connection, study)
     assert findings is not None
-    return Answered(study, report, records, findings)
+    return Answered(study, report, records, findings, command)
+
+
+def _name(study: StudyConfig) -> str:
+    return f"{study.name}-{study.scale}" if study.scale else study.name
 
 
 # --- the text ---
@@ -122,7 +142,7 @@ def _verdicts(scale: str | None, answered: list[Answered]) -> str:
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for each in answered:
-        link = f"[{each.study.name}](#{slugify(each.name)})"
+        link = f"[{each.study.name}](#{each.anchor})"
         for verdict in each.findings.verdicts:
             cells = (verdict.claim, verdict.outcome, verdict.figure, verdict.paper)
             lines.append(f"| {link} | {' | '.join(escape_markdown(cell) for cell in cells)} | {_runs(verdict)} |")
@@ -184,5 +204,8 @@ def _file(each: Answered, plot: Plot) -> str:
 def _replace(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.draft")
-    draft.write_bytes(content)
-    os.replace(draft, path)
+    try:
+        draft.write_bytes(content)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,81 @@
+"""Plots: what is given is drawn, what is missing is said, and the SVG can stand in a page beside others."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from tlm.report.drawing import INK, SERIES, Plot, Point, bars, lines
+
+SHALLOW = [Point(100, 40, 38, 43), Point(400, 50, 47, 52)]
+DEEP = [Point(400, 61, 60, 62), Point(100, 45, 44, 46)]
+
+
+def swept(name: str = "sweep", **changes: object) -> Plot:
+    series = [("shallow", SHALLOW), ("deep", DEEP), ("absent", [])]
+    return lines(name, "Accuracy & Ws", "Ws, paragraphs", "Accuracy, %", series, **changes)  # type: ignore[arg-type]
+
+
+def compared(name: str = "bars") -> Plot:
+    return bars(name, "By task", "Accuracy, %", ("sea", "land"), [("a", [SHALLOW[0], None]), ("b", DEEP)])
+
+
+def shapes(plot: Plot) -> int:
+    """Every point, and its line in the legend, is a marker and the two ends of its interval."""
+    return len(re.findall(r"<use [^>]*var\(--series-\d\)", plot.svg))
+
+
+def test_a_plot_is_a_png_and_an_svg_with_its_words() -> None:
+    plot = swept(levels=[("TF-IDF", 55.0)], log=True)
+    assert plot.png.startswith(b"\x89PNG") and not plot.missing
+    for text in ("Accuracy &amp; Ws", "Ws, paragraphs", "Accuracy, %", "shallow", "deep", "TF-IDF", "100", "400"):
+        assert f">{text}</text>" in plot.svg, text
+    assert "absent" not in plot.svg, "a series without points is not drawn"
+
+
+def test_a_logarithmic_axis_has_a_tick_at_every_point_and_at_no_other() -> None:
+    three = [*SHALLOW, Point(90_000, 70, 69, 71)]
+    plot = lines("log", "", "Ws", "", [("a", three)], log=True)
+    assert re.findall(r">([\d,]+)</text>", plot.svg)[:3] == ["100", "400", "90,000"]
+
+
+def test_every_point_is_drawn_and_none_where_there_is_none() -> None:
+    points, legend = 3, 2
+    assert shapes(compared()) == 3 * (points + legend)
+    assert ">sea</text>" in compared().svg and ">land</text>" in compared().svg
+
+
+@pytest.mark.parametrize(
+    "plot",
+    [
+        lines("none", "Nothing", "x", "y", []),
+        lines("none", "Nothing", "x", "y", [("a", [])], levels=[("TF-IDF", 5.0)]),
+        bars("none", "Nothing", "y", ("sea",), [("a", [None])]),
+        bars("none", "Nothing", "y", (), []),
+    ],
+)
+def test_without_a_point_it_says_so_and_draws_nothing(plot: Plot) -> None:
+    assert plot == Plot("none", "Nothing", missing="Nothing of this was measured.")
+
+
+def test_the_svg_is_one_element_that_needs_nothing_and_follows_the_pages_colours() -> None:
+    for plot in (swept(), compared()):
+        root = ElementTree.fromstring(plot.svg.replace("xlink:href", "href"))
+        assert root.tag == "svg" and "width" not in root.attrib and "viewBox" in root.attrib
+        assert root.attrib["role"] == "img" and root.attrib["aria-label"] == plot.title
+        assert "http" not in plot.svg and "<metadata" not in plot.svg
+        assert not any(color in plot.svg for color in (INK, *SERIES, "#ffffff"))
+        assert "var(--ink)" in plot.svg and "var(--series-0)" in plot.svg and "var(--series-1)" in plot.svg
+
+
+def test_ids_of_two_plots_of_a_page_differ_and_each_refers_to_its_own() -> None:
+    one, other = (set(re.findall(r'\bid="([^"]+)"', swept(name).svg)) for name in ("one", "other"))
+    assert one and not one & other
+    used = set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', swept("one").svg))
+    assert used and {a or b for a, b in used} <= one
+
+
+def test_the_same_points_make_the_same_bytes() -> None:
+    assert swept() == swept() and compared() == compared()

@@ -1,0 +1,255 @@
+"""docs/results.md: the latest answer of each study and scale, from records alone; whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import Tlm, command_line
+from report.synthetic import publish, study
+
+from tlm.config import StudyConfig
+from tlm.errors import UserError
+from tlm.plan import plan
+from tlm.results import ANALYSES, document
+from tlm.results.document import write_document
+from tlm.stages.evaluation import LABELS_FILE
+from tlm.steps import Step
+from tlm.store import RECORD, ArtifactStore
+
+
+def command_of(config: StudyConfig) -> str | None:
+    """Of a study named "changed" none is known."""
+    return (
+        None
+        if config.name == "changed"
+        else f"tlm run {config.name}{f' --scale {config.scale}' if config.scale else ''}"
+    )
+
+
+class Home:
+    """A store of made-up studies, and where the document is written."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = ArtifactStore(str(folder / "data/artifacts"))
+        self.out = folder / "docs/results.md"
+
+    def add(self, name: str = "sweep", *, created: str = "2026-01-01", tracked: bool = True, **changes: Any) -> Step:
+        """A study that has run, its report as the report stage leaves it for the document."""
+        config = study(self.folder / "raw", name=name, **{"analysis": "ws-sweep", **changes})
+        planned = plan(config, str(self.folder / "raw"))
+        publish(config, self.store, self.folder / "raw", tracked=tracked)
+        labels = {step.key: step.labels for step in planned.steps}
+        report = planned.report
+        with self.store.draft(report.ref) as draft:
+            (draft / LABELS_FILE).write_text(json.dumps(labels))
+            mlflow = {"run_id": f"report{created}"} if tracked else None
+            self.store.publish(report, draft, facts={}, provenance={}, seconds=0, mlflow=mlflow)
+        place = self.folder / "data/artifacts" / str(report.ref) / RECORD
+        record = json.loads(place.read_text()) | {"created": f"{created}T00:00:00+00:00"}
+        place.write_text(json.dumps(record))
+        return report
+
+    def write(self) -> list[str]:
+        return write_document(self.store, self.out, command_of)
+
+    @property
+    def text(self) -> str:
+        return self.out.read_text(encoding="utf-8")
+
+    def files(self) -> set[str]:
+        place = self.out.parent
+        return {str(path.relative_to(place)) for path in place.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+# --- what is in it ---
+
+
+def test_a_study_has_its_verdicts_a_section_plots_and_the_command_that_makes_it(home: Home) -> None:
+    home.add("sweep", scale="tiny", title="A sweep")
+    [line] = home.write()
+    assert line == f"sweep-tiny: {', '.join(['reproduced'] * 8)}, not measured"
+    assert "### Scale: tiny" in home.text and "\n## sweep-tiny\n" in home.text
+    assert ANALYSES["ws-sweep"].question in home.text and "`tlm run sweep --scale tiny`" in home.text
+    assert "1 pre-training and 2 fine-tuning seeds, crossed" in home.text and "c0ffee" in home.text
+    claims = [row for row in home.text.splitlines() if row.startswith("| [sweep](#sweep-tiny) |")]
+    assert len(claims) == 2 * 4 + 1, "helps and grows of each task and architecture, and Table 3"
+
+
+def test_the_plots_it_refers_to_are_beside_it_and_no_others(home: Home, really_drawn: None) -> None:
+    home.add(scale="tiny")
+    home.write()
+    names = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", home.text)
+    assert set(names) == {f"img/tiny-sweep-{plot}.png" for plot in ("topics", "relations", "gap")}
+    assert home.files() == {"results.md", *names}
+    assert all((home.out.parent / name).read_bytes().startswith(b"\x89PNG") for name in names)
+
+
+def test_it_is_read_where_no_server_runs_and_says_nothing_of_the_machine(home: Home) -> None:
+    home.add(scale="tiny")
+    home.write()
+    assert "http" not in home.text and "127.0.0.1" not in home.text and "localhost" not in home.text
+    assert str(home.folder) not in home.text and not re.search(
+        r"(?<![\w.])/(?:tmp|home|root|work|data|usr)\b", home.text
+    )
+
+
+def test_runs_are_named_as_mlflow_names_them(home: Home) -> None:
+    home.add(scale="tiny")
+    home.write()
+    assert "MLflow run `report2026-01-01`" in home.text
+    named = set(re.findall(r"`(run[0-9a-f]{5})`", home.text))
+    tracked = {str((record.mlflow or {}).get("run_id"))[:8] for record in home.store.records()}
+    assert named and named <= tracked
+
+
+def test_untracked_studies_are_told_as_such(home: Home) -> None:
+    home.add(tracked=False)
+    home.write()
+    assert "MLflow run n/a" in home.text
+
+
+def test_analyses_that_have_not_run_are_named(home: Home) -> None:
+    home.add(scale="tiny")
+    home.write()
+    [line] = [line for line in home.text.splitlines() if line.startswith("Not run yet: ")]
+    assert re.findall(r"`tlm run ([a-z-]+)`", line) == [name for name in ANALYSES if name != "ws-sweep"]
+
+
+def test_the_same_records_make_the_same_bytes(home: Home) -> None:
+    home.add(scale="tiny")
+    home.write()
+    before = home.out.read_bytes()
+    home.write()
+    assert home.out.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["my-sweep", "my_sweep", "sweep.2"])
+def test_a_verdict_leads_to_its_section(name: str, home: Home) -> None:
+    """GitHub makes a heading's anchor of its letters, digits, dashes and underscores."""
+    home.add(name)
+    home.write()
+    anchors = {re.sub(r"[^\w-]", "", heading) for heading in re.findall(r"^## (.+)$", home.text, flags=re.MULTILINE)}
+    targets = set(re.findall(r"\]\(#([^)]+)\)", home.text))
+    assert targets and targets <= anchors
+
+
+# --- which reports it is made from ---
+
+
+def test_the_latest_report_of_a_study_at_a_scale_wins(home: Home) -> None:
+    home.add(scale="tiny", created="2026-01-02", finetune_seeds=(0, 1, 2))
+    home.add(scale="tiny", created="2026-01-01", finetune_seeds=(0, 1))
+    assert len(home.write()) == 1
+    assert "3 fine-tuning seeds" in home.text and "2 fine-tuning seeds" not in home.text
+    home.add(scale="tiny", created="2026-01-03", finetune_seeds=(0, 1))
+    assert len(home.write()) == 1
+    assert "2 fine-tuning seeds" in home.text and "3 fine-tuning seeds" not in home.text
+
+
+def test_each_scale_has_its_own_verdicts_the_smallest_first_and_studies_without_one_last(home: Home) -> None:
+    home.add("mine")
+    for scale in ("paper", "tiny", "small"):
+        home.add("sweep", scale=scale)
+    said = home.write()
+    assert [line.partition(":")[0] for line in said] == ["sweep-tiny", "sweep-small", "sweep-paper", "mine"]
+    headings = re.findall(r"^### Scale: (\w+)$", home.text, flags=re.MULTILINE)
+    assert headings == ["tiny", "small", "paper", "none"]
+    assert "`tlm run mine`" in home.text
+
+
+def test_dry_runs_are_left_out(home: Home) -> None:
+    home.add(scale="tiny", created="2026-01-01")
+    home.add(scale="tiny", created="2026-01-02", pretrain={"steps": 10, "max_steps": 2}, finetune_seeds=(0, 1, 2))
+    home.add(scale="tiny", created="2026-01-03", finetune={"epochs": 1, "max_steps": 2}, finetune_seeds=(0, 1, 2))
+    home.write()
+    assert "2 fine-tuning seeds" in home.text and "3 fine-tuning seeds" not in home.text
+
+
+def test_a_study_that_asks_nothing_is_no_part_of_it(home: Home) -> None:
+    home.add("sweep", scale="tiny")
+    home.add("other", analysis=None)
+    assert [line.partition(":")[0] for line in home.write()] == ["sweep-tiny"]
+    assert "other" not in re.findall(r"^## (.+)$", home.text, flags=re.MULTILINE)
+
+
+# --- whole or not at all ---
+
+
+def test_without_a_study_nothing_is_written(home: Home) -> None:
+    for change in ({"analysis": None}, {"pretrain": {"steps": 10, "max_steps": 2}}):
+        home.add(**change)
+        with pytest.raises(UserError, match=r"No study that answers a question has run yet\. Try: tlm run ws-sweep"):
+            home.write()
+    assert not home.out.parent.exists()
+
+
+def test_a_study_whose_artifacts_are_gone_is_named_with_the_way_out_and_nothing_is_written(home: Home) -> None:
+    home.add("sweep", scale="tiny")
+    gone = next(record for record in home.store.records() if record.stage == "finetune")
+    home.store.delete(gone.ref)
+    with pytest.raises(UserError, match=rf"sweep-tiny: {gone.ref} is missing.* tlm run sweep --scale tiny"):
+        home.write()
+    assert not home.out.parent.exists()
+
+
+def test_what_was_there_stays_when_a_new_one_fails(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.add(scale="tiny")
+    home.write()
+    before, files = home.out.read_bytes(), home.files()
+
+    def fail(*given: object) -> None:
+        raise OSError("no space left")
+
+    home.add(scale="small")
+    monkeypatch.setattr(document.os, "replace", fail)
+    with pytest.raises(OSError, match="no space left"):
+        home.write()
+    assert home.out.read_bytes() == before
+    assert home.files() == files
+
+
+# --- the command ---
+
+
+@pytest.fixture
+def tlm(home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Tlm:
+    monkeypatch.setenv("TLM_HOME", str(home.folder))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(home.folder)
+    return command_line(monkeypatch, capsys)
+
+
+def test_the_command_writes_it_and_says_how_each_study_fell(home: Home, tlm: Tlm) -> None:
+    home.add(scale="tiny")
+    said = tlm("report")
+    assert said.code == 0, said.err
+    first, *_, last = said.out.splitlines()
+    assert first.startswith("sweep-tiny: ") and last == "docs/results.md"
+    assert "### Scale: tiny" in home.text
+    assert tlm("report", "--out", "elsewhere/mine.md").code == 0
+    assert (home.folder / "elsewhere/mine.md").read_text(encoding="utf-8") == home.text
+
+
+def test_the_command_without_a_study_is_one_line_and_exit_code_2(home: Home, tlm: Tlm) -> None:
+    said = tlm("report")
+    assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
+    assert said.err.startswith("error: No study that answers a question has run yet.")
+    assert not home.out.exists()
+
+
+def test_a_named_study_with_changed_fields_is_left_out_and_said_to_be(home: Home) -> None:
+    home.add("sweep", scale="tiny")
+    home.add("changed", scale="tiny")
+    told = home.write()
+    assert len(told) == 2 and "changed" in told[1] and "left out" in told[1]
+    assert "changed" not in home.text
