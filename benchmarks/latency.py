@@ -41,7 +41,6 @@ from benchmarks.latency_systems import (
     COUNTS,
     ONE_BY_ONE,
     PROCESSES,
-    SHALLOW,
     THREADS,
     Call,
     Runner,
@@ -54,6 +53,7 @@ from tlm.config import Precision
 from tlm.errors import UserError
 from tlm.heap import keep_heap
 from tlm.modeling.cost import count_parameters
+from tlm.modeling.variants import SHALLOW
 from tlm.ragged import Ragged
 from tlm.runtime import PACKAGE_PARENT, Runtime
 from tlm.tokenizer import SPECIAL_TOKENS, Vocabulary, read_vocabulary

@@ -16,7 +16,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks.latency_systems import ALONE, DEEP, ONE_BY_ONE, PROCESSES, SHALLOW, THREADS, Cost
+from benchmarks.latency_systems import ALONE, DEEP, ONE_BY_ONE, PROCESSES, THREADS, Cost
+from tlm.modeling.variants import SHALLOW
 from tlm.provenance import provenance
 from tlm.report.drawing import MARKERS, SERIES, STYLE
 

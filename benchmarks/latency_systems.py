@@ -19,13 +19,12 @@ from tlm.committee import combine
 from tlm.config import Architecture, Precision
 from tlm.modeling import TinyBertConfig, TinyBertForSequenceClassification
 from tlm.modeling.cost import Shape, expected_parameters, forward_flops
-from tlm.modeling.variants import VARIANTS, variant
+from tlm.modeling.variants import SHALLOW, VARIANTS, variant
 from tlm.ragged import Ragged
 from tlm.tokenizer import Vocabulary
 from tlm.training.finetune import predict
 
 DEEP = "bert6"
-SHALLOW = tuple(n for n, shape in VARIANTS.items() if shape.kind == "encoder" and shape.num_hidden_layers == 1)
 COUNTS = (2, 4, 8, 16, 32)
 OUT_OF_CACHE = 256 << 20
 """Bytes of weights that no last-level cache holds: so many are read before the same member's turn comes again."""
@@ -115,7 +114,9 @@ def cost(system: System, scale: Scale, length: int) -> Cost:
 
 def shares(members: Iterable[Member], workers: int, scale: Scale) -> list[list[Member]]:
     """Members for each worker: the most expensive first, each to whoever has least to do (by FLOPs)."""
-    price = {name: forward_flops(scale.architecture(name), 32, num_labels=scale.num_labels) for name in VARIANTS}
+    price = {
+        name: forward_flops(scale.architecture(name), 32, num_labels=scale.num_labels) for name in (DEEP, *SHALLOW)
+    }
     loads, given = [0] * workers, [list[Member]() for _ in range(workers)]
     for member in sorted(members, key=lambda member: -price[member[0]]):
         worker = loads.index(min(loads))

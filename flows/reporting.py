@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flows.studies import STUDIES
+from flows.studies.scales import SCALES
 from tlm.adapt import with_precision
 from tlm.config import StudyConfig
 
@@ -15,6 +16,8 @@ def command_of(study: StudyConfig) -> str | None:
     named = STUDIES.get(study.name)
     if named is None:
         return f"tlm run {study.name}.yaml"
+    if study.scale not in (SCALES if named.scaled else (None,)):
+        return None
     scale = f" --scale {study.scale}" if named.scaled else ""
     for origin in (None, "local", "hub") if named.scaled else (None,):
         if _as_recorded(named(study.scale, origin), study) == study:

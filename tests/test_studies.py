@@ -220,3 +220,8 @@ def test_the_command_of_a_recorded_study_is_the_one_that_makes_it() -> None:
     changed = load_study("ws-sweep", ["pretrain.steps=7"], scale="tiny")
     assert command_of(changed) is None
     assert command_of(changed.model_copy(update={"name": "mine"})) == "tlm run mine.yaml"
+
+
+@pytest.mark.parametrize("name", ["demo", "ws-sweep"])
+def test_a_named_study_at_a_scale_that_it_has_not_is_a_changed_one(name: str) -> None:
+    assert command_of(load_study(name, ["scale=mine"])) is None

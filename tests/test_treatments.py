@@ -120,6 +120,11 @@ def test_treatments_that_would_bear_the_same_name_are_an_error() -> None:
     assert len(study(SAMPLED, {**SAMPLED, "task": "other"}).treatments) == 2
 
 
+def test_one_label_does_not_stand_for_two_things_at_one_ws() -> None:
+    sampled: Tree = {"kind": "sampled", "task": "topics", "ws": 80, "sampler": "coverage"}
+    refused("name two different things", sampled, {**FOREIGN, "name": "coverage"})
+
+
 def test_an_amount_is_a_share_or_a_count() -> None:
     refused("either count or share", {**MISSING, "share": 0.5})
     refused("either count or share", {**MISSING, "count": None})

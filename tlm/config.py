@@ -249,6 +249,10 @@ class StudyConfig(Frozen):
         changed = [t.ws for t in self.treatments if t.kind in ("missing_tokens", "shuffled")]
         _known("treatments.ws", changed, [ws for ws in self.corpus.sizes if ws])
         _unique("treatments", [(t.ws, t.task, t.label, getattr(t, "seed", 0)) for t in self.treatments])
+        kinds = {(t.ws, t.label): t.kind for t in self.treatments}
+        clash = [t.label for t in self.treatments if kinds[t.ws, t.label] != t.kind]
+        if clash:
+            raise ValueError(f"treatments: {clash} name two different things at one Ws")
         for field in ("pretrain_seeds", "finetune_seeds"):
             _unique(field, getattr(self, field))
         if self.seeds == "paired" and len(self.pretrain_seeds) != len(self.finetune_seeds):

@@ -18,7 +18,6 @@ from benchmarks.latency_systems import (
     DEEP,
     ONE_BY_ONE,
     PROCESSES,
-    SHALLOW,
     THREADS,
     Runner,
     Scale,
@@ -29,6 +28,7 @@ from benchmarks.latency_systems import (
 )
 from tlm.errors import UserError
 from tlm.modeling.cost import count_parameters
+from tlm.modeling.variants import SHALLOW
 from tlm.ragged import Ragged
 from tlm.tokenizer import SPECIAL_TOKENS, Vocabulary
 

@@ -42,6 +42,9 @@ VARIANTS: dict[str, Variant] = {
     "gpt1c": Variant(1, 8, kind="decoder"),
 }
 
+SHALLOW = ("bert1a", "bert1b", "bert1c", "bert1d", "bert1e")
+"""The paper's five BERT-1 variants: the members of its committee."""
+
 
 def expand(data: dict[str, Any]) -> dict[str, Any]:
     """The fields of an `Architecture` from a variant's name and changes to it.

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from tlm import catalogue
 from tlm.config import StudyConfig, slugify
 from tlm.errors import UserError
@@ -62,7 +64,8 @@ def write_document(store: ArtifactStore, out: Path, command_of: CommandOf) -> li
     left_out: list[str] = []
     answered = [_answer(store, report, command_of) for report in _latest_reports(store, command_of, left_out)]
     if not answered:
-        raise UserError("No study that answers a question has run yet.", "Try: tlm run ws-sweep --scale tiny")
+        others = f" ({', '.join(left_out)} are of other fields than the named studies now have.)" if left_out else ""
+        raise UserError(f"No study that answers a question has run yet.{others}", "Try: tlm run ws-sweep --scale tiny")
     text = _document(answered)
     for each in answered:
         for plot in _drawn(each):
@@ -78,13 +81,21 @@ def _latest_reports(store: ArtifactStore, command_of: CommandOf, left_out: list[
     for record in sorted(store.records(), key=lambda record: record.created):
         study = record.config.get("study", {}) if record.stage == "report" else {}
         if study.get("analysis") in ANALYSES and not _is_dry_run(study):
-            if command_of(StudyConfig.model_validate(study)) is None:
+            if not _is_current(study, command_of):
                 left_out.append(str(record.ref))
                 continue
             scale = study.get("scale")
             place = SCALES.index(scale) if scale in SCALES else len(SCALES)
             latest[place, names.index(study["analysis"]), study["name"]] = record
     return [latest[place] for place in sorted(latest)]
+
+
+def _is_current(study: Mapping[str, object], command_of: CommandOf) -> bool:
+    """Whether a command makes just this study; none does if its fields are those of an older version of tlm."""
+    try:
+        return command_of(StudyConfig.model_validate(study)) is not None
+    except ValidationError:
+        return False
 
 
 def _is_dry_run(study: Mapping[str, Mapping[str, object]]) -> bool:
