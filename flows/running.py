@@ -58,7 +58,9 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, d
 
     from flows.study import run_here
     from tasks import board
-    from tlm.report.summary import study_summary, to_rich
+    from tlm.report.summary import study_marts, to_rich
+    from tlm.report.summary import summary as summarise
+    from tlm.results import find
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     started = time.monotonic()
@@ -78,7 +80,11 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, d
             sys.exit(1)
     for name, reason in summary.damaged.items():
         console.print(f"[yellow]damaged[/yellow] {name}: {reason}; it was made again", highlight=False, soft_wrap=True)
-    console.print(to_rich(study_summary(store, planned)))
+    with study_marts(store, planned) as connection:
+        table, findings = to_rich(summarise(connection, study)), find(connection, study)
+    console.print(table)
+    for verdict in findings.verdicts if findings else ():
+        console.print(f"[bold]{verdict.outcome}[/bold]: {verdict.claim}: {verdict.figure}", highlight=False)
     console.print(
         f"{len(summary.executed)} stages executed, {summary.cached} cached, {time.monotonic() - started:.0f} s. "
         f"MLflow run {summary.mlflow_run_id}.",
@@ -87,8 +93,10 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, d
     report = store.get(summary.report).path("report.html")
     console.print(f"Report: {report}", highlight=False, soft_wrap=True)
     console.print("Next, try:")
+    named = f"{study.name}{f' --scale {study.scale}' if study.scale else ''}"
     for command in (
-        f"tlm explain {study.name} --against {study.name} --set finetune.epochs={study.finetune.epochs + 1}",
+        *(("tlm report    # the verdicts of every study, in docs/results.md",) if findings else ()),
+        f"tlm explain {named} --against {study.name} --set finetune.epochs={study.finetune.epochs + 1}",
         'tlm sql "select system, task, ws, round(accuracy, 3) as accuracy from results order by accuracy desc"',
         "make ui    # runs side by side in MLflow, flows in Prefect",
     ):

@@ -50,12 +50,17 @@ def summary(connection: Connection, study: StudyConfig) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def study_summary(store: ArtifactStore, planned: Plan) -> pd.DataFrame:
-    """The summary of a study that has run, under the names that its plan uses."""
+def study_marts(store: ArtifactStore, planned: Plan) -> Connection:
+    """The marts over a study that has run, under the names that its plan uses. The caller closes it."""
     from tlm import catalogue
 
     records = [store.get(step.ref).record for step in planned.steps]
-    with catalogue.build_memory(store, records, {step.key: step.labels for step in planned.steps}) as connection:
+    return catalogue.build_memory(store, records, {step.key: step.labels for step in planned.steps})
+
+
+def study_summary(store: ArtifactStore, planned: Plan) -> pd.DataFrame:
+    """The summary of a study that has run."""
+    with study_marts(store, planned) as connection:
         return summary(connection, planned.study)
 
 
