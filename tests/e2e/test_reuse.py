@@ -54,7 +54,7 @@ def test_a_changed_field_runs_the_stages_below_it_and_no_other(project: Project)
     assert "finetune.epochs" in explained
     project.run("--set", "finetune.epochs=1")
     made = {name.split("/")[0] for name in set(project.records()) - before}
-    assert made == {"finetune", "committee", "report"}
+    assert made == {"finetune", "committee", "latency", "report"}
 
 
 def test_prefect_results_without_artifacts_are_not_believed(project: Project) -> None:
