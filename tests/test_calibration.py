@@ -92,13 +92,13 @@ def test_made_up_lengths_differ_unless_every_text_fills_the_length() -> None:
 def test_a_device_that_is_not_there_is_the_users_error(workloads: list[Workload]) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is one")
-    with pytest.raises(UserError, match=r"no CUDA device.*--device cpu.*without the projected time"):
+    with pytest.raises(UserError, match=r"no CUDA device.*--device cpu.*--no-time"):
         calibrate(workloads, Runtime(device="cuda"), seconds=0.02)
 
 
 @pytest.mark.slow
 def test_too_little_memory_is_the_users_error(workloads: list[Workload]) -> None:
-    with pytest.raises(UserError, match=r"memory_gib=0\.01 .*without the projected time"):
+    with pytest.raises(UserError, match=r"memory_gib=0\.01 .*--no-time"):
         calibrate(workloads, Runtime(device="cpu", memory_gib=0.01), seconds=0.02)
 
 
