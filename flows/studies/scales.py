@@ -56,6 +56,7 @@ class Scale:
     heldout: int = 1_000
     deep_rate: float | None = None
     """The learning rate at which six layers are pre-trained, where that of one layer is too high for them."""
+    committee_tasks: tuple[str, ...] = ("fewrel", "agnews", "dbpedia")
     deep_treatments: bool = True
     """Whether the deep model, too, is pre-trained on shuffled text."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -161,6 +162,7 @@ SCALES: dict[str, Scale] = {
             injected=(500, 2_000, 4_000),
             vocab_size=8_192,
             deep_rate=1.5e-3,
+            committee_tasks=("fewrel",),
             deep_treatments=False,
         ),
         Scale(
