@@ -97,11 +97,17 @@ def plan(
 
 
 @app.command(epilog=example("tlm show demo > my_study.yaml"))
-def show(study: StudyName, set_: Set = None, reference_compat: Reference = False, scale: ScaleName = None) -> None:
+def show(
+    study: StudyName,
+    set_: Set = None,
+    reference_compat: Reference = False,
+    scale: ScaleName = None,
+    origin: SourceOrigin = None,
+) -> None:
     """Print a study as YAML, every field: a file to start your own from."""
     from flows.loading import load_study, to_yaml
 
-    typer.echo(to_yaml(load_study(study, set_, reference=reference_compat, scale=scale)), nl=False)
+    typer.echo(to_yaml(load_study(study, set_, reference=reference_compat, scale=scale, origin=origin)), nl=False)
 
 
 @app.command(epilog=example("tlm studies"))

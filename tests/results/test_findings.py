@@ -1,0 +1,37 @@
+"""When a difference counts as resolved."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tlm.results.findings import compare
+from tlm.statistics import difference_p_value, paired_bootstrap_test
+
+
+def lucky(right: int, seeds: int, items: int, generator: np.random.Generator) -> np.ndarray:
+    """Runs that are each right on just as many items, but on other ones."""
+    runs = np.zeros((seeds, items), dtype=bool)
+    for run in runs:
+        run[generator.permutation(items)[:right]] = True
+    return runs
+
+
+def test_seeds_that_agree_by_luck_resolve_nothing_that_their_items_do_not_bear_out() -> None:
+    generator = np.random.default_rng(0)
+    a, b = lucky(104, 3, 200, generator), lucky(100, 3, 200, generator)
+    assert difference_p_value(a, b) < 0.05, "the seeds alone are sure"
+    (found,) = compare([("a", a, b)])
+    assert found.p_value == paired_bootstrap_test(a, b).p_value > 0.05
+    assert not found.resolved and "not resolved" in found.text
+
+
+def test_a_large_difference_is_resolved_by_both() -> None:
+    generator = np.random.default_rng(1)
+    (found,) = compare([("a", lucky(160, 3, 200, generator), lucky(100, 3, 200, generator))])
+    assert found.resolved and found.estimate.value > 0
+
+
+def test_one_seed_has_no_p_value() -> None:
+    generator = np.random.default_rng(2)
+    (found,) = compare([("a", lucky(160, 1, 200, generator), lucky(100, 1, 200, generator))])
+    assert found.p_value is None and not found.resolved
