@@ -23,11 +23,9 @@ from tlm.store import RECORD, ArtifactStore
 
 def command_of(config: StudyConfig) -> str | None:
     """Of a study named "changed" none is known."""
-    return (
-        None
-        if config.name == "changed"
-        else f"tlm run {config.name}{f' --scale {config.scale}' if config.scale else ''}"
-    )
+    if config.name == "changed":
+        return None
+    return f"tlm run {config.name}" + (f" --scale {config.scale}" if config.scale else "")
 
 
 class Home:

@@ -128,10 +128,10 @@ def _document(answered: list[Answered]) -> str:
     parts = [
         "# Results",
         "Written by `tlm report` from the records of the studies below; do not edit. Accuracies are in percent and "
-        "differences in points, with 95 % intervals over seeds and test items and the number of seeds. A "
-        "p-value is the larger of the one over seeds and items and of the one over items with these very runs (paired "
-        "bootstrap), corrected over a study's family of questions (Holm). A difference inside its interval, or one that the "
-        "corrected test does not bear out, is *not resolved*; a cell of a single seed says so and is never resolved. Primary is the "
+        "differences in points, with 95 % intervals over seeds and test items and the number of seeds. A p-value is the "
+        "larger of the one over seeds and items and of the one over items with these very runs (paired bootstrap), "
+        "corrected over a study's family of questions (Holm). A difference inside its interval, or one that the corrected "
+        "test does not bear out, is *not resolved*; a cell of a single seed says so and is never resolved. Primary is the "
         "last epoch. Test items are looked at once, after it: a best epoch on test, the reference code's habit, is n/a. "
         "Run ids are those of MLflow.",
         "## Verdicts",
