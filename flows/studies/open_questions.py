@@ -112,4 +112,4 @@ def word_order(scale: Scale) -> StudyConfig:
 
 
 def irrelevant(scale: Scale) -> tuple[Treatment, ...]:
-    return tuple(Sampled(task="fewrel", ws=scale.ws, sampler="irrelevant", level=level) for level in (0.0, 0.5, 1.0))
+    return tuple(Sampled(task="fewrel", ws=scale.ws, sampler="irrelevant", level=level) for level in scale.irrelevant)

@@ -53,6 +53,8 @@ class Scale:
     """Numbers of tokens that missing-tokens removes."""
     vocab_size: int | None = None
     """Of WordPiece trained on the corpus; default: the vocabulary of bert-base-uncased."""
+    irrelevant: tuple[float, ...] = (0.0, 0.5, 1.0)
+    """Levels of irrelevant-tokens, quantiles of a paragraph's share of tokens that the task never uses."""
     heldout: int = 1_000
     deep_rate: float | None = None
     """The learning rate at which six layers are pre-trained, where that of one layer is too high for them."""
@@ -161,6 +163,7 @@ SCALES: dict[str, Scale] = {
             },
             injected=(500, 2_000, 4_000),
             vocab_size=8_192,
+            irrelevant=(0.0, 0.95, 1.0),  # the task uses nearly all of so small a vocabulary: the median share is 0
             deep_rate=1.5e-3,
             committee_tasks=("fewrel",),
             deep_treatments=False,
