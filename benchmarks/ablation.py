@@ -5,7 +5,6 @@ Every variant does the same useful work on the same batches, in one process, tak
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -21,6 +20,7 @@ from rich.table import Table
 
 from benchmarks import machine
 from benchmarks.cases import CASES
+from benchmarks.options import Out, Threads, Workloads, results_folder
 from tlm.errors import UserError
 
 if TYPE_CHECKING:
@@ -136,16 +136,14 @@ def main(
     case: Annotated[list[str] | None, typer.Option(help=f"One of {', '.join(CASES)}; repeatable.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds, in each of which every variant has its turn.")] = 3,
     seconds: Annotated[float, typer.Option(min=0.0, help="About how long a turn of the whole engine lasts.")] = 5.0,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all cores).")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where results go (default: data/benchmarks in TLM_HOME).")] = None,
-    workloads: Annotated[
-        Path | None, typer.Option(help="Prepared workloads of an earlier run (OUT/workloads).")
-    ] = None,
+    threads: Threads = None,
+    out: Out = None,
+    workloads: Workloads = None,
 ) -> None:
     """Take back one part of the engine at a time: seconds without it, over seconds with all."""
     threads = threads or machine.available_cores()
     machine.restart_in(machine.environment(threads), "benchmarks.ablation")
-    out = out or Path(os.environ.get("TLM_HOME") or machine.CHECKOUT) / "data" / "benchmarks"
+    out = results_folder(out)
     try:
         found = measure(case or DEFAULT_CASES, out, workloads, rounds, seconds, threads)
     except UserError as error:

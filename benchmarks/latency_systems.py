@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from tlm.committee import combine
 from tlm.config import Architecture, Precision
+from tlm.latency import sequential_depth
 from tlm.modeling import TinyBertConfig, TinyBertForSequenceClassification
-from tlm.modeling.cost import Shape, expected_parameters, forward_flops
+from tlm.modeling.cost import expected_parameters, forward_flops
 from tlm.modeling.variants import SHALLOW, VARIANTS, variant
 from tlm.ragged import Ragged
 from tlm.tokenizer import Vocabulary
@@ -88,17 +89,6 @@ def _copies(scale: Scale, name: str) -> int:
     """Copies of a variant that are as good as any number of them: in turn they are always read from memory anew."""
     size = expected_parameters(scale.architecture(name), vocab_size=0, max_position_embeddings=0, num_labels=0)
     return math.ceil(OUT_OF_CACHE / (4 * size))
-
-
-def sequential_depth(shape: Shape) -> int:
-    """Matrix products and convolutions of a classifier that have to wait for each other.
-
-    Each layer has six: queries, keys and values (side by side), scores, context, output projection, and the two of the
-    feed-forward network. The conv front has one for each convolution, the closing 1×1 included; pooler and classifier
-    are two more. Look-ups, norms, softmax and GELU are not counted: they do little work. BERT-6 has 38, bert1a 8.
-    """
-    convolutions = len(shape.conv_kernel_sizes) + bool(shape.conv_kernel_sizes)
-    return 6 * shape.num_hidden_layers + convolutions + 2
 
 
 def cost(system: System, scale: Scale, length: int) -> Cost:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from rich.console import Console
 
 from benchmarks import machine
 from benchmarks.cases import CASES
+from benchmarks.options import Out, Threads, Workloads, results_folder
 from tlm.errors import UserError
 
 console = Console()
@@ -41,16 +41,14 @@ OTHER = "everything else, calls included"
 def main(
     case: Annotated[list[str] | None, typer.Option(help=f"One of {', '.join(CASES)}; repeatable.")] = None,
     seconds: Annotated[float, typer.Option(min=0.0, help="About how long to profile.")] = 6.0,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all cores).")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where results go (default: data/benchmarks in TLM_HOME).")] = None,
-    workloads: Annotated[
-        Path | None, typer.Option(help="Prepared workloads of an earlier run (OUT/workloads).")
-    ] = None,
+    threads: Threads = None,
+    out: Out = None,
+    workloads: Workloads = None,
 ) -> None:
     """Share of the time that each kind of operation takes in tlm's own training."""
     threads = threads or machine.available_cores()
     machine.restart_in(machine.environment(threads), "benchmarks.profiling")
-    out = out or Path(os.environ.get("TLM_HOME") or machine.CHECKOUT) / "data" / "benchmarks"
+    out = results_folder(out)
     names = case or DEFAULT_CASES
     try:
         unknown = [name for name in names if name not in CASES]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -14,6 +13,7 @@ from rich.console import Console
 
 from benchmarks import machine
 from benchmarks.cases import CASES
+from benchmarks.options import Out, Threads, Workloads, results_folder
 from tlm.errors import UserError
 
 # What imports torch is imported after the restart in an environment of its own: see `main`.
@@ -30,18 +30,16 @@ def main(
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds, in each of which every contender has its turn.")] = 5,
     seconds: Annotated[float, typer.Option(min=0.1, help="About how long a turn lasts.")] = 15.0,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all cores).")] = None,
+    threads: Threads = None,
     device: Annotated[Device, typer.Option(help="Where to train and evaluate.")] = Device.cpu,
     memory: Annotated[bool, typer.Option(help="Measure peak memory too, each contender in its own process.")] = True,
-    out: Annotated[Path | None, typer.Option(help="Where results go (default: data/benchmarks in TLM_HOME).")] = None,
-    workloads: Annotated[
-        Path | None, typer.Option(help="OUT/workloads of an earlier run: its text instead of TLM_DATA_ROOT's.")
-    ] = None,
+    out: Out = None,
+    workloads: Workloads = None,
 ) -> None:
     """Compare stock transformers, its Trainer and tlm on the same tokens, in one process; write table and CSV."""
     threads = threads or machine.available_cores()
     machine.restart_in(machine.environment(threads), "benchmarks.throughput")
-    out = out or Path(os.environ.get("TLM_HOME") or machine.CHECKOUT) / "data" / "benchmarks"
+    out = results_folder(out)
     try:
         _run(case or list(CASES), out, workloads, rounds, seconds, threads, device.value, memory)
     except UserError as error:

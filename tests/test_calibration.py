@@ -76,6 +76,21 @@ def test_what_is_timed_is_the_engines_own_step(workloads: list[Workload], monkey
         assert min(batches) >= 8 * 3, "a batch of 8 texts"
 
 
+def test_a_slow_step_is_measured_by_a_part_of_its_batch_and_scaled_up(
+    workloads: list[Workload], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for workload in workloads:
+        assert measure.batch_to_measure(workload) == 8
+        one = 3 * workload.forward_flops(workload.mean_length)
+        monkeypatch.setattr(measure, "SLOW_STEP", 2.5 * one)
+        assert measure.batch_to_measure(workload) == 2
+        monkeypatch.setattr(measure, "SLOW_STEP", 0.5 * one)
+        assert measure.batch_to_measure(workload) == 1
+        monkeypatch.setattr(measure.Stopwatch, "timing", measure.Timing(step=0.5, set_up=2.0))
+        assert measure.measure(workload, "cpu", seconds=0.0) == {"step": 4.0, "set_up": 2.0}
+        monkeypatch.undo()
+
+
 @given(mean=st.floats(1, 126), longest=st.integers(6, 126), count=st.integers(32, 500))
 def test_made_up_lengths_have_the_mean_and_fit(mean: float, longest: int, count: int) -> None:
     lengths = measure.lengths_around(min(mean, longest), longest, count)

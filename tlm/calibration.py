@@ -26,7 +26,7 @@ from tlm.estimate import Cost, Workload
 from tlm.plan import Plan
 from tlm.runtime import Runtime
 from tlm.store import Record
-from tlm.worker import StageFailed, _environment
+from tlm.worker import StageFailed, child_environment
 
 SECONDS = 4.0
 """For which the steps of one workload are timed, about."""
@@ -159,7 +159,7 @@ class _Child:
             stdout=subprocess.PIPE,
             stderr=self.noise,
             text=True,
-            env=_environment(runtime),
+            env=child_environment(runtime),
         )
         self.say({"runtime": runtime.model_dump(mode="json"), "seconds": seconds, "started": time.time()})
 

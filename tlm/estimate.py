@@ -53,6 +53,19 @@ class Workload(Frozen):
     def name(self) -> str:
         return f"{'pretrain' if self.pretrain else 'finetune'} {self.architecture.name}"
 
+    @property
+    def training(self) -> PretrainConfig | FinetuneConfig:
+        training = self.pretrain or self.finetune
+        assert training is not None
+        return training
+
+    def forward_flops(self, length: int) -> float:
+        """Operations of the forward pass of one sequence of `length` tokens."""
+        if self.pretrain is None:
+            return forward_flops(self.architecture, length, num_labels=self.labels)
+        probability = self.pretrain.mlm_probability
+        return language_model_flops(self.architecture, length, vocab_size=self.vocab_size, mlm_probability=probability)
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -127,7 +140,7 @@ def _pretrain(step: Step, known: _Known) -> Cost:
     steps = config.steps if config.steps is not None else (config.epochs or 0) * per_epoch
     steps = min(steps, config.max_steps or steps)
     moments = {round(steps * (i + 1) / EVALUATIONS) for i in range(EVALUATIONS)} - {0}
-    model = _Model(step, known, known.length(corpus), mlm_probability=config.mlm_probability)
+    model = _Model(step, known, known.length(corpus))
     return model.cost(
         Workload(**model.fields, pretrain=config),
         steps,
@@ -150,35 +163,22 @@ def _finetune(step: Step, known: _Known) -> Cost:
 class _Model:
     """A training step's model at its mean length."""
 
-    def __init__(
-        self, step: Step, known: _Known, length: float | None, *, labels: int = 0, mlm_probability: float = 0.0
-    ) -> None:
+    def __init__(self, step: Step, known: _Known, length: float | None, *, labels: int = 0) -> None:
         config = step.config
-        self.architecture = Architecture.model_validate({"name": step.labels["arch"], **config["architecture"]})
-        self.vocab_size = known.vocab_size(known.input(step, "tokenizer"))
         self.length = known.assumed_length(config["max_length"]) if length is None else length + 2
-        self.labels, self.mlm_probability = labels, mlm_probability
         rounded = max(3, LENGTH_STEP * round(self.length / LENGTH_STEP))
         self.fields: dict[str, Any] = {
-            "architecture": self.architecture,
+            "architecture": Architecture.model_validate({"name": step.labels["arch"], **config["architecture"]}),
             "max_length": config["max_length"],
             "mean_length": min(rounded, config["max_length"]),
-            "vocab_size": self.vocab_size,
+            "vocab_size": known.vocab_size(known.input(step, "tokenizer")),
             "labels": labels,
         }
 
     def cost(self, workload: Workload, steps: int, sequences: int, evaluated: int) -> Cost:
-        forward = _between(self._forward, self.length)
+        forward = _between(workload.forward_flops, self.length)
         tokens = round(sequences * self.length)
         return Cost(workload, steps, sequences, tokens, TRAINING * sequences * forward, evaluated * forward)
-
-    def _forward(self, length: int) -> float:
-        """Operations for one sequence of `length` tokens."""
-        if self.labels:
-            return forward_flops(self.architecture, length, num_labels=self.labels)
-        return language_model_flops(
-            self.architecture, length, vocab_size=self.vocab_size, mlm_probability=self.mlm_probability
-        )
 
 
 def _between(cost: Callable[[int], float], at: float) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import math
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tlm.estimate import Workload
+from tlm.estimate import TRAINING, Workload
 from tlm.memory import limit_memory
 from tlm.precision import processor
 from tlm.ragged import Ragged, Rows
@@ -37,6 +37,8 @@ BATCHES = 32
 SPREAD = 0.6
 """Standard deviation of the logarithm of a text's length before it is cut at the longest."""
 ENDLESS = 10**9
+SLOW_STEP = 3e11
+"""Operations of an optimiser step that a core takes seconds for; larger ones are measured by a part of a batch on a CPU."""
 
 
 class _Enough(Exception):
@@ -102,26 +104,38 @@ def prepare(runtime: Runtime) -> tuple[str, str]:
 def measure(workload: Workload, device: str, seconds: float) -> dict[str, float]:
     """Train for about `seconds` after a warm-up, at least TIMED steps; a `Timing` as a dict.
 
+    Of a part of a batch the time is scaled up. The optimiser's own, which no batch size changes, is then too large.
+
     Raises:
         UserError: if the memory does not hold a batch.
     """
     gc.collect()  # the model before this one
     stopwatch = Stopwatch(seconds, device)
+    whole = workload.training.batch_size
+    part = batch_to_measure(workload) if device == "cpu" else whole
     try:
         with explained(f"out of memory on {device} while calibrating {workload.name}"):
-            _train(workload, device, stopwatch)
+            _train(workload, part, device, stopwatch)
     except _Enough:
         pass
-    return asdict(stopwatch.timing)
+    timing = stopwatch.timing
+    return asdict(replace(timing, step=timing.step * whole / part))
 
 
-def _train(workload: Workload, device: str, stopwatch: Stopwatch) -> None:
+def batch_to_measure(workload: Workload) -> int:
+    """As many texts of a batch as make a step of no more than SLOW_STEP operations; one at least."""
+    return max(
+        1, min(workload.training.batch_size, int(SLOW_STEP / (TRAINING * workload.forward_flops(workload.mean_length))))
+    )
+
+
+def _train(workload: Workload, batch_size: int, device: str, stopwatch: Stopwatch) -> None:
     """Train without an end, in steps too small to diverge on text without sense."""
     vocabulary = Vocabulary(
         (*SPECIAL_TOKENS, *map(str, range(workload.vocab_size - len(SPECIAL_TOKENS)))), 0, 1, 2, 3, 4
     )
     common: dict[str, Any] = {"max_length": workload.max_length, "seed": 0, "device": device, "checkpoints": stopwatch}
-    change = {"learning_rate": 1e-6, "max_steps": None}
+    change = {"learning_rate": 1e-6, "max_steps": None, "batch_size": batch_size}
     if workload.pretrain is not None:
         endless = workload.pretrain.model_copy(update={**change, "epochs": None, "steps": ENDLESS})
         texts = made_up_texts(workload, BATCHES * endless.batch_size)

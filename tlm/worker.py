@@ -71,7 +71,7 @@ def _run_child(job: Job, trial: int = 0, fits: Callable[[int], None] = lambda si
             stdout=subprocess.PIPE,
             stderr=noise,
             text=True,
-            env=_environment(job.runtime),
+            env=child_environment(job.runtime),
         )
         _children.add(child)
         assert child.stdin is not None and child.stdout is not None
@@ -138,7 +138,8 @@ def _facts(answer: dict[str, Any] | None, code: int, timed_out: bool, noise: IO[
     raise StageFailed(f"{job.step.ref}: its process ended with code {code}{hint}\n{last}".strip())
 
 
-def _environment(runtime: Runtime) -> dict[str, str]:
+def child_environment(runtime: Runtime) -> dict[str, str]:
+    """What a training process runs in: this one's environment, with its threads and allocators."""
     environment = dict(os.environ)
     environment["OMP_NUM_THREADS"] = str(runtime.threads)
     # Every batch has its own width: without these, glibc gives large blocks back to the system after each and asks anew,

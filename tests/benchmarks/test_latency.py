@@ -22,11 +22,11 @@ from benchmarks.latency_systems import (
     Runner,
     Scale,
     cost,
-    sequential_depth,
     shares,
     systems,
 )
 from tlm.errors import UserError
+from tlm.latency import sequential_depth
 from tlm.modeling.cost import count_parameters
 from tlm.modeling.variants import SHALLOW
 from tlm.ragged import Ragged

@@ -28,7 +28,7 @@ from tlm.errors import UserError
 from tlm.modeling.cost import forward_flops
 from tlm.ragged import Ragged
 from tlm.runtime import Runtime
-from tlm.worker import _environment
+from tlm.worker import child_environment
 
 VOCABULARY = numbered_vocabulary(40).tokens
 PLAIN = shape_of("bert6", num_hidden_layers=2, num_attention_heads=2, head_size=8)
@@ -162,7 +162,7 @@ def test_a_case_survives_json() -> None:
 def test_the_process_has_the_allocators_of_a_training_process(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in machine.ALLOCATORS:
         monkeypatch.delenv(name, raising=False)
-    workers = _environment(Runtime(threads=3))
+    workers = child_environment(Runtime(threads=3))
     assert {n: v for n, v in machine.environment(3).items() if workers.get(n) != v} == {}
     assert {n for n in workers if n not in machine.environment(3)} <= {"PYTHONPATH"}
 

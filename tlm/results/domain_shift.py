@@ -15,6 +15,7 @@ from tlm.report.data import corpora
 from tlm.report.drawing import Plot, bars
 from tlm.results.evidence import Correct, Evidence
 from tlm.results.findings import (
+    LEAST_ITEMS,
     NOT_MEASURED,
     ONE_SAMPLE,
     Comparison,
@@ -26,9 +27,6 @@ from tlm.results.findings import (
     verdict,
 )
 from tlm.treatments import Foreign
-
-LEAST_ITEMS = 2
-"""An interval over items needs two."""
 
 Place = tuple[str, int, str | None]
 """Architecture, Ws, treatment."""

@@ -16,6 +16,8 @@ Outcome = Literal["reproduced", "not reproduced", "yes", "no", "not resolved at 
 NOT_KNOWN = "n/a"
 NOT_MEASURED: Literal["not measured"] = "not measured"
 ALPHA = 0.05
+LEAST_ITEMS = 2
+"""An interval over items needs two."""
 ONE_SAMPLE = "Each pre-training set was drawn once: seeds vary the training, not the paragraphs."
 """A note for studies of treatments."""
 

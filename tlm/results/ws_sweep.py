@@ -11,6 +11,7 @@ from tlm.report.cells import NOT_AVAILABLE, Cell, Table, corpus_label, percent, 
 from tlm.report.drawing import Plot, lines
 from tlm.results.evidence import Evidence
 from tlm.results.findings import (
+    LEAST_ITEMS,
     NOT_MEASURED,
     ONE_SAMPLE,
     Comparison,
@@ -28,8 +29,6 @@ from tlm.statistics.contrast import share_of_gap
 TABLE_3_WS = 90_000
 TABLE_3_SHARE = (0.5, 0.9)
 """Paper, Table 3: Ws = 90,000 reaches 50 to 90 % of the gap of full pre-training."""
-LEAST_ITEMS = 2
-"""An interval over items needs two."""
 
 Place = tuple[str, str]
 """A task and an architecture."""
