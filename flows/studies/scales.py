@@ -160,19 +160,20 @@ SCALES: dict[str, Scale] = {
             dropout=0.0,
             max_length=64,
             pretrain=PretrainConfig(
-                steps=1_500, batch_size=64, learning_rate=3e-3, warmup_share=0.05, max_grad_norm=1.0
+                steps=3_000, batch_size=32, learning_rate=2e-3, warmup_share=0.05, max_grad_norm=1.0
             ),
-            finetune=FinetuneConfig(epochs=6, learning_rate=1e-3, warmup_share=0.1),
+            finetune=FinetuneConfig(epochs=4, batch_size=16, learning_rate=7e-4, warmup_share=0.1),
             items={
                 **PAPERS_ITEMS,
-                "agnews": (1_000, 50, 500),
+                "fewrel": (330, 30, 300),
+                "agnews": (500, 50, 500),
                 "dbpedia": (100, 10, 100),
                 "complexity": (90, 10, 40),
             },
-            injected=(500, 2_000, 4_000),
+            injected=(200, 800),
             vocab_size=8_192,
             irrelevant=(0.0, 0.95, 1.0),  # the task uses nearly all of so small a vocabulary: the median share is 0
-            deep_rate=1.5e-3,
+            deep_rate=1e-3,
             committee_tasks=("fewrel",),
             deep_treatments=False,
         ),
