@@ -50,6 +50,7 @@ def test_without_a_part_the_loss_is_the_same(name: str, case: Case, workload: Wo
     torch.testing.assert_close(loss(), whole)
 
 
+@pytest.mark.slow
 def test_the_table_has_a_time_for_every_part(
     workload: Workload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,6 +64,7 @@ def run(cases: list[Case], workload: Workload, out: Path) -> list[Row]:
     return compare(cases, {"tiny": workload.folder}, options, Console(quiet=True))
 
 
+@pytest.mark.slow
 def test_every_case_has_a_row_for_each_contender_with_finite_figures(workload: Workload, tmp_path: Path) -> None:
     rows = run(TINY, workload, tmp_path)
     assert [(row.case, row.contender) for row in rows] == [
@@ -75,6 +76,7 @@ def test_every_case_has_a_row_for_each_contender_with_finite_figures(workload: W
         assert row.contender != STOCK or row.ratio == row.ratio_min == row.ratio_max == 1
 
 
+@pytest.mark.slow
 def test_results_are_saved_with_the_machine_they_are_of(workload: Workload, tmp_path: Path) -> None:
     rows = run(TINY[:1], workload, tmp_path)
     with open(tmp_path / "throughput.csv", encoding="utf-8", newline="") as file:
