@@ -1,8 +1,9 @@
-"""Settings that Prefect reads when it is first imported: call `set_up` before that."""
+"""Prefect as a command finds it: call `set_up` before it is first imported, and `start_server` before a flow."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 from tlm.runtime import Runtime
@@ -23,8 +24,24 @@ def set_up(runtime: Runtime, *, debug: bool = False) -> None:
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         "PREFECT_LOGGING_LEVEL": "DEBUG" if debug else "CRITICAL",
+        "PREFECT_INTERNAL_LOGGING_LEVEL": "ERROR" if debug else "CRITICAL",
         "PREFECT_LOGGING_TO_API_ENABLED": "true" if os.environ.get("PREFECT_API_URL") else "false",
         "PREFECT_CLI_PROMPT": "false",
     }
     for name, value in settings.items():
         os.environ.setdefault(name, value)
+
+
+def start_server() -> None:
+    """Start the server that Prefect makes for a command without one, deaf to Ctrl-C.
+
+    A terminal sends Ctrl-C to every process of a command, and this one has to outlive it: it is told how the flow ended,
+    and where it is gone Prefect tries again for a minute.
+    """
+    from prefect import get_client
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        get_client(sync_client=True)  # what is blocked here is blocked in a process that it starts
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

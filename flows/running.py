@@ -9,13 +9,17 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from flows.prefect_environment import set_up
+from flows.prefect_environment import set_up, start_server
 from tlm.config import StudyConfig
 from tlm.errors import UserError
 from tlm.preflight import check
 from tlm.runtime import Runtime
 from tlm.steps import ArtifactRef
 from tlm.store import ArtifactStore
+
+GO_ON = "Finished stages are kept: run the same command again to go on."
+INTERRUPTED = 130
+"""Exit status of a command that Ctrl-C ended: 128 + SIGINT."""
 
 
 class BarBoard:
@@ -67,16 +71,18 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, d
     with Progress(*columns, console=console, transient=True) as progress:
         board.use(BarBoard(progress, console, len(todo)))
         try:
+            start_server()
             summary = run_here(study, runtime, planned)
         except UserError:
             raise
         except KeyboardInterrupt:
-            raise
+            console.print(f"interrupted. {GO_ON}")
+            sys.exit(INTERRUPTED)
         except Exception as error:
             if debug:
                 raise
             console.print(f"[red]failed:[/red] {error}", highlight=False, soft_wrap=True)
-            console.print("Finished stages are kept: run the same command again to go on. --debug shows the traceback.")
+            console.print(f"{GO_ON} --debug shows the traceback.")
             sys.exit(1)
     for name, reason in summary.damaged.items():
         console.print(f"[yellow]damaged[/yellow] {name}: {reason}; it was made again", highlight=False, soft_wrap=True)

@@ -31,12 +31,24 @@ class Project:
     def store(self) -> ArtifactStore:
         return ArtifactStore(str(self.folder / "home" / "data" / "artifacts"))
 
-    def start(self, *arguments: str, cwd: Path | None = None, out: IO[str] | int = subprocess.DEVNULL) -> Process:
+    def start(
+        self,
+        *arguments: str,
+        cwd: Path | None = None,
+        out: IO[str] | int = subprocess.DEVNULL,
+        start_new_session: bool = False,
+    ) -> Process:
         """Start a command. Its output goes to a file, if anywhere: after a kill -9, the server that Prefect started for
         it would hold a pipe open for ever."""
         command = [sys.executable, "-m", "flows.cli", *arguments]
         return subprocess.Popen(
-            command, env=self.environment, cwd=cwd or self.folder, stdout=out, stderr=subprocess.STDOUT, text=True
+            command,
+            env=self.environment,
+            cwd=cwd or self.folder,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=start_new_session,
         )
 
     def tlm(self, *arguments: str, cwd: Path | None = None) -> str:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import pytest
@@ -32,16 +33,21 @@ def _training(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return [child for child in children if "tlm.worker" in " ".join(child.cmdline())]
 
 
+def _under_way(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Its training processes once one has trained for some seconds."""
+    deadline = time.monotonic() + 300
+    workers: list[psutil.Process] = []
+    while not workers and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.2)
+        workers = [child for child in _training(process) if child.cpu_times().user > 5]
+    assert workers, f"no training process before the end of the run (exit code {process.poll()})"
+    return workers
+
+
 def test_kill_in_the_middle_of_pretraining(project: Project) -> None:
     before = project.records()
     process = project.start("run", str(project.folder / "mini.yaml"), *LONGER)
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline and process.poll() is None:
-        workers = [child for child in _training(process) if child.cpu_times().user > 5]
-        if workers:
-            break
-        time.sleep(0.2)
-    assert workers, f"no training process before the end of the run (exit code {process.poll()})"
+    workers = _under_way(process)
     others = [child for child in psutil.Process(process.pid).children(recursive=True) if child not in workers]
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
@@ -63,6 +69,23 @@ def test_kill_in_the_middle_of_pretraining(project: Project) -> None:
     project.run(*LONGER)
     undisturbed = project.records()
     assert {name: digests(undisturbed[name]) for name in resumed} == resumed
+
+
+def test_ctrl_c_ends_in_one_line_and_what_is_finished_is_kept(project: Project, tmp_path: Path) -> None:
+    """A terminal sends it to every process of the command."""
+    before = project.records()
+    longest = ("--set", "pretrain.steps=9000")
+    with (tmp_path / "out").open("w+") as out:
+        process = project.start("run", str(project.folder / "mini.yaml"), *longest, out=out, start_new_session=True)
+        workers = _under_way(process)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(60) == 130
+        _, alive = psutil.wait_procs(workers, timeout=20)
+        said = (tmp_path / "out").read_text(encoding="utf-8")
+    assert not alive, "a training process outlived its parent"
+    assert "Traceback" not in said and "ERROR" not in said, said
+    assert "again" in said
+    assert before.items() <= project.records().items()
 
 
 @pytest.mark.parametrize("moment", ["write_text", "rename"])

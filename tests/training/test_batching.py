@@ -47,7 +47,8 @@ def test_the_order_is_a_function_of_seed_and_epoch() -> None:
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=20), st.integers(1, 6))
-def test_evaluation_batches_hold_every_item_once_sorted_by_length(lengths: list[int], size: int) -> None:
-    rows = [row for batch in evaluation_batches(np.array(lengths), size) for row in batch.tolist()]
-    assert sorted(rows) == list(range(len(lengths)))
-    assert [lengths[r] for r in rows] == sorted(lengths)
+def test_evaluation_batches_hold_every_item_once_the_longest_first(lengths: list[int], size: int) -> None:
+    batches = evaluation_batches(np.array(lengths), size)
+    assert sorted(row for batch in batches for row in batch.tolist()) == list(range(len(lengths)))
+    assert [lengths[row] for batch in batches[::-1] for row in batch] == sorted(lengths)
+    assert all(len(batch) == size for batch in batches[1:])

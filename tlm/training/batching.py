@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
@@ -110,8 +109,11 @@ def epoch_order(size: int, seed: int, epoch: int) -> Rows:
     return order
 
 
-def evaluation_batches(lengths: Rows, batch_size: int) -> Iterator[Rows]:
-    """Batches of similar length, so that little is padded. The order of items has no effect on their results."""
+def evaluation_batches(lengths: Rows, batch_size: int) -> list[Rows]:
+    """Batches of similar length, so that little is padded. The order of items has no effect on their results.
+
+    The longest come first: the memory that they leave holds all that follow. The other way round each batch needs a
+    little more than any before it has left, and the heap grows.
+    """
     order = np.argsort(lengths, kind="stable")
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)][::-1]

@@ -124,8 +124,9 @@ def heldout_metrics(
     model.eval()
     data = kind.data(model, heldout, vocabulary, config, max_length=max_length, seed=HELDOUT_SEED, device=device)
     total = correct = positions = 0.0
-    for step, rows in enumerate(evaluation_batches(heldout.lengths, kind.evaluated_at_once)):
-        inputs: dict[str, Any] = dict(data.inputs(step, rows))
+    batches = evaluation_batches(heldout.lengths, kind.evaluated_at_once)
+    for left, rows in enumerate(batches, start=1):
+        inputs: dict[str, Any] = dict(data.inputs(len(batches) - left, rows))
         wanted_N: Tensor = inputs.pop("labels_N")
         if not len(wanted_N):
             continue
