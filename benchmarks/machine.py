@@ -14,7 +14,7 @@ from tlm.precision import cpu_flags, native_precision
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 ALLOCATORS = {
-    "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
+    "MALLOC_MMAP_THRESHOLD_": str(256 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(8 << 30),
     "ARROW_DEFAULT_MEMORY_POOL": "system",
 }

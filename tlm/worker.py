@@ -144,7 +144,7 @@ def child_environment(runtime: Runtime) -> dict[str, str]:
     environment["OMP_NUM_THREADS"] = str(runtime.threads)
     # Every batch has its own width: without these, glibc gives large blocks back to the system after each and asks anew,
     # and the kernel zeroes them page by page (the logits of one batch over 30,522 tokens are 60 MB).
-    environment.setdefault("MALLOC_MMAP_THRESHOLD_", str(4 << 30))
+    environment.setdefault("MALLOC_MMAP_THRESHOLD_", str(256 << 20))
     environment.setdefault("MALLOC_TRIM_THRESHOLD_", str(8 << 30))
     # Arrow's own allocator would reserve 1 GiB for a table of any size, which the memory limit counts.
     environment.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")

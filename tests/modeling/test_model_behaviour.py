@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 import pytest
 import torch
 from tiny_models import CLS, CONV_NAMES, PAD, batch, build, config_of, mlm_labels, small
+from torch import Tensor
 from torch.nn import functional as F
 
 from tlm.modeling import TinyBertForMaskedLM, TinyBertForSequenceClassification
 from tlm.modeling.conv_front import BatchNormGelu2d, ConvLayer
 from tlm.modeling.dropout import Dropout
+
+
+def _watched(forward: Callable[..., Tensor], positions: list[int]) -> Callable[..., Tensor]:
+    """`forward` of a ConvLayer, which notes how many positions its images have."""
+
+    def watched(layer: ConvLayer, x_BCTD: Tensor, gaps_G: Tensor | None) -> Tensor:
+        positions.append(x_BCTD.shape[2])
+        return forward(layer, x_BCTD, gaps_G)
+
+    return watched
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -32,6 +44,25 @@ def test_without_padding_no_mask_is_needed(name: str, training: bool) -> None:
     model = build(TinyBertForMaskedLM, small(name)).train(training)
     ids, mask = batch(lengths=(12, 12, 12))
     torch.testing.assert_close(model(ids, mask).logits, model(ids).logits, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", CONV_NAMES)
+def test_convolutions_of_an_evaluation_see_a_few_sequences_at_once_and_no_neighbour(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr(ConvLayer, "forward", _watched(ConvLayer.forward, seen))
+    model = build(TinyBertForMaskedLM, small(name)).eval()
+    ids, mask = batch(lengths=(12, 3, 9))
+    whole = model(ids, mask).logits[mask.bool()]
+    together = max(seen)
+    seen.clear()
+    monkeypatch.setattr("tlm.modeling.conv_front.EVALUATED_AT_ONCE", 1)
+    torch.testing.assert_close(model(ids, mask).logits[mask.bool()], whole, atol=2e-5, rtol=1e-4)
+    assert max(seen) < together
+    seen.clear()
+    model.train()(ids, mask)
+    assert min(seen) == together, "in training the statistics are those of the whole batch"
 
 
 @pytest.mark.parametrize("name", CONV_NAMES)

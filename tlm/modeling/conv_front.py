@@ -22,6 +22,9 @@ from tlm.modeling.layout import Layout
 SIZES_AN_OCTAVE = 16
 """Strips are rounded up to one of so many sizes between two powers of two, by at most a sixteenth: the convolution of a new
 size is compiled first, which costs milliseconds."""
+EVALUATED_AT_ONCE = 4_096
+"""Positions on a strip in evaluation, unless one sequence has more: as many as a batch of the paper's in training, whose
+images of 64 channels are 0.4 GB in bfloat16."""
 
 
 class _BatchNormGelu(torch.autograd.Function):
@@ -156,13 +159,22 @@ class ConvFront(nn.Module):
             return self._convolve(x_RD.view(layout.sequences, layout.longest, -1), None).flatten(0, 1)
         rows_N = layout.real_R.nonzero().squeeze(1)
         sequence_N = layout.sequence_of().to(rows_N.device)[rows_N]
-        places_N = torch.arange(len(rows_N), device=rows_N.device) + sequence_N * self.gap
-        length = len(rows_N) + (layout.sequences - 1) * self.gap
+        # In training every position has its part in the statistics; in evaluation a few sequences do as well as all.
+        at_once = layout.sequences if self.training else max(1, EVALUATED_AT_ONCE // (layout.longest + self.gap))
+        sizes = [size for size in torch.bincount(sequence_N // at_once).tolist() if size]
+        own_N = torch.split(sequence_N % at_once, sizes)
+        pieces = zip(torch.split(x_RD.index_select(0, rows_N), sizes), own_N, strict=True)
+        y_ND = torch.cat([self._strip(*piece) for piece in pieces])
+        return y_ND.new_zeros(x_RD.shape).index_copy(0, rows_N, y_ND)
+
+    def _strip(self, x_ND: Tensor, sequence_N: Tensor) -> Tensor:
+        """(N, D) tokens of the sequences 0, 1, …, one after another → (N, D)."""
+        places_N = torch.arange(len(x_ND), device=x_ND.device) + sequence_N * self.gap
+        length = int(places_N[-1]) + 1
         length += -length % (1 << max(0, (length // SIZES_AN_OCTAVE).bit_length() - 1))
-        gaps_G = torch.ones(length, dtype=torch.bool, device=rows_N.device).index_fill_(0, places_N, False).nonzero()
-        strip_SD = x_RD.new_zeros(length, x_RD.shape[1]).index_copy(0, places_N, x_RD.index_select(0, rows_N))
-        y_SD = self._convolve(strip_SD[None], gaps_G.squeeze(1))[0]
-        return y_SD.new_zeros(x_RD.shape).index_copy(0, rows_N, y_SD.index_select(0, places_N))
+        gaps_G = torch.ones(length, dtype=torch.bool, device=x_ND.device).index_fill_(0, places_N, False).nonzero()
+        strip_SD = x_ND.new_zeros(length, x_ND.shape[1]).index_copy(0, places_N, x_ND)
+        return self._convolve(strip_SD[None], gaps_G.squeeze(1))[0].index_select(0, places_N)
 
     def _convolve(self, x_BTD: Tensor, gaps_G: Tensor | None) -> Tensor:
         # Channels last in memory: these convolutions run two to four times as fast on a CPU. With one channel only
