@@ -124,9 +124,8 @@ def measure(workload: Workload, device: str, seconds: float) -> dict[str, float]
 
 def batch_to_measure(workload: Workload) -> int:
     """As many texts of a batch as make a step of no more than SLOW_STEP operations; one at least."""
-    return max(
-        1, min(workload.training.batch_size, int(SLOW_STEP / (TRAINING * workload.forward_flops(workload.mean_length))))
-    )
+    fit = int(SLOW_STEP / (TRAINING * workload.forward_flops(workload.mean_length)))
+    return max(1, min(workload.training.batch_size, fit))
 
 
 def _train(workload: Workload, batch_size: int, device: str, stopwatch: Stopwatch) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from flows.studies.introductory import LIBRARIES
-from flows.studies.paper import TASKS, choices, removals
+from flows.studies.paper import choices, removals
 from flows.studies.registry import assemble, study
-from flows.studies.scales import Scale
+from flows.studies.scales import TASKS, Scale
 from tlm.config import CommitteeConfig, StudyConfig
 from tlm.source_config import DocstringsSource
 from tlm.treatments import Foreign, Sampled, Shuffled, Treatment

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from flows.studies.registry import assemble, study
-from flows.studies.scales import Scale
+from flows.studies.scales import TASKS, Scale
 from tlm.config import CommitteeConfig, StudyConfig
 from tlm.modeling.variants import SHALLOW
 from tlm.treatments import MissingTokens, Sampled, Treatment
-
-TASKS = ("fewrel", "agnews", "dbpedia")
 
 
 @study

@@ -23,6 +23,8 @@ from tlm.modeling.variants import HEAD_SIZE, VARIANTS, variant
 from tlm.source_config import AgNewsSource, DbpediaSource, FewRelSource, Origin, Source, WikipediaSource
 
 DEFAULT_SCALE = "tiny"
+TASKS = ("fewrel", "agnews", "dbpedia")
+"""The paper's."""
 
 Items = tuple[int, int, int]
 """Items of each label: training (with dev), dev of these, test."""
@@ -68,7 +70,7 @@ class Scale:
     heldout: int = 1_000
     deep_rate: float | None = None
     """The learning rate at which six layers are pre-trained, where that of one layer is too high for them."""
-    committee_tasks: tuple[str, ...] = ("fewrel", "agnews", "dbpedia")
+    committee_tasks: tuple[str, ...] = TASKS
     deep_treatments: bool = True
     """Whether the deep model, too, is pre-trained on shuffled text."""
     seeds: tuple[int, ...] = (0, 1, 2)

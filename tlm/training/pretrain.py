@@ -125,7 +125,7 @@ def heldout_metrics(
     data = kind.data(model, heldout, vocabulary, config, max_length=max_length, seed=HELDOUT_SEED, device=device)
     total = correct = positions = 0.0
     batches = evaluation_batches(heldout.lengths, kind.evaluated_at_once)
-    for left, rows in enumerate(batches, start=1):
+    for left, rows in enumerate(batches, start=1):  # the longest first; masks are drawn by rank from the shortest
         inputs: dict[str, Any] = dict(data.inputs(len(batches) - left, rows))
         wanted_N: Tensor = inputs.pop("labels_N")
         if not len(wanted_N):
