@@ -124,6 +124,7 @@ def test_unknown_names_are_errors_that_list_the_known_ones() -> None:
     )
     expect_refusal(r"treatment_architectures: unknown \['two'\]", treatment_architectures=["two"])
     expect_refusal(r"learning_rates: unknown \['two'\]; choose from \['one', 'conv'\]", learning_rates={"two": 1e-3})
+    expect_refusal(r"finetune_learning_rates: unknown \['two'\]", finetune_learning_rates={"two": 1e-3})
     expect_refusal(r"treatments.task: unknown \['x'\]; choose from \['topics'\]", treatments__0__task="x")
     expect_refusal(r"treatments.ws: unknown \[70\]; choose from \[60, 120\]", treatments__0__ws=70)
 

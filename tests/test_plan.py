@@ -155,6 +155,8 @@ def test_below_is_the_steps_and_all_that_depend_on_them(mini_plan: Plan) -> None
         ("finetune__epochs", 3, {"finetune"} | BELOW_FINETUNE),
         ("finetune_seeds", [1], {"finetune"} | BELOW_FINETUNE),
         ("pretrain__learning_rate", 2e-3, {"pretrain", "finetune"} | BELOW_FINETUNE),
+        ("learning_rates", {"one": 2e-3}, {"pretrain", "finetune"} | BELOW_FINETUNE),
+        ("finetune_learning_rates", {"one": 2e-3}, {"finetune"} | BELOW_FINETUNE),
         ("pretrain_seeds", [1], {"pretrain", "finetune"} | BELOW_FINETUNE),
         ("pretrain__mlm_probability", 0.2, {"pretrain", "finetune"} | BELOW_FINETUNE),
         ("architectures__0__num_hidden_layers", 2, {"pretrain", "finetune"} | BELOW_FINETUNE),

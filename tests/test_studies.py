@@ -104,7 +104,9 @@ def test_the_papers_scale_is_the_papers_training() -> None:
         assert (training.learning_rate, training.weight_decay, training.batch_size) == (5e-5, 0.01, 32)
         assert (training.warmup_share, training.max_grad_norm, training.max_steps) == (0.0, None, None)
     assert study.pretrain.mlm_probability == 0.15
-    assert all(STUDIES[name]("paper").learning_rates == {} for name in SCALED), "one rate for all"
+    for name in SCALED:
+        made = STUDIES[name]("paper")
+        assert made.learning_rates == made.finetune_learning_rates == {}, "one rate for all"
 
 
 def test_the_papers_scale_reaches_the_papers_ws_on_wikipedia() -> None:
@@ -171,19 +173,19 @@ def test_at_home_a_study_names_the_files_that_are_missing(tmp_path: Path) -> Non
         plan(load_study("irrelevant-tokens", origin="local"), str(tmp_path))
 
 
+@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
 @pytest.mark.parametrize("name", SCALED)
-def test_a_rate_of_their_own_is_that_of_deep_models_alone(name: str, tmp_path: Path) -> None:
-    study = STUDIES[name]("tiny", "hub")
+def test_a_rate_of_their_own_is_that_of_deep_models_alone(name: str, stage: str, tmp_path: Path) -> None:
+    study, scale = STUDIES[name]("tiny", "hub"), SCALES["tiny"]
     rates = {
-        (step.labels["arch"], step.config["pretrain"]["learning_rate"])
+        (step.labels["arch"], step.config[stage]["learning_rate"])
         for step in plan(study, str(tmp_path)).steps
-        if step.stage == "pretrain"
+        if step.stage == stage
     }
-    deep = SCALES["tiny"].deep_rate
-    assert rates == {
-        (arch.name, deep if arch.num_hidden_layers > 1 else study.pretrain.learning_rate)
-        for arch in study.architectures
-    }
+    deep = {"pretrain": scale.deep_pretrain_rate, "finetune": scale.deep_finetune_rate}[stage]
+    shallow = getattr(study, stage).learning_rate
+    assert deep is not None and deep < shallow
+    assert rates == {(arch.name, deep if arch.num_hidden_layers > 1 else shallow) for arch in study.architectures}
 
 
 @pytest.mark.parametrize("scale", SCALES)

@@ -221,6 +221,9 @@ class StudyConfig(Frozen):
     learning_rates: dict[Name, Annotated[float, Field(gt=0)]] = Field(
         {}, description="of pre-training, for architectures that need another than `pretrain` has"
     )
+    finetune_learning_rates: dict[Name, Annotated[float, Field(gt=0)]] = Field(
+        {}, description="of fine-tuning, for architectures that need another than `finetune` has"
+    )
     pretrain_seeds: tuple[int, ...] = Field((0,), min_length=1)
     finetune_seeds: tuple[int, ...] = Field((0,), min_length=1)
     seeds: Literal["crossed", "paired"] = Field(
@@ -244,6 +247,7 @@ class StudyConfig(Frozen):
         for committee in self.committees:
             _known(f"committees.{committee.name}.members", committee.members, architectures)
         _known("learning_rates", self.learning_rates, architectures)
+        _known("finetune_learning_rates", self.finetune_learning_rates, architectures)
         _known("treatment_architectures", self.treatment_architectures or (), architectures)
         _known("treatments.task", [t.task for t in self.treatments if t.task], tasks)
         changed = [t.ws for t in self.treatments if t.kind in ("missing_tokens", "shuffled")]

@@ -213,10 +213,11 @@ class Wiring:
         else:
             labels = {"ws": 0, "arch": arch.name, "treatment": None, "init": "scratch"}
             start = f"{arch.name}-scratch"
+        rate = self.study.finetune_learning_rates.get(arch.name, self.study.finetune.learning_rate)
         for seed in self.finetune_seeds(pretrained):
             config = {
                 "architecture": arch.model_dump(mode="json", exclude={"name"}),
-                "finetune": self.study.finetune.model_dump(mode="json"),
+                "finetune": {**self.study.finetune.model_dump(mode="json"), "learning_rate": rate},
                 "max_length": self.study.max_length,
                 "seed": seed,
             }

@@ -61,7 +61,8 @@ def study(make: Callable[..., StudyConfig]) -> Callable[..., StudyConfig]:
 def assemble(scale: Scale, name: str, title: str, **fields: Any) -> StudyConfig:
     """A study at a scale: what all studies of that scale share, and `fields` of its own. Its analysis bears its name."""
     made = StudyConfig(name=name, title=title, analysis=name, scale=scale.name, **{**scale.common(), **fields})
-    if scale.deep_rate is None:
-        return made
     deep = [arch.name for arch in made.architectures if arch.num_hidden_layers > 1]
-    return made.model_copy(update={"learning_rates": dict.fromkeys(deep, scale.deep_rate)})
+    rates = {"learning_rates": scale.deep_pretrain_rate, "finetune_learning_rates": scale.deep_finetune_rate}
+    return made.model_copy(
+        update={field: dict.fromkeys(deep, rate) for field, rate in rates.items() if rate is not None}
+    )

@@ -68,8 +68,10 @@ class Scale:
     irrelevant: tuple[float, ...] = (0.0, 0.5, 1.0)
     """Levels of irrelevant-tokens, quantiles of a paragraph's share of tokens that the task never uses."""
     heldout: int = 1_000
-    deep_rate: float | None = None
+    deep_pretrain_rate: float | None = None
     """The learning rate at which six layers are pre-trained, where that of one layer is too high for them."""
+    deep_finetune_rate: float | None = None
+    """And at which they are fine-tuned, whether pre-trained or from scratch."""
     committee_tasks: tuple[str, ...] = TASKS
     deep_treatments: bool = True
     """Whether the deep model, too, is pre-trained on shuffled text."""
@@ -175,7 +177,8 @@ SCALES: dict[str, Scale] = {
             injected=(200, 800),
             vocab_size=8_192,
             irrelevant=(0.0, 0.95, 1.0),  # the task uses nearly all of so small a vocabulary: the median share is 0
-            deep_rate=1e-3,
+            deep_pretrain_rate=1e-3,
+            deep_finetune_rate=3e-4,
             committee_tasks=("fewrel",),
             deep_treatments=False,
         ),
