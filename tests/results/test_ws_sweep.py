@@ -98,6 +98,13 @@ def test_table_3_is_not_measured_at_smaller_sizes_but_shares_are_shown() -> None
     assert shares[2].startswith(("4", "5")) and "3 seeds" in shares[2]
 
 
+def test_of_a_gap_that_is_not_resolved_there_are_no_shares() -> None:
+    table = analyse(swept({0: 0.5, 100: 0.5, 400: 0.5, 1600: 0.5}).evidence()).tables[0]
+    rows = [row for row in table.rows if row[1].text == "shallow"]
+    assert rows[-1][-2].text.endswith("not resolved")
+    assert [row[-1].text for row in rows] == ["n/a"] * 4
+
+
 def test_items_that_the_pre_training_set_holds_are_counted_and_left_out() -> None:
     made = MadeUp(study(sizes=(0, 100)), items=1_000).duplicates("topics", 100, 0.25)
     made.finetuned("topics", "shallow", 0, 0.4).finetuned("topics", "shallow", 100, 0.6)

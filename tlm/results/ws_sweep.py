@@ -33,6 +33,8 @@ TABLE_3_SHARE = (0.5, 0.9)
 Place = tuple[str, str]
 """A task and an architecture."""
 Gaps = dict[tuple[str, str, int], Comparison]
+Shares = dict[tuple[str, str, int], Estimate | None]
+"""Of the largest Ws's gap, where that is resolved."""
 
 
 def analyse(evidence: Evidence) -> Findings:
@@ -47,7 +49,12 @@ def analyse(evidence: Evidence) -> Findings:
             if len(sizes) > 1
         }
     )
-    shares = {(*place, ws): _share(evidence, place, ws, max(sizes)) for place in places for ws in sizes}
+    shares = {
+        (*place, ws): _share(evidence, place, ws, max(sizes))
+        for place in places
+        for ws in sizes
+        if (gap := gaps.get((*place, max(sizes)))) is not None and gap.resolved
+    }
     return Findings(
         verdicts=[
             *(_helps(evidence, gaps, place, max(sizes, default=0)) for place in places),
@@ -101,9 +108,7 @@ def _grows(evidence: Evidence, growth: Comparison | None, place: Place, sizes: l
     return verdict(claim, growth, paper=True, links=links)
 
 
-def _table_3(
-    evidence: Evidence, shares: dict[tuple[str, str, int], Estimate | None], places: list[Place], sizes: list[int]
-) -> list[Verdict]:
+def _table_3(evidence: Evidence, shares: Shares, places: list[Place], sizes: list[int]) -> list[Verdict]:
     """One verdict for each task and architecture where a Ws as large as the paper's, and a larger one, was measured."""
     low, high = (f"{100 * end:.0f}" for end in TABLE_3_SHARE)
     paper = f"{low} to {high} % at Ws = {TABLE_3_WS:,} (Table 3)"
@@ -114,7 +119,7 @@ def _table_3(
     verdicts = []
     for place in places:
         claim = f"Ws = {ws:,} reaches {low} to {high} % of the gap at Ws = {max(sizes):,}, {place[1]} on {place[0]}"
-        share = shares[*place, ws]
+        share = shares.get((*place, ws))
         unresolved = all(evidence.correct(*place, size) is not None for size in (0, ws, max(sizes)))
         if share is None:
             outcome: Outcome = "not resolved at this scale" if unresolved else NOT_MEASURED
@@ -141,7 +146,7 @@ def _judge_share(share: Estimate) -> Outcome:
 def _accuracy_table(
     evidence: Evidence,
     gaps: Gaps,
-    shares: dict[tuple[str, str, int], Estimate | None],
+    shares: Shares,
     places: list[Place],
     sizes: list[int],
 ) -> Table:
@@ -150,7 +155,7 @@ def _accuracy_table(
         for ws in evidence.study.corpus.sizes:
             share = shares.get((*place, ws))
             of_largest = Cell(NOT_AVAILABLE if share is None else share.text())
-            if sizes and ws == max(sizes) and (*place, ws) in gaps:
+            if (*place, ws) in shares and ws == max(sizes):
                 of_largest = Cell("100 (by definition)")
             links = evidence.links(*place, [ws])
             rows.append(
