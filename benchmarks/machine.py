@@ -10,21 +10,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tlm.heap import ALLOCATORS
 from tlm.precision import cpu_flags, native_precision
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-ALLOCATORS = {
-    "MALLOC_MMAP_THRESHOLD_": str(256 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(8 << 30),
-    "ARROW_DEFAULT_MEMORY_POOL": "system",
-}
-"""What tlm.worker sets for its training processes (a test compares the two). The baseline runs with it as well."""
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_tile", "asimd", "bf16", "i8mm", "sve")
 """Processor flags worth a place in the table."""
 
 
 def environment(threads: int) -> dict[str, str]:
-    """The environment of a measured process."""
+    """The environment of a measured process: a training process's allocators, for the baseline as well."""
     return {**ALLOCATORS, **os.environ, "OMP_NUM_THREADS": str(threads)}
 
 

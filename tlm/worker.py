@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tlm.errors import BatchTooLarge, UserError
+from tlm.heap import ALLOCATORS
 from tlm.memory import LESS, limit_memory
 from tlm.runtime import PACKAGE_PARENT, Runtime
 from tlm.stages.job import Facts, Job
@@ -140,14 +141,7 @@ def _facts(answer: dict[str, Any] | None, code: int, timed_out: bool, noise: IO[
 
 def child_environment(runtime: Runtime) -> dict[str, str]:
     """What a training process runs in: this one's environment, with its threads and allocators."""
-    environment = dict(os.environ)
-    environment["OMP_NUM_THREADS"] = str(runtime.threads)
-    # Every batch has its own width: without these, glibc gives large blocks back to the system after each and asks anew,
-    # and the kernel zeroes them page by page (the logits of one batch over 30,522 tokens are 60 MB).
-    environment.setdefault("MALLOC_MMAP_THRESHOLD_", str(256 << 20))
-    environment.setdefault("MALLOC_TRIM_THRESHOLD_", str(8 << 30))
-    # Arrow's own allocator would reserve 1 GiB for a table of any size, which the memory limit counts.
-    environment.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    environment = {**ALLOCATORS, **os.environ, "OMP_NUM_THREADS": str(runtime.threads)}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PACKAGE_PARENT), environment.get("PYTHONPATH", "")]))
     return environment
 

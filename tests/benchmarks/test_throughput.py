@@ -25,6 +25,7 @@ from benchmarks.speed import Timing
 from benchmarks.work import useful_flops
 from benchmarks.workload import Workload, load
 from tlm.errors import UserError
+from tlm.heap import ALLOCATORS
 from tlm.modeling.cost import forward_flops
 from tlm.ragged import Ragged
 from tlm.runtime import Runtime
@@ -162,7 +163,7 @@ def test_a_case_survives_json() -> None:
 
 
 def test_the_process_has_the_allocators_of_a_training_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in machine.ALLOCATORS:
+    for name in ALLOCATORS:
         monkeypatch.delenv(name, raising=False)
     workers = child_environment(Runtime(threads=3))
     assert {n: v for n, v in machine.environment(3).items() if workers.get(n) != v} == {}
