@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,14 @@ from helpers import Mini, mini_study, write_mini_data
 
 from tlm.plan import Plan, plan
 from tlm.store import ArtifactStore
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Fast tests share the cores, a thread each. Slow ones use all cores and have time limits: one after another."""
+    if "not slow" not in config.option.markexpr:
+        return 0
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers start from this environment
+    return None
 
 
 @pytest.fixture

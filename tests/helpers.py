@@ -188,8 +188,12 @@ Tlm: TypeAlias = "Callable[..., Said]"
 
 
 def command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Tlm:
-    """A function that runs one `tlm` command in this process."""
+    """A function that runs one `tlm` command in this process, 200 columns wide."""
     from flows import cli
+    from flows.commands import base
+
+    for console in (base.console, base.errors):  # made on import: COLUMNS would come too late
+        monkeypatch.setattr(console, "width", 200)
 
     def run(*arguments: str) -> Said:
         monkeypatch.setattr(sys, "argv", ["tlm", *arguments])

