@@ -40,8 +40,8 @@ setup: $(STAMP)
 demo: setup
 	$(BIN)/tlm run demo
 
-test: setup
-	$(BIN)/python -m pytest
+test: test-fast
+	$(BIN)/python -m pytest -m slow
 
 test-fast: setup
 	$(BIN)/python -m pytest -m "not slow"
