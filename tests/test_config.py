@@ -134,7 +134,8 @@ def test_names_and_seeds_and_sizes_appear_once() -> None:
     expect_refusal(r"architectures: \['one'\] appears more than once", architectures=[tree["architectures"][0]] * 2)
     expect_refusal(r"tasks: \['topics'\] appears more than once", tasks=tree["tasks"] * 2)
     expect_refusal(r"committees: \['pair'\] appears more than once", committees=tree["committees"] * 2)
-    expect_refusal(r"finetune_seeds: \[1\] appears more than once", finetune_seeds=[1, 1])
+    expect_refusal(r"finetune_seeds and .*: \[1\] appears more than once", finetune_seeds=[1, 1])
+    expect_refusal("further_scratch_seeds: \\[0\\] appears more than once", further_scratch_seeds=[3, 0])
     expect_refusal("each Ws once", corpus__sizes=[60, 60])
 
 

@@ -203,6 +203,19 @@ def test_paired_seeds_tune_the_ith_pretraining_with_the_ith_seed_and_scratch_wit
     assert {s.key for s in steps(paired, "finetune")} < {s.key for s in steps(crossed, "finetune")}
 
 
+@pytest.mark.parametrize("how", ["paired", "crossed"])
+def test_further_scratch_seeds_are_fine_tunings_from_scratch_and_no_members(how: str, mini_data: Path) -> None:
+    seeds: Tree = {"seeds": how, "pretrain_seeds": [0, 1], "finetune_seeds": [0, 1]}
+    without, more = (
+        plan(mini_study(**seeds, **further), str(mini_data)) for further in ({}, {"further_scratch_seeds": [7, 9]})
+    )
+    added = [step for step in more.steps if step.key not in by_key(without)]
+    assert {(s.stage, s.labels.get("init"), s.labels.get("finetune_seed")) for s in added if s.stage != "report"} == {
+        ("finetune", "scratch", 7),
+        ("finetune", "scratch", 9),
+    }
+
+
 def test_a_committee_of_paired_seeds_holds_each_pretraining_once(mini_data: Path) -> None:
     planned = plan(mini_study(seeds="paired", pretrain_seeds=[0, 1], finetune_seeds=[0, 1]), str(mini_data))
     of = by_key(planned)

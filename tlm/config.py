@@ -226,6 +226,11 @@ class StudyConfig(Frozen):
     )
     pretrain_seeds: tuple[int, ...] = Field((0,), min_length=1)
     finetune_seeds: tuple[int, ...] = Field((0,), min_length=1)
+    further_scratch_seeds: tuple[int, ...] = Field(
+        (),
+        description="of fine-tunings from scratch beside those of `finetune_seeds`: they cost no pre-training, and "
+        "every gain is taken against them; in no committee",
+    )
     seeds: Literal["crossed", "paired"] = Field(
         "crossed",
         description="crossed: every pre-training is fine-tuned with every fine-tuning seed; paired: the i-th with the i-th",
@@ -257,8 +262,8 @@ class StudyConfig(Frozen):
         clash = [t.label for t in self.treatments if kinds[t.ws, t.label] != t.kind]
         if clash:
             raise ValueError(f"treatments: {clash} name two different things at one Ws")
-        for field in ("pretrain_seeds", "finetune_seeds"):
-            _unique(field, getattr(self, field))
+        _unique("pretrain_seeds", self.pretrain_seeds)
+        _unique("finetune_seeds and further_scratch_seeds", self.finetune_seeds + self.further_scratch_seeds)
         if self.seeds == "paired" and len(self.pretrain_seeds) != len(self.finetune_seeds):
             raise ValueError(
                 f"seeds: paired, but there are {len(self.pretrain_seeds)} pretrain_seeds and "

@@ -227,7 +227,9 @@ class Wiring:
 
     def finetune_seeds(self, pretrained: Step | None) -> tuple[int, ...]:
         study = self.study
-        if pretrained is None or study.seeds == "crossed":
+        if pretrained is None:
+            return study.finetune_seeds + study.further_scratch_seeds
+        if study.seeds == "crossed":
             return study.finetune_seeds
         return (study.finetune_seeds[study.pretrain_seeds.index(int(str(pretrained.config["seed"])))],)
 
@@ -266,7 +268,15 @@ class Wiring:
 
     def members(self, committee: CommitteeConfig, corpus: str, task: str) -> list[Step]:
         """Its runs, architecture by architecture for the first seed, then for the next: the first n are mixed for any n."""
-        by_architecture = [self.finetuned.get((corpus, task, member), []) for member in committee.members]
+        further = self.study.further_scratch_seeds
+        by_architecture = [
+            [
+                run
+                for run in self.finetuned.get((corpus, task, member), [])
+                if run.labels["finetune_seed"] not in further
+            ]
+            for member in committee.members
+        ]
         return [run for runs in zip(*by_architecture, strict=True) for run in runs]
 
     def baselines(self) -> None:

@@ -78,6 +78,8 @@ class Scale:
     seeds: tuple[int, ...] = (0, 1, 2)
     crossed: tuple[int, ...] = (0, 1, 2)
     """Fine-tuning seeds of each pre-training, where committees need many members."""
+    further_scratch_seeds: tuple[int, ...] = ()
+    """Of fine-tunings from scratch beside `seeds`."""
 
     def at(self, origin: Origin | None) -> Scale:
         """The same scale with its sources on the Hub or under the data root."""
@@ -93,6 +95,7 @@ class Scale:
             "finetune": self.finetune,
             "pretrain_seeds": self.seeds,
             "finetune_seeds": self.seeds,
+            "further_scratch_seeds": self.further_scratch_seeds,
             "seeds": "paired",
         }
 
@@ -181,6 +184,7 @@ SCALES: dict[str, Scale] = {
             deep_finetune_rate=3e-4,
             committee_tasks=("fewrel",),
             deep_treatments=False,
+            further_scratch_seeds=(3, 4, 5),
         ),
         Scale(
             name="small",

@@ -129,8 +129,15 @@ def _setup(study: StudyConfig) -> list[tuple[str, str]]:
         ("Architectures", ", ".join(arch.name for arch in study.architectures)),
         ("Pre-training", f"{length.steps:,} steps" if length.steps else f"{length.epochs} epochs"),
         ("Fine-tuning", f"{study.finetune.epochs} epoch{'s' if study.finetune.epochs > 1 else ''}"),
-        ("Seeds", f"{len(study.pretrain_seeds)} pre-training × {len(study.finetune_seeds)} fine-tuning"),
+        ("Seeds", _seeds(study)),
     ]
+
+
+def _seeds(study: StudyConfig) -> str:
+    by = "×" if study.seeds == "crossed" else "each with one of"
+    further = len(study.further_scratch_seeds)
+    more = f", {further} more from scratch" if further else ""
+    return f"{len(study.pretrain_seeds)} pre-training {by} {len(study.finetune_seeds)} fine-tuning{more}"
 
 
 def _findings(gaps: Gaps, study: StudyConfig) -> list[str]:
