@@ -77,6 +77,7 @@ def decoder_committee(scale: Scale) -> StudyConfig:
         corpus=scale.corpus(0, scale.ws),
         architectures=scale.architectures("gpt6", *shallow),
         tasks=scale.tasks("fewrel"),
+        pretrain=scale.causal_pretrain(),
         committees=(CommitteeConfig(name="gpt1", members=shallow), CommitteeConfig(name="gpt6", members=("gpt6",))),
     )
 

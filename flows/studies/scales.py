@@ -72,6 +72,8 @@ class Scale:
     """The learning rate at which six layers are pre-trained, where that of one layer is too high for them."""
     deep_finetune_rate: float | None = None
     """And at which they are fine-tuned, whether pre-trained or from scratch."""
+    causal_steps: int | None = None
+    """Of the decoders' pre-training, which learns from every token instead of 15 %; default: as many as others."""
     committee_tasks: tuple[str, ...] = TASKS
     deep_treatments: bool = True
     """Whether the deep model, too, is pre-trained on shuffled text."""
@@ -106,6 +108,9 @@ class Scale:
 
     def corpus(self, *sizes: int) -> CorpusConfig:
         return CorpusConfig(source=WikipediaSource(origin=self.origin), sizes=sizes, heldout=self.heldout)
+
+    def causal_pretrain(self) -> PretrainConfig:
+        return self.pretrain.model_copy(update={} if self.causal_steps is None else {"steps": self.causal_steps})
 
     def architectures(self, *names: str) -> tuple[Architecture, ...]:
         """The paper's variants at this scale's width: their heads, and their convolutions' channels in proportion."""
@@ -182,6 +187,7 @@ SCALES: dict[str, Scale] = {
             irrelevant=(0.0, 0.95, 1.0),  # the task uses nearly all of so small a vocabulary: the median share is 0
             deep_pretrain_rate=1e-3,
             deep_finetune_rate=3e-4,
+            causal_steps=1_000,
             committee_tasks=("fewrel",),
             deep_treatments=False,
             further_scratch_seeds=(3, 4, 5),
