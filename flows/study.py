@@ -23,6 +23,7 @@ from tlm.report.summary import study_summary
 from tlm.runtime import Runtime
 from tlm.steps import ArtifactRef, Step
 from tlm.store import ArtifactStore, Inspection
+from tlm.unfinished import begin, end
 
 
 class Summary(BaseModel):
@@ -50,10 +51,12 @@ def run_study(planned: Plan, runtime: Runtime) -> Summary:
     store = ArtifactStore(runtime.artifacts)
     found = {step.key: store.inspect(step.ref) for step in planned.steps}
     tracking = open_study(runtime, study.name, study.model_dump(mode="json"), provenance())
+    begin(store, planned)
     failed = True
     try:
         _run_steps(planned, found, runtime, tracking)
         rebuild_catalogue(runtime)
+        end(store, planned)
         failed = False
     finally:
         report = [] if failed else [store.get(planned.report.ref).path(n) for n in ("report.html", "report.md")]

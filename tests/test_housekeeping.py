@@ -14,6 +14,7 @@ from tlm.housekeeping import collect, find_garbage, recent, select
 from tlm.plan import Plan, plan
 from tlm.steps import Step
 from tlm.store import DRAFTS, ArtifactStore
+from tlm.unfinished import begin, end, unfinished
 
 
 @pytest.fixture
@@ -171,3 +172,53 @@ def test_gc_from_the_command_line_keeps_fresh_checkpoints(
     assert [folder.exists() for folder in folders] == [True, True]
     tlm("gc", "--home", str(tmp_path), "--yes")
     assert [folder.exists() for folder in folders] == [True, False]
+
+
+# --- studies that have not ended ---
+
+
+def test_what_a_study_has_made_stays_until_it_ends_or_is_given_up(
+    mini_plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = ArtifactStore(str(tmp_path / "data" / "artifacts"))
+    begin(store, mini_plan)
+    made = Plan(mini_plan.study, mini_plan.steps[:-1])
+    record_all(store, made)
+    checkpoint = checkpoint_of(store, mini_plan.report, hours_old=100)
+    tlm = command_line(monkeypatch, capsys)
+    arguments = ("gc", "--keep-hours", "0", "--yes", "--home", str(tmp_path))
+    said = tlm(*arguments).out
+    assert "removed 0 artifacts and 0 abandoned" in said and f"{mini_plan.study.name}, begun " in said
+    assert len(list(store.records())) == len(made.steps) and checkpoint.exists()
+    said = tlm(*arguments, "--unfinished").out
+    assert f"removed {len(made.steps)} artifacts and 1 abandoned" in said
+    assert list(unfinished(store)) == [] and "begun" not in tlm(*arguments).out
+
+
+def test_a_study_that_ended_is_known_by_its_report_alone(store: ArtifactStore, mini_plan: Plan) -> None:
+    begin(store, mini_plan)
+    begin(store, mini_plan)  # another sitting
+    [one] = unfinished(store)
+    assert one.name == mini_plan.study.name and one.keys == {step.key for step in mini_plan.steps}
+    record_all(store, mini_plan)
+    end(store, mini_plan)
+    end(store, mini_plan)  # two runs of it side by side
+    assert list(unfinished(store)) == []
+    assert {r.key for r in store.records()} == one.keys
+
+
+def test_a_note_cut_short_is_passed_over(store: ArtifactStore, mini_plan: Plan) -> None:
+    begin(store, mini_plan)
+    [one] = unfinished(store)
+    Path(one.place).write_text('{"study": "mi')
+    assert list(unfinished(store)) == []
+    begin(store, mini_plan)
+    assert [study.keys for study in unfinished(store)] == [one.keys]
+
+
+def test_a_store_elsewhere_has_its_notes_there(mini_plan: Plan) -> None:
+    store = ArtifactStore("memory://unfinished")
+    begin(store, mini_plan)
+    assert [study.name for study in unfinished(store)] == [mini_plan.study.name]
+    end(store, mini_plan)
+    assert list(unfinished(store)) == []

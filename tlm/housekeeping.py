@@ -58,30 +58,33 @@ class Garbage:
 def find_garbage(store: ArtifactStore, *, keep: set[str] | None = None, hours: float = 0) -> Garbage:
     """Everything not reachable from a report, except the keys in `keep` and all that they were made from.
 
-    Checkpoints of an interrupted training count if its artifact has been made since, or if they are older than `hours`.
+    Checkpoints of an interrupted training count if its artifact has been made since, or if they are older than `hours`
+    and `keep` does not have their key.
     """
+    keep = keep or set()
     records = {record.key: record for record in store.records()}
     reached: set[str] = set()
-    queue = [r.key for r in records.values() if r.stage == "report"] + sorted(keep or ())
+    queue = [r.key for r in records.values() if r.stage == "report"] + sorted(keep)
     while queue:
         key = queue.pop()
         if key not in reached and key in records:
             reached.add(key)
             queue += [ref.key for ref in records[key].inputs.values()]
     loose = [r for r in records.values() if r.key not in reached]
-    left = store.abandoned() + _spent_checkpoints(store, {key[:SHORT] for key in records}, hours)
+    made, kept = ({key[:SHORT] for key in keys} for keys in (records, keep))
+    left = store.abandoned() + _spent_checkpoints(store, made, kept, hours)
     size = sum(o.bytes for r in loose for o in r.outputs.values())
     size += sum(f.stat().st_size for folder in left for f in folder.rglob("*") if f.is_file())
     return Garbage(tuple(r.ref for r in loose), tuple(left), size)
 
 
-def _spent_checkpoints(store: ArtifactStore, made: set[str], hours: float) -> list[Path]:
+def _spent_checkpoints(store: ArtifactStore, made: set[str], kept: set[str], hours: float) -> list[Path]:
     since = time.time() - hours * 3600
-    return [c for c in store.idle_checkpoints() if c.name in made or c.stat().st_mtime < since]
+    return [c for c in store.idle_checkpoints() if c.name in made or (c.name not in kept and c.stat().st_mtime < since)]
 
 
 def recent(store: ArtifactStore, hours: float) -> set[str]:
-    """Keys of artifacts made in the last `hours`: a study under way has no report yet, and still needs them."""
+    """Keys of artifacts made in the last `hours`: of a study at work elsewhere, or that a changed one may share."""
     since = datetime.now(UTC) - timedelta(hours=hours)
     return {record.key for record in store.records() if datetime.fromisoformat(record.created) > since}
 

@@ -77,20 +77,30 @@ def invalidate(
 
 @app.command(epilog=example("tlm gc", "tlm gc --keep-hours 0 --yes"))
 def gc(
-    keep_hours: Annotated[float, typer.Option(help="Keep what was made so recently: a study may be under way.")] = 24,
+    keep_hours: Annotated[float, typer.Option(help="Keep what was made so recently.")] = 24,
+    unfinished: Annotated[bool, typer.Option("--unfinished", help="Also of studies that have not ended.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do it; otherwise only show what would go.")] = False,
     home: Home = None,
 ) -> None:
     """Remove artifacts that no report was made from, and what dead builders left behind: drafts, checkpoints."""
     from tlm.housekeeping import collect, find_garbage, recent
     from tlm.store import ArtifactStore
+    from tlm.unfinished import forget
+    from tlm.unfinished import unfinished as find_unfinished
 
     store = ArtifactStore(runtime(home=home).artifacts)
-    garbage = find_garbage(store, keep=recent(store, keep_hours), hours=keep_hours)
+    begun = list(find_unfinished(store))
+    needed = set() if unfinished else {key for study in begun for key in study.keys}
+    garbage = find_garbage(store, keep=recent(store, keep_hours) | needed, hours=keep_hours)
     for ref in garbage.unreferenced:
         console.print(f"{ref}", highlight=False)
     if yes:
         collect(store, garbage)
+    for study in begun:
+        if unfinished and yes:
+            forget(store, study.place)
+        what = "not kept" if unfinished else "kept (--unfinished: not)"
+        console.print(f"{study.name}, begun {study.begun:%Y-%m-%d %H:%M} UTC, has not ended: {what}", highlight=False)
     verb = "removed" if yes else "would remove"
     console.print(
         f"{verb} {len(garbage.unreferenced)} artifacts and {len(garbage.abandoned)} abandoned drafts and checkpoints, "

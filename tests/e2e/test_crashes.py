@@ -16,6 +16,7 @@ from project import Project, digests, new_project
 
 from tlm.fingerprint import SHORT
 from tlm.store import DRAFTS
+from tlm.unfinished import unfinished
 
 pytestmark = pytest.mark.slow
 LONGER = ("--set", "pretrain.steps=3000")
@@ -59,8 +60,11 @@ def test_kill_in_the_middle_of_pretraining(project: Project) -> None:
     kept = project.records()
     assert before.items() <= kept.items()
     assert all(project.store.inspect(record.ref).status == "complete" for record in kept.values())
+    [begun] = unfinished(project.store)
+    assert {record.key for name, record in kept.items() if name not in before} <= begun.keys
 
     project.run(*LONGER)
+    assert list(unfinished(project.store)) == []
     after = project.records()
     assert kept.items() <= after.items(), "a finished stage was repeated"
     resumed = {name: digests(r) for name, r in after.items() if name not in before and r.stage != "report"}
