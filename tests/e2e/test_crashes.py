@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -75,7 +76,15 @@ def test_kill_in_the_middle_of_pretraining(project: Project) -> None:
     assert {name: digests(undisturbed[name]) for name in resumed} == resumed
 
 
-def test_ctrl_c_ends_in_one_line_and_what_is_finished_is_kept(project: Project, tmp_path: Path) -> None:
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """A shell's background job and all that it starts ignore Ctrl-C, unless it is handled where they are started from."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_ends_in_one_line_and_what_is_finished_is_kept(project: Project, tmp_path: Path, ctrl_c: None) -> None:
     """A terminal sends it to every process of the command."""
     before = project.records()
     longest = ("--set", "pretrain.steps=9000")
