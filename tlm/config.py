@@ -272,6 +272,11 @@ class StudyConfig(Frozen):
         return self
 
     @property
+    def scratch_seeds(self) -> tuple[int, ...]:
+        """Seeds of fine-tunings from scratch; none where Ws = 0 is not asked for."""
+        return self.finetune_seeds + self.further_scratch_seeds if 0 in self.corpus.sizes else ()
+
+    @property
     def architecture_of(self) -> dict[str, Architecture]:
         return {a.name: a for a in self.architectures}
 

@@ -32,7 +32,7 @@ class Wiring:
     task_tokens: dict[str, Step] = field(default_factory=dict)
     task_texts: dict[str, Step] = field(default_factory=dict)
     finetuned: dict[tuple[str, str, str], list[Step]] = field(default_factory=dict)
-    """(corpus name, task, architecture) → its runs, over seeds."""
+    """(corpus name, task, architecture) → its runs that may be members of a committee, over seeds."""
 
     def add(
         self,
@@ -223,12 +223,13 @@ class Wiring:
             }
             more: dict[str, Label] = {**labels, "task": task, "finetune_seed": seed}
             step = self.add("finetune", config, inputs, f"{task}-{start}-f{seed}", more)
-            self.finetuned.setdefault((corpus, task, arch.name), []).append(step)
+            if seed in self.study.finetune_seeds:
+                self.finetuned.setdefault((corpus, task, arch.name), []).append(step)
 
     def finetune_seeds(self, pretrained: Step | None) -> tuple[int, ...]:
         study = self.study
         if pretrained is None:
-            return study.finetune_seeds + study.further_scratch_seeds
+            return study.scratch_seeds
         if study.seeds == "crossed":
             return study.finetune_seeds
         return (study.finetune_seeds[study.pretrain_seeds.index(int(str(pretrained.config["seed"])))],)
@@ -268,15 +269,7 @@ class Wiring:
 
     def members(self, committee: CommitteeConfig, corpus: str, task: str) -> list[Step]:
         """Its runs, architecture by architecture for the first seed, then for the next: the first n are mixed for any n."""
-        further = self.study.further_scratch_seeds
-        by_architecture = [
-            [
-                run
-                for run in self.finetuned.get((corpus, task, member), [])
-                if run.labels["finetune_seed"] not in further
-            ]
-            for member in committee.members
-        ]
+        by_architecture = [self.finetuned.get((corpus, task, member), []) for member in committee.members]
         return [run for runs in zip(*by_architecture, strict=True) for run in runs]
 
     def baselines(self) -> None:

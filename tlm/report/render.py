@@ -135,9 +135,8 @@ def _setup(study: StudyConfig) -> list[tuple[str, str]]:
 
 def _seeds(study: StudyConfig) -> str:
     by = "×" if study.seeds == "crossed" else "each with one of"
-    further = len(study.further_scratch_seeds)
-    more = f", {further} more from scratch" if further else ""
-    return f"{len(study.pretrain_seeds)} pre-training {by} {len(study.finetune_seeds)} fine-tuning{more}"
+    scratch = f"; {len(study.scratch_seeds)} from scratch" if study.scratch_seeds else ""
+    return f"{len(study.pretrain_seeds)} pre-training {by} {len(study.finetune_seeds)} fine-tuning{scratch}"
 
 
 def _findings(gaps: Gaps, study: StudyConfig) -> list[str]:

@@ -192,12 +192,11 @@ def _setting(each: Answered) -> str:
     commits = sorted({str(record.provenance.get("git_commit") or "n/a")[:12] for record in trained})
     run = (each.report.mlflow or {}).get("run_id")
     seconds = sum(record.seconds for record in each.records)
-    further = len(each.study.further_scratch_seeds)
-    more = f" and {further} further ones from scratch" if further else ""
+    scratch = f", {len(each.study.scratch_seeds)} from scratch" if each.study.scratch_seeds else ""
     return (
         f"`{each.command}`, MLflow run {f'`{run}`' if run else 'n/a'}. "
         f"{len(each.study.pretrain_seeds)} pre-training and {len(each.study.finetune_seeds)} fine-tuning seeds, "
-        f"{each.study.seeds}{more}; {len(each.records)} artifacts, "
+        f"{each.study.seeds}{scratch}; {len(each.records)} artifacts, "
         f"{seconds / 3600:.1f} process hours on {', '.join(devices)}; "
         f"code {', '.join(commits)}."
     )

@@ -69,7 +69,7 @@ def analyse(evidence: Evidence) -> Findings:
             *(_accuracy_plot(evidence, task.name, sizes) for task in evidence.study.tasks),
             _gap_plot(evidence, gaps),
         ],
-        notes=_notes(evidence.study.scale, sizes),
+        notes=_notes(sizes),
     )
 
 
@@ -239,16 +239,13 @@ def _gap_plot(evidence: Evidence, gaps: Gaps) -> Plot:
     )
 
 
-def _notes(scale: str | None, sizes: list[int]) -> list[str]:
+def _notes(sizes: list[int]) -> list[str]:
     largest = f"{max(sizes):,} paragraphs" if sizes else "nothing"
-    chosen = (
-        f"How training at the scale {scale} was chosen, and what else was tried, with figures: docs/studies.md, Scales."
-    )
     return [
         ONE_SAMPLE,
         f"The paper's maximal gap is that of full pre-training; here it is that of the largest Ws, {largest}, so that "
         "shares are larger than they would be of the paper's.",
         "The reference code reports the best epoch on test items. Here test items are looked at once, after the last "
         "epoch: what that habit would add is n/a.",
-        *([chosen] if scale else []),
+        "How the training of the named scales was chosen: docs/studies.md, Scales; for tiny also what else was tried.",
     ]
