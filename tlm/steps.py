@@ -53,7 +53,7 @@ STAGES: dict[str, Stage] = {
         Stage("committee", "2", "tlm.stages.evaluation:committee"),
         Stage("latency", "1", "tlm.stages.latency:latency", trains=True),
         Stage("baseline", "1", "tlm.stages.evaluation:baseline"),
-        Stage("report", "2", "tlm.stages.evaluation:report"),
+        Stage("report", "3", "tlm.stages.evaluation:report"),
     )
 }
 

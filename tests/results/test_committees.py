@@ -97,6 +97,13 @@ def test_a_committee_is_set_beside_its_mean_member_and_beside_as_many_deep_ones(
     assert outcome(findings, "committee of 3 shallow beats one of as many deep") == "no"
 
 
+@pytest.mark.parametrize(("deep", "expected"), [(0.6, "yes"), (0.4, "no"), (0.5, "not resolved at this scale")])
+def test_whether_there_is_anything_to_make_up_for_is_a_verdict(deep: float, expected: Outcome) -> None:
+    items = 300 if expected == "not resolved at this scale" else 2_000
+    made = committees(MadeUp(asked("topics"), items=items), "topics", alone=0.5, together=0.6, deep=deep)
+    assert outcome(analyse(made.evidence()), "better than the mean member", "make up for") == expected
+
+
 def test_a_committee_that_adds_nothing_has_no_resolved_gain() -> None:
     made = committees(MadeUp(asked("topics")), "topics", alone=0.5, together=0.5, deep=0.5)
     assert outcome(analyse(made.evidence()), "better than its mean member") == "not resolved at this scale"

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from tlm.catalogue import Connection
 
 Rows = list[dict[str, Any]]
+BASELINE_NAMES = {"tfidf": "TF-IDF", "majority": "majority class"}
+"""As a reader knows them; a baseline that is not here goes by its own name."""
 
 
 def rows(connection: Connection, sql: str) -> Rows:
@@ -45,8 +47,7 @@ def systems(study: StudyConfig) -> list[tuple[str, dict[str, Any]]]:
     for committee in study.committees:
         for rule in ("soft", "logit", "vote"):
             found.append((f"{committee.name} ({rule})", {"kind": "committee", "system": committee.name, "rule": rule}))
-    names = {"tfidf": "TF-IDF", "majority": "majority class"}
-    found += [(names.get(name, name), {"kind": "baseline", "system": name}) for name in study.baselines]
+    found += [(BASELINE_NAMES.get(name, name), {"kind": "baseline", "system": name}) for name in study.baselines]
     return found
 
 

@@ -6,7 +6,7 @@ An analysis is a function `(Evidence) -> Findings` and a line in `ANALYSES`; a s
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -58,9 +58,12 @@ ANALYSES: dict[str, Analysis] = {
 
 
 def find(connection: Connection, study: StudyConfig) -> Findings | None:
-    """What the study's analysis finds in the marts over its records; None if the study names no analysis."""
+    """What the study's analysis finds in the marts over its records, and the baselines; None if it names no analysis."""
     if study.analysis is None:
         return None
+    from tlm.results.baselines import baseline_table
     from tlm.results.evidence import Evidence
 
-    return ANALYSES[study.analysis].function(Evidence(connection, study))
+    evidence = Evidence(connection, study)
+    findings = ANALYSES[study.analysis].function(evidence)
+    return replace(findings, tables=[*findings.tables, *baseline_table(evidence)])

@@ -62,6 +62,7 @@ def replacement(evidence: Evidence, *, paper: bool) -> Findings:
     return Findings(
         verdicts=[
             *_replaces(evidence, cases, ws, deep, paper),
+            *_premises(evidence, cases, ws, deep),
             *_gains(evidence, cases, ws),
             *(_rivals(evidence, cases, ws, rival) if rival else ()),
         ],
@@ -131,6 +132,29 @@ def noninferior(found: Estimate, *, paper: bool) -> Outcome:
     if found.low > -MARGIN:
         return "reproduced" if paper else "yes"
     return "not reproduced" if paper else "no"
+
+
+def _premises(
+    evidence: Evidence, cases: Sequence[tuple[TaskConfig, CommitteeConfig]], ws: int, deep: str
+) -> list[Verdict]:
+    """Where depth gains nothing over one shallow model, a committee that replaces the deep one makes up for nothing."""
+    family = {
+        (task.name, committee.name): (
+            evidence.correct(task.name, deep, ws),
+            members_by_seed(evidence, committee, task.name, ws, 1),
+        )
+        for task, committee in cases
+    }
+    found = compare_measured(family)
+    return [
+        verdict(
+            f"One {deep} is better than the mean member of {committee} on {task}: there is something to make up for",
+            found.get((task, committee)),
+            paper=False,
+            links=evidence.links(task, deep, [ws], kind="finetune") + _links(evidence, task, ws, committee),
+        )
+        for task, committee in family
+    ]
 
 
 def _gains(evidence: Evidence, cases: Sequence[tuple[TaskConfig, CommitteeConfig]], ws: int) -> list[Verdict]:
