@@ -61,8 +61,7 @@ def study(make: Callable[..., StudyConfig]) -> Callable[..., StudyConfig]:
 def assemble(scale: Scale, name: str, title: str, **fields: Any) -> StudyConfig:
     """A study at a scale: what all studies of that scale share, and `fields` of its own. Its analysis bears its name."""
     made = StudyConfig(name=name, title=title, analysis=name, scale=scale.name, **{**scale.common(), **fields})
-    deep = [arch.name for arch in made.architectures if arch.num_hidden_layers > 1]
-    rates = {"learning_rates": scale.deep_pretrain_rate, "finetune_learning_rates": scale.deep_finetune_rate}
-    return made.model_copy(
-        update={field: dict.fromkeys(deep, rate) for field, rate in rates.items() if rate is not None}
-    )
+    names = [arch.name for arch in made.architectures]
+    rates = {"learning_rates": scale.pretrain_rates, "finetune_learning_rates": scale.finetune_rates}
+    own = {field: {name: rate for name, rate in given.items() if name in names} for field, given in rates.items()}
+    return made.model_copy(update=own)

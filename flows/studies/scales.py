@@ -5,7 +5,7 @@ All studies of one scale share corpus, vocabulary, training and seeds, so that t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tlm.config import (
@@ -68,10 +68,10 @@ class Scale:
     irrelevant: tuple[float, ...] = (0.0, 0.5, 1.0)
     """Levels of irrelevant-tokens, quantiles of a paragraph's share of tokens that the task never uses."""
     heldout: int = 1_000
-    deep_pretrain_rate: float | None = None
-    """The learning rate at which six layers are pre-trained, where that of one layer is too high for them."""
-    deep_finetune_rate: float | None = None
-    """And at which they are fine-tuned, whether pre-trained or from scratch."""
+    pretrain_rates: dict[str, float] = field(default_factory=dict)
+    """Learning rates of architectures that do not train well at the one that the others share."""
+    finetune_rates: dict[str, float] = field(default_factory=dict)
+    """Likewise, whether they are pre-trained or from scratch."""
     causal_steps: int | None = None
     """Of the decoders' pre-training, which learns from every token instead of 15 %; default: as many as others."""
     committee_tasks: tuple[str, ...] = TASKS
@@ -185,8 +185,8 @@ SCALES: dict[str, Scale] = {
             injected=(200, 800),
             vocab_size=8_192,
             irrelevant=(0.0, 0.95, 1.0),  # the task uses nearly all of so small a vocabulary: the median share is 0
-            deep_pretrain_rate=1e-3,
-            deep_finetune_rate=3e-4,
+            pretrain_rates={"bert6": 1e-3, "gpt6": 1e-3},
+            finetune_rates={"bert6": 3e-4, "gpt6": 3e-4, "bert1": 1.4e-3},
             causal_steps=1_000,
             committee_tasks=("fewrel",),
             deep_treatments=False,
