@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tlm.report.drawing import INK, SERIES, Plot, Point, bars, lines
+from tlm.report.drawing import INK, SERIES, Plot, Point, add_legend, bars, lines, new_figure
 
 SHALLOW = [Point(100, 40, 38, 43), Point(400, 50, 47, 52)]
 DEEP = [Point(400, 61, 60, 62), Point(100, 45, 44, 46)]
@@ -39,6 +39,18 @@ def test_a_logarithmic_axis_has_a_tick_at_every_point_and_at_no_other() -> None:
     three = [*SHALLOW, Point(90_000, 70, 69, 71)]
     plot = lines("log", "", "Ws", "", [("a", three)], log=True)
     assert re.findall(r">([\d,]+)</text>", plot.svg)[:3] == ["100", "400", "90,000"]
+
+
+def test_a_legend_has_fewer_columns_where_it_would_be_wider_than_its_figure() -> None:
+    heights = []
+    for words in (1, 3, 5, 8):
+        figure, axes = new_figure("", "", "")
+        for place in range(4):
+            axes.plot([0, 1], label=f"{place}: {'a series ' * words}".strip())
+        extent = add_legend(figure, axes).get_window_extent()
+        assert extent.width <= figure.bbox.width and len(figure.legends) == 1
+        heights.append(extent.height)
+    assert heights == sorted(heights) and heights[0] < heights[1] < heights[-1]
 
 
 def test_every_point_is_drawn_and_none_where_there_is_none() -> None:

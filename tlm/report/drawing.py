@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 INK = "#20262e"
@@ -155,9 +156,20 @@ def color(place: int) -> str:
 
 
 def finished(figure: Figure, axes: Axes, name: str, title: str) -> Plot:
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)))
+    add_legend(figure, axes)
     return saved(figure, name, title)
+
+
+def add_legend(figure: Figure, axes: Axes) -> Legend:
+    """Below the plot, in as many columns as the figure is wide enough for, at most four."""
+    handles, labels = axes.get_legend_handles_labels()
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    for columns in range(min(4, len(labels)), 0, -1):
+        legend = figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+        if columns == 1 or legend.get_window_extent(renderer).width <= figure.bbox.width:
+            break
+        legend.remove()
+    return legend
 
 
 def saved(figure: Figure, name: str, title: str) -> Plot:
