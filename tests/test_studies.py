@@ -15,6 +15,7 @@ from flows.studies.scales import SCALES
 from tlm.adapt import with_precision
 from tlm.config import StudyConfig
 from tlm.errors import UserError
+from tlm.modeling.variants import VARIANTS
 from tlm.plan import Plan, plan
 from tlm.preflight import check_registries
 from tlm.results import ANALYSES
@@ -190,6 +191,7 @@ def test_an_architecture_trains_at_its_own_rate_or_at_the_shared_one(name: str, 
         for step in plan(study, str(tmp_path)).steps
         if step.stage == stage
     }
+    assert own.keys() <= VARIANTS.keys(), "a name that is none would be passed over"
     assert rates == {(arch.name, own.get(arch.name, shared)) for arch in study.architectures}
     assert all(rate < shared for arch, rate in rates if arch in ("bert6", "gpt6")), "six layers need a lower one"
 

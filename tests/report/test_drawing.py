@@ -53,6 +53,10 @@ def test_a_legend_has_fewer_columns_where_it_would_be_wider_than_its_figure() ->
     assert heights == sorted(heights) and heights[0] < heights[1] < heights[-1]
 
 
+def test_a_plot_without_a_series_has_an_empty_legend() -> None:
+    assert add_legend(*new_figure("", "", "")).get_texts() == []
+
+
 def test_every_point_is_drawn_and_none_where_there_is_none() -> None:
     points, legend = 3, 2
     assert shapes(compared()) == 3 * (points + legend)

@@ -22,6 +22,7 @@ SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#a06a00", "#5b6fd6", "#4f
 """Okabe-Ito's colours, told apart by colour-blind readers, with darker stand-ins for its two lightest."""
 MARKERS = "osD^vPX"
 GRID = "#c9ced6"
+BELOW = "outside lower center"
 STYLE = {
     "font.family": "sans-serif",
     "font.size": 10,
@@ -164,12 +165,12 @@ def add_legend(figure: Figure, axes: Axes) -> Legend:
     """Below the plot, in as many columns as the figure is wide enough for, at most four."""
     handles, labels = axes.get_legend_handles_labels()
     renderer = FigureCanvasAgg(figure).get_renderer()
-    for columns in range(min(4, len(labels)), 0, -1):
-        legend = figure.legend(handles, labels, loc="outside lower center", ncols=columns)
-        if columns == 1 or legend.get_window_extent(renderer).width <= figure.bbox.width:
-            break
+    for columns in range(min(4, len(labels)), 1, -1):
+        legend = figure.legend(handles, labels, loc=BELOW, ncols=columns)
+        if legend.get_window_extent(renderer).width <= figure.bbox.width:
+            return legend
         legend.remove()
-    return legend
+    return figure.legend(handles, labels, loc=BELOW, ncols=1)
 
 
 def saved(figure: Figure, name: str, title: str) -> Plot:
