@@ -24,8 +24,8 @@ from benchmarks.options import Out, Threads, Workloads, results_folder
 from tlm.errors import UserError
 
 if TYPE_CHECKING:
-    from benchmarks.contenders import Setting
     from benchmarks.ours import Ours
+    from benchmarks.setting import Setting
     from tlm.training.loop import Inputs
 
 console = Console()
@@ -162,7 +162,7 @@ def measure(
     import torch
 
     from benchmarks.comparison import prepare_workloads
-    from benchmarks.contenders import Setting
+    from benchmarks.setting import Setting
     from benchmarks.workload import load
 
     torch.set_num_threads(threads)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from tlm.modeling.variants import expand
+from tlm.study.architecture import expand
 
 Objective = Literal["pretrain", "finetune", "evaluate"]
 
@@ -19,7 +19,7 @@ EVALUATED_BATCHES = 8
 
 @dataclass(frozen=True)
 class Shape:
-    """A model's shape, as `tlm.modeling.cost` and `tlm.config.Architecture` name its fields."""
+    """A model's shape, as `tlm.modeling.cost` and `tlm.study.config.Architecture` name its fields."""
 
     num_hidden_layers: int
     num_attention_heads: int

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from benchmarks import contenders, machine, memory, results, speed
 from benchmarks.cases import Case
-from benchmarks.contenders import Setting
+from benchmarks.setting import Setting
 from benchmarks.work import matmul_ceiling
 from benchmarks.workload import load, prepare
 from tlm.errors import UserError

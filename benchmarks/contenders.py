@@ -1,30 +1,18 @@
-"""What a contender is, and which there are."""
+"""What a contender is, which there are, and how one is built."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Protocol
 
 from benchmarks.cases import Case
-from benchmarks.workload import Workload
-from tlm.ragged import Rows
+from benchmarks.setting import Setting
+from tlm.data.ragged import Rows
 
 STOCK, TRAINER, OURS = "stock", "trainer", "ours"
 NAMES = (STOCK, TRAINER, OURS)
 """In the order in which they alternate; the first is what the others are compared with."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """All that a contender is built from."""
-
-    case: Case
-    workload: Workload
-    device: str
-    bfloat16: bool
-    """The device multiplies bfloat16 matrices natively."""
 
 
 class Contender(Protocol):

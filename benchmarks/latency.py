@@ -11,7 +11,7 @@ threads or more also so many members at a time, one thread each, by threads and 
 with weights of their own, as many as no cache holds. bfloat16 is tlm's `precision: bfloat16`.
 
 Costs stand beside the times: parameters, FLOPs of one item of mean length (`tlm.modeling.cost`), and sequential depth
-(`tlm.latency.sequential_depth`), which is what bounds the time on a perfectly parallel machine. What such
+(`tlm.evaluation.latency.sequential_depth`), which is what bounds the time on a perfectly parallel machine. What such
 a machine would take for a committee is taken to be its slowest member's time alone.
 
 Run it on a quiet machine (all of it takes about half an hour on two cores): the report says how many cores others kept
@@ -49,14 +49,14 @@ from benchmarks.latency_systems import (
     cost,
     systems,
 )
-from tlm.config import Precision
+from tlm.data.ragged import Ragged
+from tlm.data.tokenizer import SPECIAL_TOKENS, Vocabulary, read_vocabulary
 from tlm.errors import UserError
-from tlm.heap import keep_heap
+from tlm.machine.allocator import keep_heap
+from tlm.machine.runtime import PACKAGE_PARENT, Runtime
 from tlm.modeling.cost import count_parameters
-from tlm.modeling.variants import SHALLOW
-from tlm.ragged import Ragged
-from tlm.runtime import PACKAGE_PARENT, Runtime
-from tlm.tokenizer import SPECIAL_TOKENS, Vocabulary, read_vocabulary
+from tlm.study.architecture import SHALLOW
+from tlm.study.base import Precision
 
 BATCHES = (1, 64)
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")

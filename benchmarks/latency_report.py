@@ -17,9 +17,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from benchmarks.latency_systems import ALONE, DEEP, ONE_BY_ONE, PROCESSES, THREADS, Cost
-from tlm.modeling.variants import SHALLOW
-from tlm.provenance import provenance
+from tlm.artifacts.provenance import provenance
 from tlm.report.drawing import MARKERS, SERIES, STYLE
+from tlm.study.architecture import SHALLOW
 
 QUIET = 0.1
 """Cores that others may keep busy before the findings say so."""

@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tlm.committee import combine
-from tlm.config import Architecture, Precision
-from tlm.latency import sequential_depth
+from tlm.data.ragged import Ragged
+from tlm.data.tokenizer import Vocabulary
+from tlm.evaluation.committee import combine
+from tlm.evaluation.latency import sequential_depth
 from tlm.modeling import TinyBertConfig, TinyBertForSequenceClassification
 from tlm.modeling.cost import expected_parameters, forward_flops
-from tlm.modeling.variants import SHALLOW, VARIANTS, variant
-from tlm.ragged import Ragged
-from tlm.tokenizer import Vocabulary
+from tlm.study.architecture import SHALLOW, VARIANTS, Architecture, variant
+from tlm.study.base import Precision
 from tlm.training.finetune import predict
 
 DEEP = "bert6"

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tlm.heap import ALLOCATORS
-from tlm.precision import cpu_flags, native_precision
+from tlm.machine.allocator import ALLOCATORS
+from tlm.machine.precision import cpu_flags, native_precision
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_tile", "asimd", "bf16", "i8mm", "sve")

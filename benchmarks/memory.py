@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 
 from benchmarks.cases import Case
-from benchmarks.contenders import Setting, build
+from benchmarks.contenders import build
 from benchmarks.machine import CHECKOUT, environment, peak_memory
+from benchmarks.setting import Setting
 from benchmarks.work import synchronize
 from benchmarks.workload import load
 

@@ -10,11 +10,13 @@ import numpy as np
 import torch
 
 from benchmarks.cases import LEARNING_RATE, MLM_PROBABILITY, WEIGHT_DECAY
-from benchmarks.contenders import Setting
-from tlm.config import Architecture, FinetuneConfig, Precision, PretrainConfig
+from benchmarks.setting import Setting
+from tlm.data.ragged import Rows
+from tlm.data.tokenizer import read_vocabulary
 from tlm.modeling import TinyBertConfig, TinyBertForMaskedLM, TinyBertForSequenceClassification
-from tlm.ragged import Rows
-from tlm.tokenizer import read_vocabulary
+from tlm.study.architecture import Architecture
+from tlm.study.base import Precision
+from tlm.study.config import FinetuneConfig, PretrainConfig
 from tlm.training.batching import packer
 from tlm.training.finetune import predict
 from tlm.training.loop import Data, Inputs, train

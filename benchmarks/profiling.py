@@ -70,7 +70,8 @@ def shares(name: str, seconds: float, threads: int, out: Path, workloads: Path |
     from torch.profiler import ProfilerActivity, profile
 
     from benchmarks.comparison import prepare_workloads
-    from benchmarks.contenders import OURS, Setting, build
+    from benchmarks.contenders import OURS, build
+    from benchmarks.setting import Setting
     from benchmarks.speed import timed
     from benchmarks.workload import load
 

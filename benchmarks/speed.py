@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.contenders import Contender, Setting
+from benchmarks.contenders import Contender
 from benchmarks.machine import cpu_seconds
+from benchmarks.setting import Setting
 from benchmarks.work import synchronize, useful_flops
-from tlm.ragged import Rows
+from tlm.data.ragged import Rows
 
 PROBE_SHARE = 0.25
 """How long, as a share of a turn, the probes last by which a contender's steps are chosen."""

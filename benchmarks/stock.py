@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification
 
 from benchmarks.cases import LEARNING_RATE, MLM_PROBABILITY, WEIGHT_DECAY, Shape
-from benchmarks.contenders import Setting
+from benchmarks.setting import Setting
 from benchmarks.workload import Workload
-from tlm.ragged import Rows
+from tlm.data.ragged import Rows
 
 IGNORED = -100
 

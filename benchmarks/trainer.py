@@ -17,10 +17,10 @@ from transformers import (
 from transformers.utils import logging
 
 from benchmarks.cases import LEARNING_RATE, MLM_PROBABILITY, WEIGHT_DECAY
-from benchmarks.contenders import Setting
+from benchmarks.setting import Setting
 from benchmarks.stock import build_model
 from benchmarks.workload import Workload
-from tlm.ragged import Rows
+from tlm.data.ragged import Rows
 
 
 class StockTrainer:

@@ -11,8 +11,8 @@ import torch
 
 from benchmarks.cases import MLM_PROBABILITY, Case
 from benchmarks.workload import Workload
+from tlm.data.ragged import Rows
 from tlm.modeling.cost import forward_flops
-from tlm.ragged import Rows
 
 TRAINING = 3
 """A training step in forward passes: the backward pass multiplies twice for each product of the forward pass."""

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tlm.data.ragged import Ragged, Rows
 from tlm.errors import UserError
-from tlm.ragged import Ragged, Rows
 
 if TYPE_CHECKING:
-    from tlm.tokenizer import Vocabulary
+    from tlm.data.tokenizer import Vocabulary
 
 ITEMS = 4_096
 """The most items kept of a source."""
@@ -107,8 +107,8 @@ def _read(source: dict[str, str], data_root: str) -> tuple[list[str], NDArray[np
     """Texts, labels and number of labels of what the source has besides its test part."""
     from pydantic import TypeAdapter
 
-    from tlm.source_config import Source
-    from tlm.sources import read
+    from tlm.data.sources import read
+    from tlm.study.sources import Source
 
     loaded = read(TypeAdapter[Any](Source).validate_python({**source, "origin": "local"}), data_root)
     frame = loaded.table.to_pandas()
@@ -118,7 +118,7 @@ def _read(source: dict[str, str], data_root: str) -> tuple[list[str], NDArray[np
 
 
 def _encode(texts: list[str], vocabulary: Vocabulary, length: int) -> Ragged:
-    from tlm.tokenizer import load_tokenizer
+    from tlm.data.tokenizer import load_tokenizer
 
     encoder = load_tokenizer(vocabulary, lowercase=True, max_length=length)
     return Ragged.from_lists(e.ids for e in encoder.encode_batch_fast(texts, add_special_tokens=False))
@@ -126,16 +126,16 @@ def _encode(texts: list[str], vocabulary: Vocabulary, length: int) -> Ragged:
 
 def _bert_vocabulary(texts: list[str], data_root: str) -> Vocabulary:
     """The vocabulary of bert-base-uncased, under the data root."""
-    from tlm.config import VocabularyTokenizer
-    from tlm.tokenizer import read_vocabulary, vocabulary_path
+    from tlm.data.tokenizer import read_vocabulary, vocabulary_path
+    from tlm.study.config import VocabularyTokenizer
 
     return read_vocabulary(vocabulary_path(VocabularyTokenizer(), data_root))
 
 
 def _small_vocabulary(texts: list[str], data_root: str) -> Vocabulary:
     """WordPiece of tlm's default size, trained on the first paragraphs."""
-    from tlm.config import TrainedTokenizer
-    from tlm.tokenizer import SPECIAL_TOKENS, Vocabulary, train_wordpiece
+    from tlm.data.tokenizer import SPECIAL_TOKENS, Vocabulary, train_wordpiece
+    from tlm.study.config import TrainedTokenizer
 
     tokens = train_wordpiece(texts[:VOCABULARY_PARAGRAPHS], TrainedTokenizer())
     return Vocabulary(tokens, *(tokens.index(special) for special in SPECIAL_TOKENS))

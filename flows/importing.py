@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from tasks.importing import import_folder, prepare_bundle
-from tlm.config import StudyConfig
-from tlm.preflight import check
-from tlm.runtime import Runtime
-from tlm.steps import ArtifactRef
-from tlm.store import ArtifactStore
-from tlm.transfer import Imported, export_bundle
+from tlm.artifacts.step import ArtifactRef
+from tlm.artifacts.store import ArtifactStore
+from tlm.execution.bundle import Imported, export_bundle
+from tlm.machine.runtime import Runtime
+from tlm.planning.preflight import check
+from tlm.study.config import StudyConfig
 
 
 def import_in_terminal(folder: Path, runtime: Runtime, console: Console) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from tlm.adapt import reference_compat, with_limit
-from tlm.config import StudyConfig
 from tlm.errors import UserError
+from tlm.study.adapt import reference_compat, with_limit
+from tlm.study.config import StudyConfig
 
 
 def load_study(
@@ -26,7 +26,7 @@ def load_study(
 
     Args:
         overrides: e.g. "pretrain.epochs=5", "tasks.0.train_per_label=50", "corpus.sizes=[0, 1000]"; values are YAML.
-        reference: apply the reference code's habits (`tlm.adapt.reference_compat`).
+        reference: apply the reference code's habits (`tlm.study.adapt.reference_compat`).
         scale: of a named study that exists at several (`flows.studies.scales`).
         origin: where a named study's sources are read, "local" or "hub"; default: what its scale says.
         limit_steps: stop every training after so many steps (a dry run; its artifacts are its own).

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from tlm.estimate import Cost, Estimate, estimate
-from tlm.plan import Plan
-from tlm.runtime import Runtime
-from tlm.steps import Step
-from tlm.store import ArtifactStore, Inspection
+from tlm.artifacts.step import Step
+from tlm.artifacts.store import ArtifactStore, Inspection
+from tlm.cost.estimate import Cost, Estimate, estimate
+from tlm.machine.runtime import Runtime
+from tlm.planning.plan import Plan
 
 THOUSANDS = ("", "k", "M", "G", "T", "P", "E")
 COLUMNS = ("steps", "cached", "to run", "training tokens", "FLOPs", "projected")
@@ -96,7 +96,7 @@ def _project(
     runtime: Runtime,
     console: Console,
 ) -> _Projected:
-    from tlm.calibration import SECONDS, calibrate, project, side_by_side
+    from tlm.cost.calibration import SECONDS, calibrate, project, side_by_side
 
     todo = {key for key, seen in found.items() if seen.status != "complete"}
     if not todo:

@@ -14,11 +14,11 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
+from tlm.artifacts.step import ArtifactRef
+from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
-from tlm.resolve import find_classifiers
-from tlm.runtime import Runtime
-from tlm.steps import ArtifactRef
-from tlm.store import ArtifactStore
+from tlm.inference.resolve import find_classifiers
+from tlm.machine.runtime import Runtime
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ def predict_in_terminal(request: Request, runtime: Runtime, console: Console, er
 
     import torch
 
-    from tlm.heap import keep_heap
-    from tlm.inference import Committee
-    from tlm.inference_files import prediction_table, schema_of
+    from tlm.inference.files import prediction_table, schema_of
+    from tlm.inference.models import Committee
+    from tlm.machine.allocator import keep_heap
 
     keep_heap()
     if "threads" in runtime.model_fields_set:  # else every core: nothing else runs beside this
@@ -68,7 +68,7 @@ def predict_in_terminal(request: Request, runtime: Runtime, console: Console, er
 
 def _check_models(request: Request, runtime: Runtime) -> list[ArtifactRef]:
     """The models that are asked for, as far as their records tell."""
-    from tlm.committee import RULES
+    from tlm.evaluation.committee import RULES
 
     if request.top < 1:
         raise UserError(f"--top {request.top}: at least one label.", "Leave it out, or ask for 1 or more.")
@@ -83,7 +83,7 @@ def _check_models(request: Request, runtime: Runtime) -> list[ArtifactRef]:
 
 
 def _check_files(request: Request) -> None:
-    from tlm.inference_files import check_output, has_columns
+    from tlm.inference.files import check_output, has_columns
 
     if (not request.texts) == (request.file is None):
         raise UserError("Give either --text or --file.", 'Example: tlm predict finetune/agnews --text "Stocks fell."')
@@ -99,7 +99,7 @@ def _check_files(request: Request) -> None:
 
 def _count(request: Request) -> int:
     """How many texts there are, each of them checked: better now than after an hour."""
-    from tlm.inference_files import check_texts, count_texts
+    from tlm.inference.files import check_texts, count_texts
 
     if request.file is not None:
         return count_texts(request.file, request.column or "text")
@@ -108,7 +108,7 @@ def _count(request: Request) -> int:
 
 
 def _texts(request: Request) -> Iterable[str]:
-    from tlm.inference_files import read_texts
+    from tlm.inference.files import read_texts
 
     return request.texts if request.file is None else read_texts(request.file, request.column or "text")
 
@@ -120,7 +120,7 @@ def _rule(request: Request) -> str:
 @contextmanager
 def _sink(request: Request, schema: Any, console: Console) -> Iterator[Callable[[Any], None]]:
     """Where tables of predictions go, as they come."""
-    from tlm.inference_files import prediction_writer
+    from tlm.inference.files import prediction_writer
 
     if request.out is not None:
         with prediction_writer(request.out, schema) as write:

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 
-from tlm.runtime import Runtime
+from tlm.machine.runtime import Runtime
 
 
 def set_up(runtime: Runtime, *, debug: bool = False) -> None:

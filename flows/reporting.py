@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from flows.studies import STUDIES
 from flows.studies.scales import SCALES
-from tlm.adapt import with_precision
-from tlm.config import StudyConfig
+from tlm.study.adapt import with_precision
+from tlm.study.config import StudyConfig
 
 
 def command_of(study: StudyConfig) -> str | None:

@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from flows.prefect_environment import set_up, start_server
-from tlm.config import StudyConfig
+from tlm.artifacts.step import ArtifactRef
+from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
-from tlm.preflight import check
-from tlm.runtime import Runtime
-from tlm.steps import ArtifactRef
-from tlm.store import ArtifactStore
+from tlm.machine.runtime import Runtime
+from tlm.planning.preflight import check
+from tlm.study.config import StudyConfig
 
 GO_ON = "Finished stages are kept: run the same command again to go on."
 INTERRUPTED = 130
@@ -86,7 +86,7 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, d
             sys.exit(1)
     for name, reason in summary.damaged.items():
         console.print(f"[yellow]damaged[/yellow] {name}: {reason}; it was made again", highlight=False, soft_wrap=True)
-    with study_marts(store, planned) as connection:
+    with study_marts(store, planned.steps) as connection:
         table, findings = to_rich(summarise(connection, study)), find(connection, study)
     console.print(table)
     for verdict in findings.verdicts if findings else ():

@@ -15,15 +15,16 @@ from pydantic import BaseModel, ConfigDict
 from tasks.scheduling import run_all
 from tasks.stages import TASKS, rebuild_catalogue
 from tasks.tracking import StepRun, Tracking, close_study, input_records, open_study
-from tlm.config import StudyConfig, slugify
-from tlm.plan import Plan
-from tlm.preflight import check
-from tlm.provenance import provenance
+from tlm.artifacts.in_progress import begin, end
+from tlm.artifacts.provenance import provenance
+from tlm.artifacts.step import ArtifactRef, Step
+from tlm.artifacts.store import ArtifactStore, Inspection
+from tlm.machine.runtime import Runtime
+from tlm.planning.plan import Plan
+from tlm.planning.preflight import check
 from tlm.report.summary import study_summary
-from tlm.runtime import Runtime
-from tlm.steps import ArtifactRef, Step
-from tlm.store import ArtifactStore, Inspection
-from tlm.unfinished import begin, end
+from tlm.study.base import slugify
+from tlm.study.config import StudyConfig
 
 
 class Summary(BaseModel):
@@ -51,12 +52,12 @@ def run_study(planned: Plan, runtime: Runtime) -> Summary:
     store = ArtifactStore(runtime.artifacts)
     found = {step.key: store.inspect(step.ref) for step in planned.steps}
     tracking = open_study(runtime, study.name, study.model_dump(mode="json"), provenance())
-    begin(store, planned)
+    begin(store, planned.study.name, planned.steps)
     failed = True
     try:
         _run_steps(planned, found, runtime, tracking)
         rebuild_catalogue(runtime)
-        end(store, planned)
+        end(store, planned.steps)
         failed = False
     finally:
         report = [] if failed else [store.get(planned.report.ref).path(n) for n in ("report.html", "report.md")]
@@ -138,7 +139,7 @@ def show_in_prefect(planned: Plan, runtime: Runtime, summary: Summary) -> None:
     store = ArtifactStore(runtime.artifacts)
     record = store.get(summary.report).record
     experiment = (record.mlflow or {}).get("experiment_id", "1")
-    frame = study_summary(store, planned)
+    frame = study_summary(store, study, planned.steps)
     rows: Any = frame.astype(object).where(frame.notna(), None).to_dict("records")
     create_table_artifact(table=rows, key=f"{name}-results", description=f"Results of {study.title or study.name}")
     create_link_artifact(

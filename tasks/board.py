@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from tlm.steps import ArtifactRef
+from tlm.artifacts.step import ArtifactRef
 
 LOG_EVERY_SECONDS = 30.0
 

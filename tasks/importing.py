@@ -8,14 +8,14 @@ from functools import partial
 from pathlib import Path
 
 from tasks.tracking import StepRun, Tracking, close_study, execute_tracked, input_records, open_study
-from tlm.execute import Outcome
-from tlm.plan import Plan
-from tlm.provenance import provenance
-from tlm.runtime import Runtime
+from tlm.artifacts.provenance import provenance
+from tlm.artifacts.step import Step
+from tlm.artifacts.store import ArtifactStore, Record
+from tlm.execution.bundle import EXPORTED, Imported, survey, take, unprepared
+from tlm.execution.execute import Outcome
+from tlm.machine.runtime import Runtime
+from tlm.planning.plan import Plan
 from tlm.sequential import prepare
-from tlm.steps import Step
-from tlm.store import ArtifactStore, Record
-from tlm.transfer import EXPORTED, Imported, survey, take, unprepared
 
 
 def import_folder(folder: Path, runtime: Runtime) -> Imported:

@@ -11,8 +11,8 @@ from queue import Queue
 
 from prefect.futures import PrefectFuture
 
-from tlm.steps import ArtifactRef, Step
-from tlm.worker import stop_all
+from tlm.artifacts.step import ArtifactRef, Step
+from tlm.execution.child import stop_all
 
 Submit = Callable[[Step, list[PrefectFuture[ArtifactRef]]], PrefectFuture[ArtifactRef]]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from tasks.tracking import prepare
 from tlm.errors import UserError
-from tlm.runtime import Runtime
+from tlm.machine.runtime import Runtime
 
 HOST = "127.0.0.1"
 START_SECONDS = 180

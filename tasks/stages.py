@@ -1,6 +1,6 @@
-"""The Prefect tasks: one for each stage, cached by step key, each a thin wrapper over `tlm.execute`.
+"""The Prefect tasks: one for each stage, cached by step key, each a thin wrapper over `tlm.execution.execute`.
 
-A new stage needs its entry in `tlm.steps.STAGES` and one line here.
+A new stage needs its entry in `tlm.artifacts.step.STAGES` and one line here.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from prefect.context import TaskRunContext
 
 from tasks import board
 from tasks.tracking import Tracking, execute_tracked
-from tlm import catalogue as catalogue_views
+from tlm.artifacts import catalogue as catalogue_views
+from tlm.artifacts.step import ArtifactRef, Step
+from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
-from tlm.execute import execute
-from tlm.runtime import Runtime
-from tlm.steps import ArtifactRef, Step
-from tlm.store import ArtifactStore
+from tlm.execution.execute import execute
+from tlm.machine.runtime import Runtime
 
 
 def step_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:

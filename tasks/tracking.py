@@ -26,12 +26,12 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, 
 from mlflow.exceptions import MlflowException
 from pydantic import BaseModel, ConfigDict
 
-from tlm.execute import Outcome, Progress, execute
-from tlm.fingerprint import canonical_json
-from tlm.provenance import code_version
-from tlm.runtime import Runtime
-from tlm.steps import STAGES, Step
-from tlm.store import Artifact, ArtifactStore, Record
+from tlm.artifacts.fingerprint import canonical_json
+from tlm.artifacts.provenance import code_version
+from tlm.artifacts.step import STAGES, Step
+from tlm.artifacts.store import Artifact, ArtifactStore, Record
+from tlm.execution.execute import Outcome, Progress, execute
+from tlm.machine.runtime import Runtime
 
 EXPERIMENT = "tlm"
 BATCH = 1_000
@@ -249,7 +249,7 @@ class StepRun:
 
 
 def execute_tracked(step: Step, runtime: Runtime, tracking: Tracking, *, progress: Progress | None = None) -> Outcome:
-    """`tlm.execute.execute`, with a child run if there is work to do. Raises what it raises."""
+    """`tlm.execution.execute.execute`, with a child run if there is work to do. Raises what it raises."""
     store = ArtifactStore(runtime.artifacts)
     run = StepRun(tracking, step)
     try:

@@ -8,7 +8,7 @@ from typing import Any
 
 from helpers import python
 
-from tlm.runtime import PACKAGE_PARENT
+from tlm.machine.runtime import PACKAGE_PARENT
 
 ABSENT = ("prefect", "mlflow", "duckdb", "datasets", "typer", "rich", "scipy", "sklearn", "matplotlib", "jinja2")
 SITE = f"""

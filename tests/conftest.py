@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from helpers import Mini, mini_study, write_mini_data
 
-from tlm.plan import Plan, plan
-from tlm.store import ArtifactStore
+from tlm.artifacts.store import ArtifactStore
+from tlm.planning.plan import Plan, plan
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:

@@ -20,12 +20,12 @@ from helpers import Mini
 from flows.loading import load_study
 from flows.studies import STUDIES
 from flows.studies.scales import SCALES
-from tlm.config import StudyConfig
-from tlm.fingerprint import canonical_json
-from tlm.plan import Plan, plan
-from tlm.precision import processor
-from tlm.sources import docstrings
-from tlm.steps import STAGES, Step
+from tlm.artifacts.fingerprint import canonical_json
+from tlm.artifacts.step import STAGES, Step
+from tlm.data.sources import docstrings
+from tlm.machine.precision import processor
+from tlm.planning.plan import Plan, plan
+from tlm.study.config import StudyConfig
 
 FOLDER = Path(__file__).parent / "golden"
 KEYS = FOLDER / "keys.tsv"

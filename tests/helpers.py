@@ -16,13 +16,13 @@ from typing import Any, TypeAlias
 import pandas as pd
 import pytest
 
-from tlm.config import StudyConfig
-from tlm.execute import Outcome, execute
-from tlm.plan import Plan, plan
-from tlm.runtime import PACKAGE_PARENT, Runtime
-from tlm.steps import Step
-from tlm.store import ArtifactStore
-from tlm.tokenizer import SPECIAL_TOKENS, Vocabulary
+from tlm.artifacts.step import Step
+from tlm.artifacts.store import ArtifactStore
+from tlm.data.tokenizer import SPECIAL_TOKENS, Vocabulary
+from tlm.execution.execute import Outcome, execute
+from tlm.machine.runtime import PACKAGE_PARENT, Runtime
+from tlm.planning.plan import Plan, plan
+from tlm.study.config import StudyConfig
 
 TOPICS = {
     "sea": "ship harbour sail wave tide captain anchor storm island fish net deck",

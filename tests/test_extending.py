@@ -9,17 +9,17 @@ import pytest
 import torch
 from helpers import mini_study, only
 
-from tlm.corpus import SAMPLERS, SamplerEntry
-from tlm.execute import execute
+from tlm.artifacts.step import Step
+from tlm.artifacts.store import ArtifactStore
+from tlm.data.corpus import SAMPLERS, SamplerEntry
+from tlm.data.ragged import Rows
+from tlm.data.samplers import Draw
+from tlm.execution.execute import execute
+from tlm.machine.runtime import Runtime
 from tlm.modeling import TinyBertConfig, TinyBertForSequenceClassification
-from tlm.modeling.variants import VARIANTS, Variant
-from tlm.plan import plan
-from tlm.preflight import check
-from tlm.ragged import Rows
-from tlm.runtime import Runtime
-from tlm.samplers import Draw
-from tlm.steps import Step
-from tlm.store import ArtifactStore
+from tlm.planning.plan import plan
+from tlm.planning.preflight import check
+from tlm.study.architecture import VARIANTS, Variant
 
 
 def last_first(draw: Draw) -> Rows:

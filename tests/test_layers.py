@@ -1,15 +1,16 @@
-"""The house rules that a reader relies on: flows → tasks → tlm, and nothing is ever unpickled."""
+"""The house rules that a reader relies on: flows → tasks → tlm, imports that only go down, and nothing ever unpickled."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-from tlm.runtime import PACKAGE_PARENT
-from tlm.steps import STAGES
+from tlm.artifacts.step import STAGES
+from tlm.machine.runtime import PACKAGE_PARENT
 
 LAYERS = ("tlm", "tasks", "flows")
 SOURCES = sorted(path for layer in LAYERS for path in (PACKAGE_PARENT / layer).rglob("*.py"))
@@ -33,6 +34,67 @@ def layer(path: Path) -> str:
 def test_a_layer_imports_only_those_below_it(path: Path) -> None:
     above = LAYERS[LAYERS.index(layer(path)) + 1 :]
     assert not set(imported(path)) & set(above)
+
+
+FLOORS = (
+    ("errors",),
+    ("machine", "statistics"),
+    ("study",),
+    ("artifacts",),
+    ("data",),
+    ("modeling",),
+    ("training",),
+    ("evaluation",),
+    ("inference",),
+    ("report",),
+    ("results",),
+    ("stages",),
+    ("planning",),
+    ("execution",),
+    ("cost",),
+    ("sequential",),
+)
+"""The rooms of tlm/ from the ground up. A room imports from those below it, wherever in a file the import stands."""
+
+MODULES = {".".join(path.relative_to(PACKAGE_PARENT).with_suffix("").parts): path for path in SOURCES}
+
+
+def room(module: str) -> str:
+    return module.split(".")[1]
+
+
+def imported_modules(path: Path, known: dict[str, Path]) -> set[str]:
+    """The modules among `known` that a file imports, anywhere in it, by their full names; itself not."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            submodules = {f"{node.module}.{alias.name}" for alias in node.names} & {*known}
+            found |= submodules
+            if len(submodules) < len(node.names):
+                found |= {node.module, f"{node.module}.__init__"}
+    return {name for name in found if name in known and known[name] != path}
+
+
+def test_every_room_is_on_a_floor_and_few_modules_stand_outside_one() -> None:
+    assert {room(name) for name in MODULES if name.startswith("tlm.")} == {"__init__", *(r for f in FLOORS for r in f)}
+    assert len(list((PACKAGE_PARENT / "tlm").glob("*.py"))) <= 3
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("tlm.") and name.count(".") > 1])
+def test_imports_only_go_down(module: str) -> None:
+    level = {name: height for height, floor in enumerate(FLOORS) for name in floor}
+    there = {room(name) for name in imported_modules(MODULES[module], MODULES) if name.startswith("tlm.")}
+    up = {name for name in there - {room(module), "__init__"} if level[name] >= level[room(module)]}
+    assert not up
+
+
+@pytest.mark.parametrize("top", [*LAYERS, "benchmarks"])
+def test_no_modules_import_each_other_in_a_circle(top: str) -> None:
+    files = (PACKAGE_PARENT / top).rglob("*.py")
+    known = {".".join(path.relative_to(PACKAGE_PARENT).with_suffix("").parts): path for path in files}
+    TopologicalSorter({name: imported_modules(path, known) for name, path in known.items()}).prepare()
 
 
 @pytest.mark.parametrize("path", [p for p in SOURCES if layer(p) == "tlm"], ids=[i for i in IDS if i[:4] == "tlm/"])
@@ -84,6 +146,6 @@ def test_every_stage_names_a_function_that_exists() -> None:
 def test_every_stage_has_a_prefect_task(tmp_path: Path) -> None:
     from helpers import python
 
-    code = "from tasks.stages import TASKS; from tlm.steps import STAGES; print(set(TASKS) == set(STAGES))"
+    code = "from tasks.stages import TASKS; from tlm.artifacts.step import STAGES; print(set(TASKS) == set(STAGES))"
     done = python(code, PREFECT_HOME=str(tmp_path), PREFECT_SERVER_ANALYTICS_ENABLED="false", DO_NOT_TRACK="1")
     assert done.stdout.strip() == "True", done.stderr

@@ -1,7 +1,7 @@
 """Steps one after the other with the library alone: no orchestrator, no tracking.
 
-`python -m tlm.sequential BUNDLE` runs a bundle (`tlm.transfer`) on a machine that has torch, transformers and little else.
-Run it again to go on: what is made is kept, and a training that was cut short goes on from its checkpoint.
+`python -m tlm.sequential BUNDLE` runs a bundle (`tlm.execution.bundle`) on a machine that has torch, transformers and
+little else. Run it again to go on: what is made is kept, and a training that was cut short goes on from its checkpoint.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
+from tlm.artifacts.step import STAGES, Step
+from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
-from tlm.execute import Outcome, Progress, execute
-from tlm.plan import Plan
-from tlm.runtime import Runtime
-from tlm.steps import STAGES, Step
-from tlm.store import ArtifactStore
-from tlm.transfer import EXPORTED, import_records, read_bundle, unprepared
-from tlm.worker import StageFailed
+from tlm.execution.bundle import EXPORTED, import_records, read_bundle, unprepared
+from tlm.execution.child import StageFailed
+from tlm.execution.execute import Outcome, Progress, execute
+from tlm.machine.runtime import Runtime
+from tlm.planning.plan import Plan
 
 Execute = Callable[..., Outcome]
-"""`tlm.execute.execute`, or what does as much and more (tracking) with the same arguments."""
+"""`tlm.execution.execute.execute`, or what does as much and more (tracking) with the same arguments."""
 
 
 def run_plan(

@@ -61,8 +61,8 @@ def invalidate(
     home: Home = None,
 ) -> None:
     """Remove artifacts, so that the next run makes them again."""
-    from tlm.housekeeping import select
-    from tlm.store import ArtifactStore
+    from tlm.artifacts.housekeeping import select
+    from tlm.artifacts.store import ArtifactStore
 
     store = ArtifactStore(runtime(home=home).artifacts)
     records = select(store, selector, downstream=downstream)
@@ -83,10 +83,10 @@ def gc(
     home: Home = None,
 ) -> None:
     """Remove artifacts that no report was made from, and what dead builders left behind: drafts, checkpoints."""
-    from tlm.housekeeping import collect, find_garbage, recent
-    from tlm.store import ArtifactStore
-    from tlm.unfinished import forget
-    from tlm.unfinished import unfinished as find_unfinished
+    from tlm.artifacts.housekeeping import collect, find_garbage, recent
+    from tlm.artifacts.in_progress import forget
+    from tlm.artifacts.in_progress import unfinished as find_unfinished
+    from tlm.artifacts.store import ArtifactStore
 
     store = ArtifactStore(runtime(home=home).artifacts)
     begun = list(find_unfinished(store))
@@ -117,8 +117,8 @@ def sql(
     home: Home = None,
 ) -> None:
     """Query the catalogue: overlap statistics, runs, results, predictions. Read-only."""
-    from tlm import catalogue
-    from tlm.store import ArtifactStore
+    from tlm.artifacts import catalogue
+    from tlm.artifacts.store import ArtifactStore
 
     if (query is None) == (file is None):
         raise UserError("Give either a query or --file.", 'Example: tlm sql "select * from results"')
@@ -152,8 +152,8 @@ def _cell(value: Any) -> str:
 @app.command(epilog=example("tlm catalogue"))
 def catalogue(home: Home = None) -> None:
     """Rebuild data/catalogue.duckdb from the records, and check it."""
-    from tlm import catalogue as views
-    from tlm.store import ArtifactStore
+    from tlm.artifacts import catalogue as views
+    from tlm.artifacts.store import ArtifactStore
 
     where = runtime(home=home)
     where.check_writable()

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from tlm.errors import UserError
-from tlm.runtime import Runtime
+from tlm.machine.runtime import Runtime
 
 app = typer.Typer(
     name="tlm",

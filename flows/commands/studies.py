@@ -74,8 +74,8 @@ def plan(
     """Say what a run would do: stages, tokens, operations, projected time, and what is cached. Writes nothing."""
     from flows.loading import load_study
     from flows.planning import show_plan, show_reuse
-    from tlm.plan import plan as make_plan
-    from tlm.store import ArtifactStore
+    from tlm.artifacts.store import ArtifactStore
+    from tlm.planning.plan import plan as make_plan
 
     where = runtime(home=home, data_root=data_root, device=device, workers=workers, threads=threads)
     store = ArtifactStore(where.artifacts)
@@ -134,9 +134,9 @@ def explain(
 ) -> None:
     """Say which field changed since a recorded run, and which steps run again because of it."""
     from flows.loading import load_study
-    from tlm.explain import explain as find_changes
-    from tlm.plan import plan as make_plan
-    from tlm.store import ArtifactStore
+    from tlm.artifacts.store import ArtifactStore
+    from tlm.planning.explain import explain as find_changes
+    from tlm.planning.plan import plan as make_plan
 
     where = runtime(home=home, data_root=data_root)
     loaded = load_study(study, set_, reference=reference_compat, scale=scale, origin=origin)
@@ -166,8 +166,8 @@ def report(
 ) -> None:
     """Write the verdicts of every named study that has run, at every scale: figures, plots, commands, MLflow runs."""
     from flows.reporting import command_of
+    from tlm.artifacts.store import ArtifactStore
     from tlm.results.document import write_document
-    from tlm.store import ArtifactStore
 
     where = runtime(home=home)
     found = write_document(ArtifactStore(where.artifacts), out, command_of)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from flows.studies.registry import study
-from tlm.config import (
+from tlm.study.architecture import variant
+from tlm.study.config import (
     CommitteeConfig,
     CorpusConfig,
     FinetuneConfig,
@@ -15,9 +16,8 @@ from tlm.config import (
     TrainedTokenizer,
     VocabularyTokenizer,
 )
-from tlm.modeling.variants import variant
-from tlm.source_config import AgNewsSource, DbpediaSource, DocstringsSource, FewRelSource, WikipediaSource
-from tlm.treatments import MissingTokens
+from tlm.study.sources import AgNewsSource, DbpediaSource, DocstringsSource, FewRelSource, WikipediaSource
+from tlm.study.treatments import MissingTokens
 
 LIBRARIES = (
     "matplotlib",

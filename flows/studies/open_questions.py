@@ -6,9 +6,9 @@ from flows.studies.introductory import LIBRARIES
 from flows.studies.paper import choices, removals
 from flows.studies.registry import assemble, study
 from flows.studies.scales import TASKS, Scale
-from tlm.config import CommitteeConfig, StudyConfig
-from tlm.source_config import DocstringsSource
-from tlm.treatments import Foreign, Sampled, Shuffled, Treatment
+from tlm.study.config import CommitteeConfig, StudyConfig
+from tlm.study.sources import DocstringsSource
+from tlm.study.treatments import Foreign, Sampled, Shuffled, Treatment
 
 IN_DOMAIN = 2_000
 """Of the 2,500 biomedical sentences that FewRel 2.0 comes with."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from flows.studies.registry import assemble, study
 from flows.studies.scales import TASKS, Scale
-from tlm.config import CommitteeConfig, StudyConfig
-from tlm.modeling.variants import SHALLOW
-from tlm.treatments import MissingTokens, Sampled, Treatment
+from tlm.study.architecture import SHALLOW
+from tlm.study.config import CommitteeConfig, StudyConfig
+from tlm.study.treatments import MissingTokens, Sampled, Treatment
 
 
 @study

@@ -8,9 +8,9 @@ from inspect import signature
 from typing import Any, cast, get_args
 
 from flows.studies.scales import DEFAULT_SCALE, SCALES, Scale
-from tlm.config import StudyConfig
 from tlm.errors import UserError
-from tlm.source_config import Origin
+from tlm.study.config import StudyConfig
+from tlm.study.sources import Origin
 
 ORIGINS = get_args(Origin)
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tlm.config import (
-    Architecture,
+from tlm.study.architecture import HEAD_SIZE, VARIANTS, Architecture, variant
+from tlm.study.config import (
     CorpusConfig,
     FinetuneConfig,
     HubTokenizer,
@@ -19,8 +19,7 @@ from tlm.config import (
     TrainedTokenizer,
     VocabularyTokenizer,
 )
-from tlm.modeling.variants import HEAD_SIZE, VARIANTS, variant
-from tlm.source_config import AgNewsSource, DbpediaSource, FewRelSource, Origin, Source, WikipediaSource
+from tlm.study.sources import AgNewsSource, DbpediaSource, FewRelSource, Origin, Source, WikipediaSource
 
 DEFAULT_SCALE = "tiny"
 TASKS = ("fewrel", "agnews", "dbpedia")

@@ -1,4 +1,4 @@
--- stg_records: one row for each complete artifact, from its record.json. `raw_records` is handed over by tlm.catalogue.
+-- stg_records: one row for each complete artifact, from its record.json. `raw_records` is handed over by tlm.artifacts.catalogue.
 with records as (select * from raw_records),
 
 final as (

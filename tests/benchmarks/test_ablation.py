@@ -13,9 +13,10 @@ from helpers import numbered_vocabulary
 from benchmarks import ablation, profiling
 from benchmarks.ablation import ABLATIONS, WHOLE
 from benchmarks.cases import CASES, Case, shape_of
-from benchmarks.contenders import OURS, Setting, build
+from benchmarks.contenders import OURS, build
+from benchmarks.setting import Setting
 from benchmarks.workload import Workload
-from tlm.ragged import Ragged
+from tlm.data.ragged import Ragged
 
 VOCABULARY = numbered_vocabulary(40).tokens
 SHAPE = shape_of("bert6", num_hidden_layers=2, num_attention_heads=2, head_size=8)

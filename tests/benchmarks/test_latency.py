@@ -25,12 +25,12 @@ from benchmarks.latency_systems import (
     shares,
     systems,
 )
+from tlm.data.ragged import Ragged
+from tlm.data.tokenizer import SPECIAL_TOKENS, Vocabulary
 from tlm.errors import UserError
-from tlm.latency import sequential_depth
+from tlm.evaluation.latency import sequential_depth
 from tlm.modeling.cost import count_parameters
-from tlm.modeling.variants import SHALLOW
-from tlm.ragged import Ragged
-from tlm.tokenizer import SPECIAL_TOKENS, Vocabulary
+from tlm.study.architecture import SHALLOW
 
 TINY = Scale(head_size=4, conv_channels=2, vocab_size=50, max_length=16, num_labels=3)
 VOCABULARY = Vocabulary((*SPECIAL_TOKENS, *(f"t{i}" for i in range(45))), 0, 1, 2, 3, 4)

@@ -19,17 +19,18 @@ from rich.console import Console
 from benchmarks import machine, memory, work
 from benchmarks.cases import CASES, Case, shape_of
 from benchmarks.comparison import Options, compare, prepare_workloads
-from benchmarks.contenders import NAMES, OURS, STOCK, TRAINER, Setting, build, names_for
+from benchmarks.contenders import NAMES, OURS, STOCK, TRAINER, build, names_for
 from benchmarks.results import Row, disturbance, summarise
+from benchmarks.setting import Setting
 from benchmarks.speed import Timing
 from benchmarks.work import useful_flops
 from benchmarks.workload import Workload, load
+from tlm.data.ragged import Ragged
 from tlm.errors import UserError
-from tlm.heap import ALLOCATORS
+from tlm.execution.child import child_environment
+from tlm.machine.allocator import ALLOCATORS
+from tlm.machine.runtime import Runtime
 from tlm.modeling.cost import forward_flops
-from tlm.ragged import Ragged
-from tlm.runtime import Runtime
-from tlm.worker import child_environment
 
 VOCABULARY = numbered_vocabulary(40).tokens
 PLAIN = shape_of("bert6", num_hidden_layers=2, num_attention_heads=2, head_size=8)

@@ -12,7 +12,7 @@ from typing import IO, Any, TypeAlias
 import yaml
 from helpers import mini_tree, python_environment, write_mini_data
 
-from tlm.store import ArtifactStore, Record
+from tlm.artifacts.store import ArtifactStore, Record
 
 Process: TypeAlias = "subprocess.Popen[str]"
 

@@ -15,9 +15,9 @@ import pytest
 from helpers import mini_tree, python
 from project import Project, digests, new_project
 
-from tlm.fingerprint import SHORT
-from tlm.store import DRAFTS
-from tlm.unfinished import unfinished
+from tlm.artifacts.fingerprint import SHORT
+from tlm.artifacts.in_progress import unfinished
+from tlm.artifacts.store import DRAFTS
 
 pytestmark = pytest.mark.slow
 LONGER = ("--set", "pretrain.steps=3000")
@@ -32,7 +32,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def _training(process: subprocess.Popen[str]) -> list[psutil.Process]:
     children = psutil.Process(process.pid).children(recursive=True)
-    return [child for child in children if "tlm.worker" in " ".join(child.cmdline())]
+    return [child for child in children if "tlm.execution.child" in " ".join(child.cmdline())]
 
 
 def _under_way(process: subprocess.Popen[str]) -> list[psutil.Process]:
@@ -112,9 +112,9 @@ def test_kill_while_an_artifact_is_written(project: Project, moment: str) -> Non
         f"""
 import os, pathlib, signal
 from flows.loading import load_study
-from tlm.execute import execute
-from tlm.plan import plan
-from tlm.runtime import Runtime
+from tlm.execution.execute import execute
+from tlm.planning.plan import plan
+from tlm.machine.runtime import Runtime
 def die(*a, **k): os.kill(os.getpid(), signal.SIGKILL)
 {"pathlib.Path.write_text = die" if moment == "write_text" else "os.rename = die"}
 runtime = Runtime(home={home!r}, data_root={data!r})

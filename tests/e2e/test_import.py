@@ -15,9 +15,9 @@ from rich.console import Console
 
 from flows.importing import export_in_terminal, import_in_terminal
 from tasks.importing import prepare_bundle
-from tlm.plan import plan
-from tlm.runtime import Runtime
-from tlm.store import ArtifactStore, Record
+from tlm.artifacts.store import ArtifactStore, Record
+from tlm.machine.runtime import Runtime
+from tlm.planning.plan import plan
 
 pytestmark = pytest.mark.slow
 TRAINING = ("pretrain", "finetune")

@@ -14,14 +14,14 @@ import psutil
 import pytest
 from helpers import python_environment
 
-from tlm import worker
-from tlm.config import StudyConfig
-from tlm.execute import Outcome, execute
-from tlm.plan import plan
-from tlm.runtime import Runtime
-from tlm.steps import Step
-from tlm.store import ArtifactStore
-from tlm.worker import StageFailed
+from tlm.artifacts.step import Step
+from tlm.artifacts.store import ArtifactStore
+from tlm.execution import child as worker
+from tlm.execution.child import StageFailed
+from tlm.execution.execute import Outcome, execute
+from tlm.machine.runtime import Runtime
+from tlm.planning.plan import plan
+from tlm.study.config import StudyConfig
 
 pytestmark = pytest.mark.slow
 STEPS = 700
@@ -50,9 +50,9 @@ STUDY = {
 }
 ATTEMPT = """
 import sys
-from tlm.execute import execute
-from tlm.runtime import Runtime
-from tlm.steps import Step
+from tlm.execution.execute import execute
+from tlm.machine.runtime import Runtime
+from tlm.artifacts.step import Step
 step, runtime = Step.model_validate_json(sys.argv[1]), Runtime.model_validate_json(sys.argv[2])
 execute(step, runtime, progress=lambda done, total: print(done, flush=True))
 """

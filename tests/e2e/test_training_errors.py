@@ -11,11 +11,11 @@ import yaml
 from helpers import mini_tree, python, write_mini_data
 from project import Project
 
-from tlm.config import StudyConfig
-from tlm.execute import execute
-from tlm.plan import plan
-from tlm.runtime import Runtime
-from tlm.store import DRAFTS
+from tlm.artifacts.store import DRAFTS
+from tlm.execution.execute import execute
+from tlm.machine.runtime import Runtime
+from tlm.planning.plan import plan
+from tlm.study.config import StudyConfig
 
 pytestmark = pytest.mark.slow
 GIB = "1.25"

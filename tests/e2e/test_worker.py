@@ -19,7 +19,7 @@ import yaml
 from project import Project
 
 from flows.studies import STUDIES
-from tlm.runtime import PACKAGE_PARENT
+from tlm.machine.runtime import PACKAGE_PARENT
 
 pytestmark = pytest.mark.slow
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tlm.modeling.variants import VARIANTS
+from tlm.study.architecture import VARIANTS
 
 
 @pytest.fixture(params=[name for name, variant in VARIANTS.items() if variant.kind == "encoder"])

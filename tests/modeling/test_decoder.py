@@ -27,7 +27,7 @@ from tlm.modeling import attention as attention_module
 from tlm.modeling.attention import attention
 from tlm.modeling.gpt2 import from_gpt2, to_gpt2
 from tlm.modeling.layout import Layout, Queries
-from tlm.modeling.variants import variant
+from tlm.study.architecture import variant
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 WIDTHS = (12, 9, 9, 5, 2)

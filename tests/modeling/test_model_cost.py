@@ -14,7 +14,7 @@ from tlm.modeling import (
     TinyGptForSequenceClassification,
 )
 from tlm.modeling.cost import count_parameters, expected_parameters, forward_flops
-from tlm.modeling.variants import variant
+from tlm.study.architecture import variant
 
 PAPER_VOCAB, PAPER_POSITIONS = 30_522, 128
 

@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tlm.config import Architecture
 from tlm.modeling import TinyBertConfig, TinyGptConfig
-from tlm.modeling.variants import VARIANTS, variant
+from tlm.study.architecture import VARIANTS, Architecture, variant
 
 VOCAB, POSITIONS, PAD, CLS, LABELS = 53, 24, 0, 2, 5
 CONV_NAMES = tuple(name for name, variant in VARIANTS.items() if variant.conv_kernel_sizes)

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from tlm import catalogue
-from tlm.config import StudyConfig
-from tlm.plan import Plan, plan
-from tlm.steps import Step
-from tlm.store import ArtifactStore, Record
+from tlm.artifacts import catalogue
+from tlm.artifacts.step import Step
+from tlm.artifacts.store import ArtifactStore, Record
+from tlm.planning.plan import Plan, plan
+from tlm.study.config import StudyConfig
 
 TEST_ITEMS, DEV_ITEMS, LABELS, TOKENS = 200, 40, 4, 60
 TASK_TOKENS = 40

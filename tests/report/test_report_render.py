@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from synthetic import MLFLOW, PROVENANCE, MadeUp, publish, study
 
-from tlm import catalogue
+from tlm.artifacts import catalogue
+from tlm.artifacts.store import ArtifactStore
 from tlm.report import render
-from tlm.store import ArtifactStore
 
 SECTIONS = (
     "Results",

@@ -22,10 +22,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from tlm import catalogue
-from tlm.config import StudyConfig
+from tlm.artifacts import catalogue
+from tlm.report.findings import Findings, Outcome
 from tlm.results.evidence import Evidence
-from tlm.results.findings import Findings, Outcome
+from tlm.study.config import StudyConfig
 
 ITEMS = 600
 LABELS = 4

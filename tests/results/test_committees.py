@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from made_up import MadeUp, outcome, study
 
-from tlm.config import StudyConfig
+from tlm.report.findings import Outcome, compare
 from tlm.results.committees import MARGIN, TABLE_8, analyse, members_by_seed, noninferior, replacement
-from tlm.results.findings import Outcome, compare
-from tlm.source_config import FewRelSource
 from tlm.statistics import Estimate
+from tlm.study.config import StudyConfig
+from tlm.study.sources import FewRelSource
 
 WS = 400
 SMALL: dict[str, Any] = {"hidden_size": 8, "num_attention_heads": 2}

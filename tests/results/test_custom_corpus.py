@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from made_up import MadeUp, outcome, study
 
-from tlm.config import StudyConfig
+from tlm.report.findings import compare
 from tlm.results.custom_corpus import analyse
-from tlm.results.findings import compare
-from tlm.treatments import Sampled
+from tlm.study.config import StudyConfig
+from tlm.study.treatments import Sampled
 
 WS = 400
 

@@ -11,14 +11,14 @@ import pytest
 from helpers import Tlm, command_line
 from report.synthetic import publish, study
 
-from tlm.config import StudyConfig
+from tlm.artifacts.catalogue import LABELS_FILE
+from tlm.artifacts.step import Step
+from tlm.artifacts.store import RECORD, ArtifactStore
 from tlm.errors import UserError
-from tlm.plan import plan
+from tlm.planning.plan import plan
 from tlm.results import ANALYSES, document
 from tlm.results.document import write_document
-from tlm.stages.evaluation import LABELS_FILE
-from tlm.steps import Step
-from tlm.store import RECORD, ArtifactStore
+from tlm.study.config import StudyConfig
 
 
 def command_of(config: StudyConfig) -> str | None:

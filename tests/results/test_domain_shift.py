@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from made_up import MadeUp, study
 
+from tlm.report.findings import Findings
 from tlm.results.domain_shift import analyse
 from tlm.results.evidence import Evidence
-from tlm.results.findings import Findings
 from tlm.statistics import difference_p_value, holm
 
 SOURCE = {"kind": "files", "format": "text", "path": "text"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tlm.results.findings import compare
+from tlm.report.findings import compare
 from tlm.statistics import difference_p_value, paired_bootstrap_test
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from made_up import MadeUp, outcome, study
 
-from tlm.config import StudyConfig
-from tlm.results.findings import compare
+from tlm.report.findings import compare
 from tlm.results.missing_tokens import OUTSIDE, analyse
-from tlm.treatments import MissingTokens
+from tlm.study.config import StudyConfig
+from tlm.study.treatments import MissingTokens
 
 WS = 1600
 COUNTS = (50, 100, 200)

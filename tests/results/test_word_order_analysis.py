@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from made_up import MadeUp, study
 
+from tlm.report.findings import Findings
 from tlm.results.evidence import Evidence
-from tlm.results.findings import Findings
 from tlm.results.word_order import analyse
 from tlm.statistics import difference_p_value, holm
 

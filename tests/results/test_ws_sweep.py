@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from made_up import MadeUp, outcome, study
 
-from tlm.results.findings import Outcome, compare
+from tlm.report.findings import Outcome, compare
 from tlm.results.ws_sweep import analyse
 from tlm.statistics import difference, difference_p_value, mean_accuracy
 from tlm.statistics.contrast import contrast, contrast_p_value, share_of_gap

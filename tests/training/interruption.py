@@ -10,7 +10,7 @@ import pytest
 import torch
 from toy import CONV, finetuned, pretrained, weights
 
-from tlm.config import Architecture
+from tlm.study.architecture import Architecture
 from tlm.training import finetune, pretrain
 from tlm.training.checkpoint import Checkpoints
 

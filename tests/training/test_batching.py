@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy import VOCABULARY
 
-from tlm.ragged import Ragged
+from tlm.data.ragged import Ragged
 from tlm.training.batching import Order, epoch_order, evaluation_batches, pack
 
 

@@ -12,12 +12,12 @@ import pytest
 import torch
 from toy import ARCH, GPT, VOCABULARY, finetuned, pretrained, task_of, weights
 
-from tlm.config import PretrainConfig
+from tlm.data.ragged import Ragged
 from tlm.errors import UserError
 from tlm.modeling import TinyGptForCausalLM, TinyGptForSequenceClassification
 from tlm.modeling.gpt2 import to_gpt2
 from tlm.modeling.interchange import load_strict, save
-from tlm.ragged import Ragged
+from tlm.study.config import PretrainConfig
 from tlm.training import stack as stacked
 from tlm.training.batching import Order, pack
 from tlm.training.finetune import predict

@@ -11,9 +11,9 @@ import pytest
 import torch
 from toy import finetuned, pretrained
 
-from tlm.config import Optimisation
 from tlm.errors import BatchTooLarge, UserError
 from tlm.modeling import TinyBertForSequenceClassification
+from tlm.study.config import Optimisation
 from tlm.training import loop, pretrain
 from tlm.training.memory import explained, out_of_memory
 from tlm.training.optimisation import Curve, NonFiniteLoss, learning_rate

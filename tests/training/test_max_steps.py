@@ -7,7 +7,7 @@ import pytest
 import torch
 from toy import ARCH, GPT, finetuned, pretrained, weights
 
-from tlm.config import Architecture
+from tlm.study.architecture import Architecture
 from tlm.training.optimisation import Curve
 
 ARCHS = pytest.mark.parametrize("arch", [ARCH, GPT], ids=lambda arch: arch.name)

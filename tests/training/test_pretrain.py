@@ -9,8 +9,8 @@ import pytest
 import torch
 from toy import ARCH, VOCABULARY, corpus, pretrained, weights
 
-from tlm.config import PretrainConfig
-from tlm.ragged import Ragged
+from tlm.data.ragged import Ragged
+from tlm.study.config import PretrainConfig
 from tlm.training.optimisation import NonFiniteLoss
 from tlm.training.pretrain import pretrain
 

@@ -10,7 +10,7 @@ import torch
 from interruption import STEPS, Interrupted, assert_same, every_step, interrupted, runner, stop_after
 from toy import ARCH, CONV, GPT
 
-from tlm.config import Architecture
+from tlm.study.architecture import Architecture
 
 KINDS = [
     (kind, arch, precision)

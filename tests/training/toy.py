@@ -10,8 +10,9 @@ import pandas as pd
 import torch
 from helpers import numbered_vocabulary
 
-from tlm.config import Architecture, FinetuneConfig, PretrainConfig
-from tlm.ragged import Ragged
+from tlm.data.ragged import Ragged
+from tlm.study.architecture import Architecture
+from tlm.study.config import FinetuneConfig, PretrainConfig
 from tlm.training.finetune import Finetuned, finetune
 from tlm.training.pretrain import Pretrained, pretrain
 

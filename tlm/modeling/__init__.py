@@ -1,6 +1,6 @@
 """The models of the study, BERT encoders with an optional convolutional front and GPT-2 decoders, in two sizes of import.
 
-`tlm.modeling.variants` and `tlm.modeling.cost` need no torch (a study is planned with them). The names below import
+`tlm.study.architecture` and `tlm.modeling.cost` need no torch (a study is planned with them). The names below import
 torch and transformers on first use, and register the models with transformers' Auto classes.
 """
 

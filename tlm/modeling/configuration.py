@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from transformers import BertConfig, PreTrainedConfig
 
 if TYPE_CHECKING:
-    from tlm.config import Architecture
+    from tlm.study.architecture import Architecture
 
 
 class TinyBertConfig(BertConfig):  # type: ignore[misc]

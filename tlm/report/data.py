@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tlm.config import StudyConfig
+from tlm.study.config import StudyConfig
 
 if TYPE_CHECKING:
-    from tlm.catalogue import Connection
+    from tlm.artifacts.catalogue import Connection
 
 Rows = list[dict[str, Any]]
 BASELINE_NAMES = {"tfidf": "TF-IDF", "majority": "majority class"}

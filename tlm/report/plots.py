@@ -9,14 +9,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from tlm import catalogue
-from tlm.config import StudyConfig, slugify
+from tlm.artifacts import catalogue
 from tlm.report.cells import corpus_label
 from tlm.report.data import Gaps, corpora, rows
 from tlm.report.drawing import INK, MARKERS, STYLE, Plot, color, finished, new_figure, saved
+from tlm.study.base import slugify
+from tlm.study.config import StudyConfig
 
 if TYPE_CHECKING:
-    from tlm.catalogue import Connection
+    from tlm.artifacts.catalogue import Connection
 
 
 def accuracy_by_ws(gaps: Gaps, study: StudyConfig, task: str) -> Plot:

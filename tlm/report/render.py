@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from tlm.config import StudyConfig
+from tlm.artifacts.step import STAGES
 from tlm.report import tables
 from tlm.report.cells import NOT_AVAILABLE, Table, corpus_label, escape_markdown, markdown_table, signed
 from tlm.report.data import Gaps, rows
 from tlm.report.drawing import Plot
 from tlm.report.plots import all_plots
-from tlm.steps import STAGES
+from tlm.study.config import StudyConfig
 
 if TYPE_CHECKING:
-    from tlm.catalogue import Connection
-    from tlm.results.findings import Findings
+    from tlm.artifacts.catalogue import Connection
+    from tlm.report.findings import Findings
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ def render(
     """Write the report of `study` into the folder `out`; the same records give the same bytes.
 
     Args:
-        connection: from `tlm.catalogue.build_memory`, over the study's records.
-        provenance: of the code that writes the report (`tlm.provenance.provenance`).
+        connection: from `tlm.artifacts.catalogue.build_memory`, over the study's records.
+        provenance: of the code that writes the report (`tlm.artifacts.provenance.provenance`).
         mlflow_url: where the links lead; without MLflow run ids in the records there are none.
         findings: the answer to the question that the study's analysis asks, if it names one.
 

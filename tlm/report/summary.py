@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from tlm.config import StudyConfig
 from tlm.report.cells import Row, corpus_label, signed
 from tlm.report.data import Gaps, Rows, corpora
+from tlm.study.config import StudyConfig
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
-    from tlm.catalogue import Connection
-    from tlm.plan import Plan
-    from tlm.store import ArtifactStore
+    from tlm.artifacts.catalogue import Connection
+    from tlm.artifacts.step import Step
+    from tlm.artifacts.store import ArtifactStore
 
 
 def summary(connection: Connection, study: StudyConfig) -> pd.DataFrame:
@@ -50,18 +51,18 @@ def summary(connection: Connection, study: StudyConfig) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def study_marts(store: ArtifactStore, planned: Plan) -> Connection:
-    """The marts over a study that has run, under the names that its plan uses. The caller closes it."""
-    from tlm import catalogue
+def study_marts(store: ArtifactStore, steps: Sequence[Step]) -> Connection:
+    """The marts over a study that has run, under the names that its steps have. The caller closes it."""
+    from tlm.artifacts import catalogue
 
-    records = [store.get(step.ref).record for step in planned.steps]
-    return catalogue.build_memory(store, records, {step.key: step.labels for step in planned.steps})
+    records = [store.get(step.ref).record for step in steps]
+    return catalogue.build_memory(store, records, {step.key: step.labels for step in steps})
 
 
-def study_summary(store: ArtifactStore, planned: Plan) -> pd.DataFrame:
+def study_summary(store: ArtifactStore, study: StudyConfig, steps: Sequence[Step]) -> pd.DataFrame:
     """The summary of a study that has run."""
-    with study_marts(store, planned) as connection:
-        return summary(connection, planned.study)
+    with study_marts(store, steps) as connection:
+        return summary(connection, study)
 
 
 def to_rich(frame: pd.DataFrame) -> RichTable:

@@ -5,25 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from tlm import catalogue
-from tlm.config import StudyConfig
-from tlm.report.cells import (
-    Cell,
-    Table,
-    accuracy,
-    corpus_label,
-    difference,
-    links_of,
-    number,
-    percent,
-    word,
-)
+from tlm.artifacts import catalogue
+from tlm.report.cells import Cell, Table, accuracy, corpus_label, difference, links_of, number, percent, word
 from tlm.report.data import Gaps, corpora, deepest, rows, systems
 from tlm.report.summary import summary, to_rich
+from tlm.study.config import StudyConfig
 
 if TYPE_CHECKING:
-    from tlm.catalogue import Connection
-    from tlm.results.findings import Verdict
+    from tlm.artifacts.catalogue import Connection
+    from tlm.report.findings import Verdict
 
 __all__ = ["summary", "to_rich"]
 

@@ -12,10 +12,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tlm.catalogue import Connection
-    from tlm.config import StudyConfig
+    from tlm.artifacts.catalogue import Connection
+    from tlm.report.findings import Findings
     from tlm.results.evidence import Evidence
-    from tlm.results.findings import Findings
+    from tlm.study.config import StudyConfig
 
 
 @dataclass(frozen=True)

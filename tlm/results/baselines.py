@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tlm.report.cells import Cell, Table, word
 from tlm.report.data import BASELINE_NAMES
+from tlm.report.findings import shown
 from tlm.results.evidence import Evidence
-from tlm.results.findings import shown
 from tlm.statistics import mean_accuracy
 
 

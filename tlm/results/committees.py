@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tlm.config import CommitteeConfig, StudyConfig, TaskConfig
 from tlm.report.cells import Cell, Link, Table, corpus_label, number, word
 from tlm.report.data import deepest
 from tlm.report.drawing import Plot, lines
-from tlm.results.costs import cost_table
-from tlm.results.evidence import Correct, Evidence
-from tlm.results.findings import (
+from tlm.report.findings import (
     ALPHA,
     NOT_KNOWN,
     NOT_MEASURED,
@@ -26,7 +23,10 @@ from tlm.results.findings import (
     shown,
     verdict,
 )
+from tlm.results.costs import cost_table
+from tlm.results.evidence import Correct, Evidence
 from tlm.statistics import Estimate, difference, mean_accuracy
+from tlm.study.config import CommitteeConfig, StudyConfig, TaskConfig
 
 MARGIN = 0.01
 """How much worse a committee may be and still replace the deep model: one point. That two accuracies are equal cannot be

@@ -7,12 +7,12 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from tlm.config import Architecture
-from tlm.latency import sequential_depth
+from tlm.evaluation.latency import sequential_depth
 from tlm.modeling.cost import forward_flops
 from tlm.report.cells import NOT_AVAILABLE, Cell, Row, Table, number, word
 from tlm.report.data import rows
 from tlm.results.evidence import Evidence
+from tlm.study.architecture import Architecture
 
 Facts = dict[str, Any]
 

@@ -6,18 +6,9 @@ from typing import NamedTuple
 
 from tlm.report.cells import Table, number, percent, word
 from tlm.report.drawing import Plot, bars
+from tlm.report.findings import ONE_SAMPLE, Comparison, Findings, Verdict, compare_measured, point, shown, verdict
 from tlm.results.evidence import Evidence
-from tlm.results.findings import (
-    ONE_SAMPLE,
-    Comparison,
-    Findings,
-    Verdict,
-    compare_measured,
-    point,
-    shown,
-    verdict,
-)
-from tlm.treatments import Sampled
+from tlm.study.treatments import Sampled
 
 
 class Choice(NamedTuple):

@@ -7,22 +7,13 @@ from __future__ import annotations
 
 from copy import copy
 
-from tlm.config import StudyConfig
 from tlm.report.cells import Table, word
 from tlm.report.drawing import Plot, bars
+from tlm.report.findings import NOT_MEASURED, Comparison, Findings, Verdict, compare_measured, point, shown, verdict
 from tlm.results.committees import members_by_seed, replacement
 from tlm.results.evidence import Correct, Evidence
-from tlm.results.findings import (
-    NOT_MEASURED,
-    Comparison,
-    Findings,
-    Verdict,
-    compare_measured,
-    point,
-    shown,
-    verdict,
-)
 from tlm.statistics import mean_accuracy
+from tlm.study.config import StudyConfig
 
 Case = tuple[str, str]
 """Task, and architecture or committee."""

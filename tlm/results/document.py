@@ -10,16 +10,16 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from tlm import catalogue
-from tlm.config import StudyConfig, slugify
+from tlm.artifacts import catalogue
+from tlm.artifacts.step import Label
+from tlm.artifacts.store import ArtifactStore, Record
 from tlm.errors import UserError
 from tlm.report.cells import Table, escape_markdown, markdown_table
 from tlm.report.drawing import Plot
+from tlm.report.findings import Findings, Verdict
 from tlm.results import ANALYSES, find
-from tlm.results.findings import Findings, Verdict
-from tlm.stages.evaluation import LABELS_FILE
-from tlm.steps import Label
-from tlm.store import ArtifactStore, Record
+from tlm.study.base import slugify
+from tlm.study.config import StudyConfig
 
 IMAGES = "img"
 SHOWN_RUNS = 3
@@ -110,7 +110,7 @@ def _answer(store: ArtifactStore, report: Record, command_of: CommandOf) -> Answ
         records = tuple(store.get(ref).record for ref in report.inputs.values())
     except LookupError as error:
         raise UserError(f"{_name(study)}: {error}.", f"Run it again: {command}") from error
-    labels: dict[str, dict[str, Label]] = json.loads(artifact.path(LABELS_FILE).read_text(encoding="utf-8"))
+    labels: dict[str, dict[str, Label]] = json.loads(artifact.path(catalogue.LABELS_FILE).read_text(encoding="utf-8"))
     with catalogue.build_memory(store, records, labels=labels) as connection:
         findings = find(connection, study)
     assert findings is not None

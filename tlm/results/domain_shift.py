@@ -13,8 +13,7 @@ import numpy as np
 from tlm.report.cells import NOT_AVAILABLE, Cell, Table, corpus_label, percent, word
 from tlm.report.data import corpora
 from tlm.report.drawing import Plot, bars
-from tlm.results.evidence import Correct, Evidence
-from tlm.results.findings import (
+from tlm.report.findings import (
     LEAST_ITEMS,
     NOT_MEASURED,
     ONE_SAMPLE,
@@ -26,7 +25,8 @@ from tlm.results.findings import (
     shown,
     verdict,
 )
-from tlm.treatments import Foreign
+from tlm.results.evidence import Correct, Evidence
+from tlm.study.treatments import Foreign
 
 Place = tuple[str, int, str | None]
 """Architecture, Ws, treatment."""

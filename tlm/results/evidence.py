@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tlm.config import StudyConfig
 from tlm.report.cells import Link, links
 from tlm.report.data import Rows, rows
 from tlm.statistics import Estimate, mean_accuracy
+from tlm.study.config import StudyConfig
 
 if TYPE_CHECKING:
-    from tlm.catalogue import Connection
+    from tlm.artifacts.catalogue import Connection
 
 Correct = NDArray[np.bool_]
 
@@ -26,7 +26,7 @@ class Evidence:
     """The records of one study. Lookups return None where nothing was measured: a study may be cut by its user."""
 
     def __init__(self, connection: Connection, study: StudyConfig) -> None:
-        """`connection`: the marts over this study's records alone (`tlm.catalogue.build_memory`)."""
+        """`connection`: the marts over this study's records alone (`tlm.artifacts.catalogue.build_memory`)."""
         self.study = study
         self.connection = connection
         self.results: Rows = rows(connection, "select * from results")

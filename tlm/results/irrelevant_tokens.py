@@ -1,7 +1,7 @@
 """What do tokens do that are in the pre-training set and not in the task? Its own tokens equally covered, others varied.
 
-The sets are those of samplers with a level (`tlm.samplers.irrelevant`). That their coverage is equal, and that the share of
-irrelevant occurrences does rise with the level, is looked up and not assumed: without both there is no answer.
+The sets are those of samplers with a level (`tlm.data.samplers.irrelevant`). That their coverage is equal, and that the
+share of irrelevant occurrences does rise with the level, is looked up and not assumed: without both there is no answer.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from tlm.report.cells import NOT_AVAILABLE, Cell, Table, corpus_label, number, percent, word
 from tlm.report.data import rows
 from tlm.report.drawing import Plot, lines
-from tlm.results.evidence import Correct, Evidence
-from tlm.results.findings import (
+from tlm.report.findings import (
     NOT_MEASURED,
     ONE_SAMPLE,
     Comparison,
@@ -23,7 +22,8 @@ from tlm.results.findings import (
     shown,
     verdict,
 )
-from tlm.treatments import Sampled
+from tlm.results.evidence import Correct, Evidence
+from tlm.study.treatments import Sampled
 
 EQUAL = 0.0005
 """Coverages that differ by less are equal in every digit that is shown."""

@@ -13,8 +13,7 @@ import numpy as np
 
 from tlm.report.cells import NOT_AVAILABLE, Cell, Link, Table, number, word
 from tlm.report.drawing import Plot, lines
-from tlm.results.evidence import Correct, Evidence
-from tlm.results.findings import (
+from tlm.report.findings import (
     ONE_SAMPLE,
     Comparison,
     Findings,
@@ -25,9 +24,10 @@ from tlm.results.findings import (
     shown,
     verdict,
 )
+from tlm.results.evidence import Correct, Evidence
 from tlm.statistics import equivalent_ws
 from tlm.statistics.contrast import contrast, contrast_p_value
-from tlm.treatments import MissingTokens
+from tlm.study.treatments import MissingTokens
 
 OUTSIDE = "outside the measured curve"
 TABLE_4 = "lower, as after a much smaller Ws (Table 4)"

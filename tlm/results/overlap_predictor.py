@@ -18,8 +18,8 @@ from scipy.special import stdtrit
 from tlm.report.cells import NOT_AVAILABLE, Cell, Table, corpus_label, number, percent, word
 from tlm.report.data import corpora
 from tlm.report.drawing import MARKERS, STYLE, Plot, color, finished, new_figure
+from tlm.report.findings import ALPHA, NOT_MEASURED, ONE_SAMPLE, Findings, Outcome, Verdict
 from tlm.results.evidence import Evidence
-from tlm.results.findings import ALPHA, NOT_MEASURED, ONE_SAMPLE, Findings, Outcome, Verdict
 from tlm.statistics import Estimate, cross_validated_r2, difference, partial_correlation
 
 Floats = NDArray[np.float64]

@@ -11,15 +11,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tlm.config import CommitteeConfig
 from tlm.report.cells import Cell, Table, number, word
 from tlm.report.data import deepest, rows
 from tlm.report.drawing import Plot, Point, lines
+from tlm.report.findings import ALPHA, NOT_MEASURED, ONE_SAMPLE, Findings, Outcome, Verdict, shown
 from tlm.results.committees import members_by_seed
 from tlm.results.evidence import Evidence
-from tlm.results.findings import ALPHA, NOT_MEASURED, ONE_SAMPLE, Findings, Outcome, Verdict, shown
 from tlm.statistics import Estimate
 from tlm.statistics.trend import Term, trend, weighted_sum
+from tlm.study.config import CommitteeConfig
 
 LEAST_TASKS = 3
 """With different numbers of labels: a line through two says nothing about its fit."""

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from tlm.report.cells import NOT_AVAILABLE, Cell, Table, corpus_label, word
 from tlm.report.drawing import Plot, bars
-from tlm.results.evidence import Correct, Evidence
-from tlm.results.findings import (
+from tlm.report.findings import (
     NOT_MEASURED,
     ONE_SAMPLE,
     Comparison,
@@ -18,9 +17,10 @@ from tlm.results.findings import (
     shown,
     verdict,
 )
+from tlm.results.evidence import Correct, Evidence
 from tlm.statistics import Estimate
 from tlm.statistics.contrast import share_of_gap
-from tlm.treatments import Shuffled
+from tlm.study.treatments import Shuffled
 
 WHERE = {"sentence": "within sentences", "corpus": "over the whole corpus"}
 

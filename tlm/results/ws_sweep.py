@@ -9,8 +9,7 @@ import numpy as np
 
 from tlm.report.cells import NOT_AVAILABLE, Cell, Table, corpus_label, percent, word
 from tlm.report.drawing import Plot, lines
-from tlm.results.evidence import Evidence
-from tlm.results.findings import (
+from tlm.report.findings import (
     LEAST_ITEMS,
     NOT_MEASURED,
     ONE_SAMPLE,
@@ -23,6 +22,7 @@ from tlm.results.findings import (
     shown,
     verdict,
 )
+from tlm.results.evidence import Evidence
 from tlm.statistics import Estimate, mean_accuracy
 from tlm.statistics.contrast import share_of_gap
 

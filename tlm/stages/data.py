@@ -9,16 +9,11 @@ import numpy as np
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
-from tlm import sources
-from tlm.config import ItemSelection, Tokenizer, TrainedTokenizer, VocabularyTokenizer
-from tlm.corpus import Sample, sample_corpus
-from tlm.errors import UserError
-from tlm.ragged import Ragged, concatenate
-from tlm.source_config import Source
-from tlm.stages.job import Facts, Job
-from tlm.stages.tokens import task_tokens
-from tlm.task_data import PARTS, select_items
-from tlm.tokenizer import (
+from tlm.data import sources
+from tlm.data.corpus import Sample, sample_corpus
+from tlm.data.items import PARTS, select_items
+from tlm.data.ragged import Ragged, concatenate
+from tlm.data.tokenizer import (
     Vocabulary,
     encode,
     fetch_hub_vocabulary,
@@ -29,6 +24,11 @@ from tlm.tokenizer import (
     vocabulary_path,
     write_vocabulary,
 )
+from tlm.errors import UserError
+from tlm.stages.job import Facts, Job
+from tlm.stages.tokens import task_tokens
+from tlm.study.config import ItemSelection, Tokenizer, TrainedTokenizer, VocabularyTokenizer
+from tlm.study.sources import Source
 
 TOKENIZE_AT_ONCE = 4_096
 

@@ -7,13 +7,11 @@ import json
 import numpy as np
 import pandas as pd
 
-from tlm.baselines import BASELINES
-from tlm.committee import RULES, combine, disjoint
-from tlm.config import StudyConfig
+from tlm.artifacts.store import ArtifactStore
+from tlm.evaluation.baselines import BASELINES
+from tlm.evaluation.committee import RULES, combine, disjoint
 from tlm.stages.job import Facts, Job
-from tlm.store import ArtifactStore
-
-LABELS_FILE = "labels.json"
+from tlm.study.config import StudyConfig
 
 
 def committee(job: Job) -> Facts:
@@ -72,8 +70,8 @@ def baseline(job: Job) -> Facts:
 
 def report(job: Job) -> Facts:
     """report.html, report.md and plots/ over every step of the study; labels.json: what the study calls each of them."""
-    from tlm import catalogue
-    from tlm.provenance import provenance
+    from tlm.artifacts import catalogue
+    from tlm.artifacts.provenance import provenance
     from tlm.report import render
     from tlm.results import find
 
@@ -81,7 +79,7 @@ def report(job: Job) -> Facts:
     records = [artifact.record for artifact in job.inputs.values()]
     store = ArtifactStore(job.runtime.artifacts)
     labels = job.step.access["labels"]
-    (job.out / LABELS_FILE).write_text(json.dumps(labels, sort_keys=True), encoding="utf-8")
+    (job.out / catalogue.LABELS_FILE).write_text(json.dumps(labels, sort_keys=True), encoding="utf-8")
     with catalogue.build_memory(store, records, labels=labels) as connection:
         return render(
             connection,

@@ -13,14 +13,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tlm.ragged import Ragged
-from tlm.runtime import Runtime
-from tlm.steps import Step
-from tlm.store import Artifact, ArtifactStore
-from tlm.tokenizer import Vocabulary, read_vocabulary
+from tlm.artifacts.step import Step
+from tlm.artifacts.store import Artifact, ArtifactStore
+from tlm.data.ragged import Ragged
+from tlm.data.tokenizer import Vocabulary, read_vocabulary
+from tlm.machine.runtime import Runtime
 
 if TYPE_CHECKING:
-    from tlm.corpus import Sample
+    from tlm.data.corpus import Sample
     from tlm.training.checkpoint import Checkpoints
 
 Facts = dict[str, object]
@@ -48,7 +48,7 @@ class Job:
         return Ragged.load(artifact.path(f"{name}.ids.npy"), artifact.path(f"{name}.offsets.npy"))
 
     def sample(self, input_name: str) -> Sample:
-        from tlm.corpus import Sample  # brings the samplers, and scipy with them: no training needs it
+        from tlm.data.corpus import Sample  # brings the samplers, and scipy with them: no training needs it
 
         def rows(role: str) -> np.ndarray:
             return np.load(self.inputs[input_name].path(f"{role}.npy"), allow_pickle=False)

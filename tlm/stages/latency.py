@@ -11,14 +11,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tlm.config import Architecture, FinetuneConfig
-from tlm.latency import measure_latency
+from tlm.data.ragged import Rows
+from tlm.evaluation.latency import measure_latency
+from tlm.machine.precision import processor
 from tlm.modeling.cost import count_parameters, forward_flops
 from tlm.modeling.interchange import load_strict
-from tlm.precision import processor
-from tlm.ragged import Rows
 from tlm.stages.job import Facts, Job
 from tlm.stages.models import CONFIG_AND_WEIGHTS
+from tlm.study.architecture import Architecture
+from tlm.study.config import FinetuneConfig
 from tlm.training.batching import with_specials
 from tlm.training.finetune import predict
 from tlm.training.objectives import KINDS

@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 
-from tlm.config import Architecture, FinetuneConfig, PretrainConfig
 from tlm.modeling.interchange import save
 from tlm.stages.job import Facts, Job
+from tlm.study.architecture import Architecture
+from tlm.study.config import FinetuneConfig, PretrainConfig
 from tlm.training.finetune import finetune as run_finetune
 from tlm.training.pretrain import pretrain as run_pretrain
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from tlm.near_duplicates import count_ngrams, find_near_duplicates
-from tlm.overlap import count_tokens, measure_overlap, token_table
-from tlm.ragged import Ragged
+from tlm.data.near_duplicates import count_ngrams, find_near_duplicates
+from tlm.data.overlap import count_tokens, measure_overlap, token_table
+from tlm.data.ragged import Ragged
 from tlm.stages.job import Facts, Job
 
 

@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from tlm.corpus import sample_corpus
+from tlm.data.corpus import sample_corpus
+from tlm.data.injection import Source, inject_missing_tokens
+from tlm.data.overlap import count_tokens, token_table
+from tlm.data.ragged import concatenate
+from tlm.data.word_order import SHUFFLES
 from tlm.errors import UserError
-from tlm.injection import Source, inject_missing_tokens
-from tlm.overlap import count_tokens, token_table
-from tlm.ragged import concatenate
 from tlm.stages.data import write_corpus, write_rows
 from tlm.stages.job import Facts, Job
 from tlm.stages.tokens import task_tokens
-from tlm.treatments import Removal
-from tlm.word_order import SHUFFLES
+from tlm.study.treatments import Removal
 
 # In every stage here the held-out part stays the untreated study's, so that held-out losses are of the same text.
 

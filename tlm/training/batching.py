@@ -9,11 +9,11 @@ from functools import lru_cache, partial
 import numpy as np
 import torch
 
-from tlm.config import Optimisation
+from tlm.data.ragged import Ragged, Rows
+from tlm.data.tokenizer import Vocabulary
 from tlm.modeling.configuration import TinyBertConfig, TinyGptConfig
 from tlm.modeling.layout import Layout
-from tlm.ragged import Ragged, Rows
-from tlm.tokenizer import Vocabulary
+from tlm.study.config import Optimisation
 
 RECTANGLE_FLOP = {"cpu": 2.4e8, "cuda": 3e10}
 """What a device computes in the time that one more rectangle costs a layer in calls (CPU: see docs/performance.md)."""

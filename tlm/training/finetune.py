@@ -12,10 +12,12 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from tlm.config import Architecture, FinetuneConfig, Precision
+from tlm.data.ragged import Ragged, Rows
+from tlm.data.tokenizer import Vocabulary
 from tlm.modeling.interchange import load_encoder_into_classifier
-from tlm.ragged import Ragged, Rows
-from tlm.tokenizer import Vocabulary
+from tlm.study.architecture import Architecture
+from tlm.study.base import Precision
+from tlm.study.config import FinetuneConfig
 from tlm.training.batching import Order, evaluation_batches, packer, shortened
 from tlm.training.checkpoint import Checkpoints
 from tlm.training.loop import Data, Inputs, train

@@ -12,9 +12,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from tlm.config import Optimisation
+from tlm.data.ragged import Rows
 from tlm.modeling.layout import Layout, Queries
-from tlm.ragged import Rows
+from tlm.study.config import Optimisation
 from tlm.training.checkpoint import Checkpoints, capture, restore
 from tlm.training.memory import explained
 from tlm.training.optimisation import Curve, NonFiniteLoss, Progress, autocast, clip_gradients, learning_rate

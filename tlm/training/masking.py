@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from tlm.data.tokenizer import Vocabulary
 from tlm.modeling.layout import Queries
-from tlm.tokenizer import Vocabulary
 from tlm.training.batching import Packed
 
 IGNORED = -100

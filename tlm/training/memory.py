@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import torch
 
 from tlm.errors import BatchTooLarge, UserError
-from tlm.memory import LESS
+from tlm.machine.memory import LESS
 
 CODE = r"could not create a primitive(?! descriptor)"
 """oneDNN, when there is no room for the code that it compiles for a shape (without a descriptor: no such code exists)."""

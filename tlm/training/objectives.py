@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tlm.config import PretrainConfig
+from tlm.data.ragged import Ragged, Rows
+from tlm.data.tokenizer import Vocabulary
 from tlm.modeling import (
     TinyBertConfig,
     TinyBertForMaskedLM,
@@ -15,8 +16,7 @@ from tlm.modeling import (
     TinyGptForCausalLM,
     TinyGptForSequenceClassification,
 )
-from tlm.ragged import Ragged, Rows
-from tlm.tokenizer import Vocabulary
+from tlm.study.config import PretrainConfig
 from tlm.training.batching import Order, packer
 from tlm.training.loop import Data, Inputs
 from tlm.training.masking import Masker, masked_inputs, next_token_inputs

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 import pandas as pd
 import torch
 
-from tlm.config import Optimisation, Precision
 from tlm.errors import UserError
-from tlm.precision import native_precision
+from tlm.machine.precision import native_precision
+from tlm.study.base import Precision
+from tlm.study.config import Optimisation
 
 Progress = Callable[[int, int], None]
 """Called as (done, total)."""

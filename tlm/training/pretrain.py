@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from tlm.config import Architecture, PretrainConfig
-from tlm.ragged import Ragged, Rows
-from tlm.tokenizer import Vocabulary
+from tlm.data.ragged import Ragged, Rows
+from tlm.data.tokenizer import Vocabulary
+from tlm.study.architecture import Architecture
+from tlm.study.config import PretrainConfig
 from tlm.training.batching import evaluation_batches, shortened, with_specials
 from tlm.training.checkpoint import Checkpoints
 from tlm.training.loop import BatchOrder, train

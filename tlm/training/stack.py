@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
+from tlm.data.ragged import Ragged, Rows
+from tlm.data.tokenizer import Vocabulary
 from tlm.modeling.layout import Layout, Queries
-from tlm.ragged import Ragged, Rows
-from tlm.tokenizer import Vocabulary
 from tlm.training.batching import Order, Packed, packer, with_specials
 from tlm.training.loop import Data, Inputs
 from tlm.training.masking import IGNORED, Masker, masked_inputs, next_token_inputs

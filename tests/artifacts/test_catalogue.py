@@ -1,0 +1,298 @@
+"""The catalogue: rebuilt from records alone, portable, consistent, and safe to read while it is replaced."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import duckdb
+import pytest
+from report.synthetic import publish, publish_step, study
+
+from tlm.artifacts import catalogue
+from tlm.artifacts.store import ArtifactStore
+from tlm.errors import UserError
+from tlm.planning.plan import plan
+
+ROOT = Path(catalogue.__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose path would be a partition, or end a string, to a careless reader; never changed by a test."""
+    folder = tmp_path_factory.mktemp("it's {a} home") / "seed=3"
+    publish(study(folder / "raw"), _store(folder), folder / "raw")
+    catalogue.build(_store(folder), _path(folder))
+    return folder
+
+
+def _store(home: Path) -> ArtifactStore:
+    return ArtifactStore(f"{home}/data/artifacts")
+
+
+def _path(home: Path) -> Path:
+    return home / "data" / "catalogue.duckdb"
+
+
+def _value(home: Path, sql: str, *parameters: object) -> object:
+    return catalogue.query(_path(home), sql, list(parameters)).column(0)[0].as_py()
+
+
+def _copy(home: Path, to: Path) -> Path:
+    shutil.copytree(home, to)
+    return to
+
+
+# --- models ---
+
+
+def test_every_mart_is_built_and_described(home: Path) -> None:
+    files = {path.stem for path in (catalogue.sql_folder() / "marts").glob("*.sql")}
+    assert files == set(catalogue.MARTS)
+    for mart in catalogue.MARTS:
+        columns = catalogue.query(_path(home), f"describe {mart}").column("column_name").to_pylist()
+        assert list(catalogue.column_descriptions(mart)) == columns
+        assert _value(home, f"select count(*) from {mart}")
+    assert _value(home, "select comment from duckdb_columns() where table_name = 'results' and column_name = 'ws'")
+
+
+def test_empty_store(tmp_path: Path) -> None:
+    catalogue.build(_store(tmp_path), _path(tmp_path))
+    for mart in catalogue.MARTS:
+        assert _value(tmp_path, f"select count(*) from {mart}") == 0
+    for query in (catalogue.sql_folder() / "queries").glob("*.sql"):
+        assert catalogue.query(_path(tmp_path), query.read_text()).num_rows == 0
+    types = dict(duckdb.connect(str(_path(tmp_path)), read_only=True).execute("select column_name, data_type from "
+        "duckdb_columns() where table_name = 'predictions'").fetchall())  # fmt: skip
+    assert types["logits"] == "FLOAT[]" and types["item_id"] == "VARCHAR"
+
+
+def test_ready_queries_answer(home: Path) -> None:
+    for query in sorted((catalogue.sql_folder() / "queries").glob("*.sql")):
+        assert catalogue.query(_path(home), catalogue.ready_query(query.stem)).num_rows, query.stem
+    with pytest.raises(UserError, match="gap_by_ws"):
+        catalogue.ready_query("nothing")
+
+
+def test_results_join_overlap_and_pretraining(home: Path) -> None:
+    table = catalogue.query(
+        _path(home),
+        "select ws, treatment, injected_tokens, missing_from_corpus, type_overlap, heldout_loss, corpus_seed, "
+        "parameters "
+        "from results where task = 'topics' and arch = 'deep' and finetune_seed = 1 order by ws, treatment nulls first",
+    )
+    assert [tuple(row.values()) for row in table.to_pylist()] == [
+        (0, None, None, None, None, None, None, 6000),
+        (100, None, None, 20, 0.5, 5.25, 0, 6000),
+        (400, None, None, 5, 0.875, 5.25, 0, 6000),
+        (400, "random-unk-5", 5, 10, 0.75, 5.25, 0, 6000),
+    ]
+    committee = "from results where kind = 'committee' and task = 'topics' and ws = 400 and rule = 'soft'"
+    row = catalogue.query(
+        _path(home), f"select members, parameters, type_overlap, round(standard_error, 4) e {committee}"
+    )
+    assert row.to_pylist() == [{"members": 4, "parameters": 14_000, "type_overlap": 0.875, "e": 0.0346}]
+
+
+def test_lineage_leads_from_accuracy_to_corpus(home: Path) -> None:
+    stages = catalogue.query(
+        _path(home),
+        """with recursive up as (
+            select key from results where task = 'topics' and ws = 400 and arch = 'deep'
+            union select input_key from lineage inner join up using (key)
+        ) select distinct stage from up inner join runs using (key)""",
+    )
+    assert set(stages.column(0).to_pylist()) >= {"finetune", "pretrain", "corpus", "tokens", "source", "tokenizer"}
+
+
+def test_settings_keep_different_protocols_apart(home: Path, tmp_path: Path) -> None:
+    home = _copy(home, tmp_path / "home")
+    longer = study(home / "raw", finetune={"epochs": 2})
+    publish(longer, _store(home), home / "raw")
+    catalogue.build(_store(home), _path(home))
+    sql = "select count(*), min(runs), count(gap) from gaps where task = 'topics' and system = 'deep' and ws = 100"
+    assert tuple(catalogue.query(_path(home), sql).to_pylist()[0].values()) == (2, 2, 2)
+
+
+def test_memory_has_only_the_given_records_and_their_new_labels(home: Path) -> None:
+    store = _store(home)
+    some = [record for record in store.records() if record.labels.get("task") == "relations"]
+    labels = {record.key: {"task": "it's mine"} for record in some}
+    with catalogue.build_memory(store, some, labels) as connection:
+        assert connection.execute("select distinct task from results").fetchall() == [("it's mine",)]
+
+
+def test_a_path_is_never_a_pattern(tmp_path: Path) -> None:
+    for name in ("h[1]*", "h1x"):
+        home = tmp_path / name
+        records = publish(study(home / "raw"), _store(home), home / "raw")
+    with catalogue.build_memory(_store(tmp_path / "h[1]*"), records) as connection:
+        assert connection.execute("select count(*) from results").fetchall() == [(50,)]
+
+
+# --- reading ---
+
+
+def test_parameters_are_bound(home: Path) -> None:
+    assert _value(home, "select count(*) from token_counts where token = ?", "it's7") == 5
+    named = catalogue.query(_path(home), "select $label as label", {"label": "'; drop table runs; --"})
+    assert named.to_pylist() == [{"label": "'; drop table runs; --"}]
+
+
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        ("select nope from results", "nope"),
+        ("selec 1", "syntax error"),
+        ("", "no SQL statement"),
+        ("drop table runs", "read-only"),
+        ("select ? as x", "parameter"),
+    ],
+)
+def test_sql_errors_are_one_line(home: Path, sql: str, says: str) -> None:
+    with pytest.raises(UserError, match=says) as caught:
+        catalogue.query(_path(home), sql)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_or_broken_catalogue(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no catalogue"):
+        catalogue.query(_path(tmp_path), "select 1")
+    _path(tmp_path).parent.mkdir(parents=True)
+    _path(tmp_path).write_text("not a database")
+    with pytest.raises(UserError, match="not a catalogue"):
+        catalogue.query(_path(tmp_path), "select 1")
+    assert catalogue.is_stale(_store(tmp_path), _path(tmp_path))
+    catalogue.build(_store(tmp_path), _path(tmp_path))
+    assert not catalogue.is_stale(_store(tmp_path), _path(tmp_path))
+
+
+def test_moved_and_read_from_elsewhere(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved = _copy(home, tmp_path / "moved")
+    monkeypatch.chdir("/")
+    assert not catalogue.is_stale(_store(moved), _path(moved))
+    shutil.rmtree(moved / "data" / "artifacts")
+    with duckdb.connect(str(_path(moved)), read_only=True) as plain:
+        for mart in catalogue.MARTS:
+            assert plain.execute(f"select count(*) from {mart}").fetchone() != (0,)
+        assert all(not path.startswith("/") for (path,) in plain.execute("select path from runs").fetchall())
+
+
+def test_asking_imports_nothing_heavy(home: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from tlm.artifacts import catalogue\n"
+        f"print(catalogue.query(Path({str(_path(home))!r}), 'select 1 as one').to_pylist())\n"
+        "assert not {'torch', 'transformers', 'prefect', 'mlflow', 'pandas', 'sklearn'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[{'one': 1}]", done.stderr
+
+
+# --- building ---
+
+
+def test_stale_after_a_new_or_damaged_artifact(home: Path, tmp_path: Path) -> None:
+    home = _copy(home, tmp_path / "home")
+    store = _store(home)
+    assert not catalogue.is_stale(store, _path(home))
+    baseline = next(record for record in store.records() if record.stage == "baseline")
+    os.remove(store.local_path(baseline, "predictions.parquet"))
+    assert catalogue.is_stale(store, _path(home))
+    catalogue.build(store, _path(home))
+    assert _value(home, "select count(*) from results where kind = 'baseline'") == 3
+
+
+def test_check_catches_a_planted_contradiction(home: Path, tmp_path: Path) -> None:
+    home = _copy(home, tmp_path / "home")
+    planned = plan(study(home / "raw"), str(home / "raw"))
+    step = next(step for step in planned.steps if step.stage == "finetune")
+    publish_step(_store(home), step, planned, facts={"test_accuracy": 0.95})
+    before = _path(home).read_bytes()
+    with pytest.raises(catalogue.CheckFailed, match=f"predictions_give_the_accuracy.*{step.key}"):
+        catalogue.build(_store(home), _path(home))
+    assert _path(home).read_bytes() == before
+    assert sorted(path.name for path in _path(home).parent.iterdir()) == [
+        ".catalogue.duckdb.lock",
+        "artifacts",
+        "catalogue.duckdb",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "check"),
+    [
+        ("update overlap set common_types = common_types + 1", "overlap_adds_up"),
+        ("update results set accuracy = 1.5 where kind = 'baseline'", "accuracy_is_a_share"),
+        ("insert into metrics select * from metrics limit 1", "keys_are_unique"),
+        ("delete from runs where stage = 'committee'", "rows_have_a_run"),
+        ("delete from injected_tokens where token_id = 6", "injection_removed_what_it_lists"),
+        ("delete from predictions where kind = 'committee'", "predictions_give_the_accuracy"),
+    ],
+)
+def test_every_check_can_fail(home: Path, change: str, check: str) -> None:
+    store = _store(home)
+    with catalogue.build_memory(store, store.records()) as connection:
+        sql = (catalogue.sql_folder() / "checks" / f"{check}.sql").read_text()
+        assert connection.execute(sql).fetchall() == []
+        connection.execute(change)
+        assert connection.execute(sql).fetchall()
+
+
+def test_every_check_is_tested() -> None:
+    checks = {path.stem for path in (catalogue.sql_folder() / "checks").glob("*.sql")}
+    assert checks == {mark[1] for mark in test_every_check_can_fail.pytestmark[0].args[1]}
+
+
+def test_a_file_that_is_not_parquet_names_the_model(home: Path, tmp_path: Path) -> None:
+    home = _copy(home, tmp_path / "home")
+    store = _store(home)
+    record = next(record for record in store.records() if record.stage == "overlap")
+    damaged = store.local_path(record, "overlap.parquet")
+    damaged.write_bytes(b"\0" * damaged.stat().st_size)
+    with pytest.raises(UserError, match=r"at stg_overlap\.sql") as caught:
+        catalogue.build(store, _path(home))
+    assert "\n" not in str(caught.value) and "overlap.parquet" in str(caught.value)
+
+
+def test_concurrent_builds_while_a_reader_holds_the_file(home: Path, tmp_path: Path) -> None:
+    home = _copy(home, tmp_path / "home")
+    code = (
+        "import sys; from pathlib import Path; from tlm.artifacts import catalogue\n"
+        "from tlm.artifacts.store import ArtifactStore\n"
+        "catalogue.build(ArtifactStore(sys.argv[1]), Path(sys.argv[2]))"
+    )
+    with catalogue.connect(_path(home)) as reader:
+        before = reader.execute("select count(*) from results").fetchone()
+        publish(study(home / "raw", finetune_seeds=(0, 1, 2)), _store(home), home / "raw")
+        builders = [
+            subprocess.Popen([sys.executable, "-c", code, f"{home}/data/artifacts", str(_path(home))], cwd=ROOT)
+            for _ in range(3)
+        ]
+        assert [builder.wait(120) for builder in builders] == [0, 0, 0]
+        assert reader.execute("select count(*) from results").fetchone() == before
+        assert (_value(home, "select count(*) from results"),) > (before or ())
+    assert not catalogue.is_stale(_store(home), _path(home))
+
+
+def test_a_killed_build_leaves_the_old_catalogue(home: Path, tmp_path: Path) -> None:
+    home = _copy(home, tmp_path / "home")
+    code = (
+        "import sys, time; from pathlib import Path; from tlm.artifacts import catalogue\n"
+        "from tlm.artifacts.store import ArtifactStore\n"
+        "catalogue._check = lambda connection: time.sleep(60)\n"
+        "catalogue.build(ArtifactStore(sys.argv[1]), Path(sys.argv[2]))"
+    )
+    before = _path(home).read_bytes()
+    builder = subprocess.Popen([sys.executable, "-c", code, f"{home}/data/artifacts", str(_path(home))], cwd=ROOT)
+    deadline = time.monotonic() + 30
+    while not list(_path(home).parent.glob(".catalogue.duckdb-*/*.duckdb")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    builder.kill()
+    builder.wait(30)
+    assert _path(home).read_bytes() == before
+    catalogue.build(_store(home), _path(home))
+    assert not list(_path(home).parent.glob(".catalogue.duckdb-*"))

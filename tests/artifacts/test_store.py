@@ -1,0 +1,339 @@
+"""Artifacts: whole or not there, wherever the store is and whatever happens to the process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import fsspec
+import pytest
+from helpers import python_environment
+
+from tlm.artifacts.step import ArtifactRef, Step
+from tlm.artifacts.store import DRAFTS, RECORD, Artifact, ArtifactStore, Record
+
+FILES = {"rows.bin": b"0123456789" * 100, "plots/curve.txt": b"a curve"}
+
+
+def a_step(seed: int = 0, slug: str = "some-rows") -> Step:
+    return Step(stage="source", config={"seed": seed, "share": 0.25}, slug=slug, labels={"ws": 5, "treatment": None})
+
+
+def publish(store: ArtifactStore, step: Step) -> Record:
+    with store.lock(step.ref), store.draft(step.ref) as draft:
+        for name, content in FILES.items():
+            (draft / name).parent.mkdir(exist_ok=True)
+            (draft / name).write_bytes(content)
+        return store.publish(step, draft, facts={"rows": 3}, provenance={"git_commit": "c0ffee"}, seconds=1.23456)
+
+
+@pytest.fixture(params=["local", "memory"])
+def any_store(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ArtifactStore]:
+    """A local store, and one on a file system that is no disk."""
+    if request.param == "local":
+        yield ArtifactStore(str(tmp_path / "artifacts"))
+        return
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # drafts, locks and fetched files of a remote store
+    url = f"memory://{uuid.uuid4().hex}"
+    yield ArtifactStore(url)
+    fsspec.filesystem("memory").store.clear()
+
+
+# --- publishing and reading ---
+
+
+def test_a_published_artifact_is_complete_and_readable(any_store: ArtifactStore) -> None:
+    step = a_step()
+    record = publish(any_store, step)
+    found = any_store.inspect(step.ref)
+    assert (found.status, found.reason, found.record) == ("complete", "", record)
+    artifact = any_store.get(step.ref, verify=True)
+    for name, content in FILES.items():
+        assert artifact.path(name).read_bytes() == content
+    assert list(any_store.records()) == [record]
+
+
+def test_the_record_says_what_was_made_of_what(store: ArtifactStore) -> None:
+    step = a_step()
+    record = publish(store, step)
+    assert set(record.outputs) == set(FILES)
+    assert record.outputs["rows.bin"].bytes == 1_000
+    assert (record.key, record.ref, record.config, record.labels) == (step.key, step.ref, step.config, step.labels)
+    assert (record.facts, record.seconds) == ({"rows": 3}, 1.235)
+
+
+def test_what_was_never_published_is_missing(any_store: ArtifactStore) -> None:
+    assert any_store.inspect(a_step().ref).status == "missing"
+    assert list(any_store.records()) == []
+    assert any_store.delete(a_step().ref) is False
+    with pytest.raises(LookupError, match="source/some-rows-.* is missing"):
+        any_store.get(a_step().ref)
+
+
+def test_an_output_that_does_not_exist_is_named_with_those_that_do(store: ArtifactStore) -> None:
+    publish(store, a_step())
+    with pytest.raises(KeyError, match="rows.bin"):
+        store.get(a_step().ref).path("other.bin")
+
+
+def test_publishing_again_replaces_the_artifact(any_store: ArtifactStore) -> None:
+    publish(any_store, a_step())
+    publish(any_store, a_step(slug="renamed"))
+    assert [record.slug for record in any_store.records()] == ["renamed"]
+    assert any_store.inspect(a_step().ref).status == "complete"
+
+
+def test_a_deleted_artifact_is_missing(any_store: ArtifactStore) -> None:
+    publish(any_store, a_step())
+    publish(any_store, a_step(seed=1))
+    assert any_store.delete(a_step().ref) is True
+    assert any_store.inspect(a_step().ref).status == "missing"
+    assert any_store.inspect(a_step(seed=1).ref).status == "complete"
+
+
+def test_an_artifact_is_found_by_key_under_another_slug(any_store: ArtifactStore) -> None:
+    publish(any_store, a_step(slug="before"))
+    found = any_store.inspect(a_step(slug="after").ref)
+    assert found.status == "complete" and found.record is not None and found.record.slug == "before"
+    assert any_store.get(a_step(slug="after").ref).path("rows.bin").read_bytes() == FILES["rows.bin"]
+
+
+def test_moving_the_store_invalidates_nothing(tmp_path: Path) -> None:
+    record = publish(ArtifactStore(str(tmp_path / "here/artifacts")), a_step())
+    (tmp_path / "here").rename(tmp_path / "there")
+    moved = ArtifactStore(str(tmp_path / "there/artifacts"))
+    assert moved.inspect(a_step().ref).record == record
+    assert str(tmp_path) not in (tmp_path / "there/artifacts" / str(record.ref) / RECORD).read_text()
+
+
+def test_a_path_may_hold_characters_that_mean_something_in_a_pattern(tmp_path: Path) -> None:
+    store = ArtifactStore(str(tmp_path / "a[b]*{c}"))
+    publish(store, a_step(slug="before"))
+    assert store.inspect(a_step(slug="after").ref).status == "complete"
+    assert [record.slug for record in store.records()] == ["before"]
+
+
+def test_a_remote_file_is_fetched_again_when_its_copy_was_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    store = ArtifactStore(f"memory://{uuid.uuid4().hex}")
+    publish(store, a_step())
+    copy = store.get(a_step().ref).path("rows.bin")
+    copy.write_bytes(b"damage")
+    assert store.get(a_step().ref).path("rows.bin").read_bytes() == FILES["rows.bin"]
+
+
+# --- damage ---
+
+
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[3] ^= 1
+    file.write_bytes(content)
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "deleted file": (lambda folder: (folder / "rows.bin").unlink(), "rows.bin is missing"),
+    "deleted nested file": (lambda folder: (folder / "plots/curve.txt").unlink(), "plots/curve.txt is missing"),
+    "truncated": (lambda folder: os.truncate(folder / "rows.bin", 10), "rows.bin has 10 bytes, its record says 1000"),
+    "flipped byte": (lambda folder: flip(folder / "rows.bin"), "rows.bin differs from the digest"),
+    "no record": (lambda folder: (folder / RECORD).unlink(), "record.json is missing"),
+    "empty record": (lambda folder: (folder / RECORD).write_text(""), "record.json is not a record"),
+    "half a record": (lambda folder: os.truncate(folder / RECORD, 100), "record.json is not a record"),
+    "binary record": (lambda folder: (folder / RECORD).write_bytes(b"\xff\x00"), "record.json is not a record"),
+    "record with a changed config": (
+        lambda folder: (folder / RECORD).write_text((folder / RECORD).read_text().replace("0.25", "0.5")),
+        "record.json does not describe key",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_is_noticed_and_named_and_the_artifact_can_be_made_again(store: ArtifactStore, damage: str) -> None:
+    step = a_step()
+    publish(store, step)
+    do, reason = DAMAGE[damage]
+    do(Path(store.root) / str(step.ref))
+    found = store.inspect(step.ref)
+    assert found.status == "damaged"
+    assert found.reason.startswith(reason)
+    publish(store, step)
+    assert store.inspect(step.ref).status == "complete"
+
+
+def test_the_record_of_another_artifact_is_damage(store: ArtifactStore) -> None:
+    publish(store, a_step())
+    publish(store, a_step(seed=1))
+    theirs = Path(store.root) / str(a_step(seed=1).ref) / RECORD
+    (Path(store.root) / str(a_step().ref) / RECORD).write_bytes(theirs.read_bytes())
+    found = store.inspect(a_step().ref)
+    assert (found.status, found.reason) == ("damaged", f"record.json does not describe key {a_step().key[:12]}")
+
+
+def test_damage_on_a_remote_store_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    store = ArtifactStore(f"memory://{uuid.uuid4().hex}")
+    publish(store, a_step())
+    place = f"{store.root}/{a_step().ref}"
+    store.fs.pipe_file(f"{place}/rows.bin", b"9" * 1_000)
+    assert store.inspect(a_step().ref, verify=False).status == "complete"
+    assert store.inspect(a_step().ref).reason == "rows.bin differs from the digest in its record"
+    store.fs.rm_file(f"{place}/{RECORD}")
+    assert store.inspect(a_step().ref).status != "complete"
+
+
+def test_without_verification_only_a_flipped_byte_goes_unnoticed(store: ArtifactStore) -> None:
+    publish(store, a_step())
+    flip(Path(store.root) / str(a_step().ref) / "rows.bin")
+    assert store.inspect(a_step().ref, verify=False).status == "complete"
+    os.truncate(Path(store.root) / str(a_step().ref) / "rows.bin", 10)
+    assert store.inspect(a_step().ref, verify=False).status == "damaged"
+
+
+def test_unreadable_records_are_left_out_of_the_list(store: ArtifactStore) -> None:
+    publish(store, a_step())
+    publish(store, a_step(seed=1))
+    (Path(store.root) / str(a_step().ref) / RECORD).write_text("{}")
+    assert [record.key for record in store.records()] == [a_step(seed=1).key]
+
+
+# --- drafts and crashes ---
+
+
+def test_a_draft_is_gone_after_an_exception_and_was_never_an_artifact(any_store: ArtifactStore) -> None:
+    step = a_step()
+    with pytest.raises(ZeroDivisionError), any_store.draft(step.ref) as draft:
+        (draft / "rows.bin").write_bytes(b"half")
+        assert any_store.inspect(step.ref).status == "missing"
+        raise ZeroDivisionError
+    assert not draft.exists()
+    assert any_store.inspect(step.ref).status == "missing"
+
+
+def test_a_crash_between_record_and_rename_leaves_nothing_readable(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = a_step()
+    building = store.draft(step.ref)  # never left: a killed process leaves its draft as it is
+    draft = building.__enter__()
+    (draft / "rows.bin").write_bytes(b"whole")
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(store, "_put", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        store.publish(step, draft, facts={}, provenance={}, seconds=0)
+    assert (draft / RECORD).exists()
+    assert store.inspect(step.ref).status == "missing"
+    assert list(store.records()) == []
+    publish(store, step)
+    assert not draft.exists(), "the next builder of the same step clears it away"
+
+
+def test_a_crash_in_the_middle_of_deleting_leaves_nothing_readable(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(store, a_step())
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(store.fs, "rm", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        store.delete(a_step().ref)
+    assert store.inspect(a_step().ref).status != "complete"
+    assert list(store.records()) == []
+    publish(store, a_step())
+    assert store.inspect(a_step().ref).status == "complete"
+
+
+def test_drafts_are_abandoned_once_their_builder_is_gone(store: ArtifactStore) -> None:
+    step = a_step()
+    with store.lock(step.ref), store.draft(step.ref):
+        assert store.abandoned() == []
+    left = Path(store.root) / DRAFTS / f"{step.key[:12]}-left"
+    left.mkdir(parents=True)
+    assert store.abandoned() == [left]
+
+
+HOLDER = """
+import sys
+from tlm.artifacts.step import ArtifactRef
+from tlm.artifacts.store import ArtifactStore
+store = ArtifactStore(sys.argv[1])
+ref = ArtifactRef.model_validate_json(sys.argv[2])
+with store.lock(ref), store.draft(ref) as draft:
+    (draft / "half").write_text("half")
+    print(draft, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_lock_excludes_another_process_and_dies_with_its_holder(store: ArtifactStore) -> None:
+    ref: ArtifactRef = a_step().ref
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, store.root, ref.model_dump_json()],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=python_environment(),
+    )
+    assert holder.stdout is not None
+    draft = Path(holder.stdout.readline().strip())
+    try:
+        assert store.abandoned() == [], "its holder lives"
+        lock = store.lock(ref)
+        from filelock import FileLock, Timeout
+
+        with pytest.raises(Timeout):
+            FileLock(Path(store.root) / ".locks" / f"{ref.key}.lock").acquire(timeout=0)
+    finally:
+        os.kill(holder.pid, signal.SIGKILL)
+        holder.wait()
+    assert draft.exists() and store.abandoned() == [draft]
+    with lock, store.draft(ref):
+        assert not draft.exists()
+    assert store.inspect(ref).status == "missing"
+
+
+BUILDER = """
+import sys
+from tlm.execution.execute import execute
+from tlm.machine.runtime import Runtime
+from tlm.artifacts.step import Step
+step = Step.model_validate_json(sys.argv[2])
+sys.stdin.readline()
+print(execute(step, Runtime.model_validate_json(sys.argv[1])).status)
+"""
+
+
+def test_two_processes_that_execute_the_same_step_at_once_make_one_artifact(tmp_path: Path) -> None:
+    from tlm.data import sources
+    from tlm.machine.runtime import Runtime
+    from tlm.study.sources import FilesSource
+
+    (tmp_path / "a.txt").write_text("one\n\ntwo\n")
+    source = FilesSource(format="text", path="a.txt")
+    config = sources.identity(source, str(tmp_path))
+    step = Step(stage="source", config=config, slug="files", access={"source": source.model_dump(mode="json")})
+    runtime = Runtime(home=str(tmp_path / "home"), data_root=str(tmp_path))
+    builders = [
+        subprocess.Popen(
+            [sys.executable, "-c", BUILDER, runtime.model_dump_json(), step.model_dump_json()],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=python_environment(),
+        )
+        for _ in range(2)
+    ]
+    said = [builder.communicate("go\n")[0].strip() for builder in builders]
+    assert sorted(said) == ["cached", "executed"]
+    store = ArtifactStore(runtime.artifacts)
+    assert [record.key for record in store.records()] == [step.key]
+    assert isinstance(store.get(step.ref, verify=True), Artifact)
+    assert list((Path(store.root) / DRAFTS).iterdir()) == []
+    assert json.loads((Path(store.root) / str(step.ref) / RECORD).read_text())["facts"]["rows"] == 2

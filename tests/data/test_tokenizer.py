@@ -1,0 +1,261 @@
+"""WordPiece: vocabularies are checked, ids are those of BERT's own tokenizer, training repeats itself."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+from helpers import python, sentence
+
+from tlm.data.tokenizer import (
+    SPECIAL_TOKENS,
+    Vocabulary,
+    fetch_hub_vocabulary,
+    load_tokenizer,
+    read_vocabulary,
+    tokenizer_identity,
+    train_wordpiece,
+    write_vocabulary,
+)
+from tlm.errors import UserError
+from tlm.study.config import HubTokenizer, TrainedTokenizer, VocabularyTokenizer
+
+WORDS = [
+    "the",
+    "hello",
+    "world",
+    "un",
+    "##aff",
+    "##able",
+    "##s",
+    "a",
+    "b",
+    "c",
+    "n",
+    "na",
+    "##i",
+    "##ve",
+    "naive",
+    "cafe",
+    "caf",
+    "##e",
+    "!",
+    ",",
+    ".",
+    "'",
+    "-",
+    "[",
+    "]",
+    "mask",
+    "cls",
+    "1",
+    "##2",
+    "##3",
+    "$",
+    "ü",
+    "über",
+    "中",
+    "文",
+    "ß",
+    "istanbul",
+    "i",
+    "#",
+]
+
+TRICKY = [
+    "Hello, WORLD!",
+    "unaffable",
+    "naïve café über Ünaffable",
+    "cafe\u0301 (combining accent)",
+    "中文 and 中 文 mixed: a中b",
+    "tabs\tand\nlines\r\nand\u00a0no-break\u2009spaces",
+    "zero\u200bwidth and \ufeffmark",
+    "control\x00\x01\x7fcharacters",
+    "İstanbul ß ﬁ ①",
+    "emoji 👍🏽 end",
+    "don't -- a-b $12.3",
+    "x" * 150,
+    "##able # ##",
+    "",
+    "   ",
+    "a" * 100 + " " + "b" * 101,
+]
+
+
+def saved(tmp_path: Path, tokens: tuple[str, ...]) -> Path:
+    write_vocabulary(tokens, tmp_path / "vocab.txt")
+    return tmp_path / "vocab.txt"
+
+
+def reference_ids(path: Path, texts: list[str], lowercase: bool) -> list[list[int]]:
+    from transformers import BertTokenizer
+
+    vocab = {token: i for i, token in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1])}
+    reference = BertTokenizer(vocab=vocab, do_lower_case=lowercase)
+    assert len(reference) == len(vocab), "transformers read another vocabulary than it was given"
+    return [reference(text, add_special_tokens=False)["input_ids"] for text in texts]
+
+
+def own_ids(vocabulary: Vocabulary, texts: list[str], lowercase: bool = True) -> list[list[int]]:
+    tokenizer = load_tokenizer(vocabulary, lowercase=lowercase)
+    return [encoding.ids for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
+
+
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_ids_are_those_of_transformers_on_tricky_text(lowercase: bool, tmp_path: Path) -> None:
+    path = saved(tmp_path, (*SPECIAL_TOKENS, *WORDS))
+    assert own_ids(read_vocabulary(path), TRICKY, lowercase) == reference_ids(path, TRICKY, lowercase)
+
+
+def test_ids_are_those_of_transformers_with_the_real_vocabulary() -> None:
+    root = os.environ.get("TLM_DATA_ROOT")
+    if not root:
+        pytest.skip("TLM_DATA_ROOT is not set")
+    path = Path(root) / "bert-base-uncased/vocab.txt"
+    vocabulary = read_vocabulary(path)
+    assert len(vocabulary) == 30_522
+    assert (vocabulary.pad, vocabulary.unk, vocabulary.cls, vocabulary.sep, vocabulary.mask) == (0, 100, 101, 102, 103)
+    assert own_ids(vocabulary, TRICKY) == reference_ids(path, TRICKY, lowercase=True)
+    assert own_ids(vocabulary, ["hello world"]) == [[7592, 2088]]
+
+
+def test_special_tokens_written_in_a_text_are_ordinary_characters() -> None:
+    """A text cannot smuggle in a [SEP] or a [MASK]."""
+    vocabulary = Vocabulary((*SPECIAL_TOKENS, *WORDS), 0, 1, 2, 3, 4)
+    ids = own_ids(vocabulary, ["[MASK] the [CLS]"])[0]
+    assert [vocabulary.tokens[i] for i in ids] == ["[", "mask", "]", "the", "[", "cls", "]"]
+
+
+def test_texts_are_cut_to_the_given_number_of_tokens() -> None:
+    vocabulary = Vocabulary((*SPECIAL_TOKENS, *WORDS), 0, 1, 2, 3, 4)
+    whole = own_ids(vocabulary, ["the unaffable world !"])[0]
+    cut = load_tokenizer(vocabulary, lowercase=True, max_length=3)
+    assert cut.encode("the unaffable world !", add_special_tokens=False).ids == whole[:3]
+    assert cut.encode("the", add_special_tokens=False).ids == whole[:1]
+
+
+# --- reading a vocabulary ---
+
+
+def test_a_vocabulary_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    tokens = ("x", *SPECIAL_TOKENS, "ü", "\u2028", "##y")
+    vocabulary = read_vocabulary(saved(tmp_path, tokens))
+    assert vocabulary.tokens == tokens
+    assert vocabulary.special_ids == (1, 2, 3, 4, 5)
+    assert len(vocabulary) == 9
+
+
+def test_windows_line_ends_are_not_part_of_a_token(tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_bytes("\r\n".join((*SPECIAL_TOKENS, "a", "")).encode())
+    assert read_vocabulary(tmp_path / "vocab.txt").tokens == (*SPECIAL_TOKENS, "a")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "shown: no such vocabulary file.*TLM_DATA_ROOT"),
+        (b"\xff\xfe\x00[PAD]", "shown is not a vocabulary file.*one token a line"),
+        (b"", r"shown is not a BERT vocabulary: it lacks \['\[PAD\]', '\[UNK\]', '\[CLS\]', '\[SEP\]', '\[MASK\]'\]"),
+        (b"text,label\nhello,1\n", "shown is not a BERT vocabulary: it lacks"),
+        (b"[PAD]\n[UNK]\n[CLS]\n[SEP]\nx\n", r"lacks \['\[MASK\]'\]"),
+        ("\n".join((*SPECIAL_TOKENS, "a", "b", "a")).encode(), "'a' stands in it more than once"),
+        ("\n".join((*SPECIAL_TOKENS, *map(str, range(65_536)))).encode(), "has 65541 tokens, more than 65536"),
+    ],
+)
+def test_a_file_that_is_no_vocabulary_is_an_error_on_one_line(
+    content: bytes | None, message: str, tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / "vocab.txt").write_bytes(content)
+    with pytest.raises(UserError, match=message) as raised:
+        read_vocabulary(tmp_path / "vocab.txt", "shown")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_folder_is_no_vocabulary(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not a vocabulary file"):
+        read_vocabulary(tmp_path)
+
+
+# --- identity ---
+
+
+def test_a_local_vocabulary_is_identified_by_its_content_not_its_place(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        saved(tmp_path / folder, (*SPECIAL_TOKENS, "x"))
+    one = tokenizer_identity(VocabularyTokenizer(path="vocab.txt"), str(tmp_path / "a"))
+    assert one == tokenizer_identity(VocabularyTokenizer(path="b/vocab.txt"), str(tmp_path))
+    assert one != tokenizer_identity(VocabularyTokenizer(path="vocab.txt", lowercase=False), str(tmp_path / "a"))
+    saved(tmp_path / "b", (*SPECIAL_TOKENS, "y"))
+    assert one != tokenizer_identity(VocabularyTokenizer(path="b/vocab.txt"), str(tmp_path))
+
+
+def test_a_vocabulary_outside_the_data_root_is_refused(tmp_path: Path) -> None:
+    saved(tmp_path, (*SPECIAL_TOKENS, "x"))
+    (tmp_path / "root").mkdir()
+    with pytest.raises(UserError, match="leads outside the data root"):
+        tokenizer_identity(VocabularyTokenizer(path="../vocab.txt"), str(tmp_path / "root"))
+
+
+def test_other_tokenizers_are_identified_by_their_configuration() -> None:
+    assert tokenizer_identity(TrainedTokenizer(vocab_size=300), "") == {
+        "kind": "wordpiece",
+        "vocab_size": 300,
+        "lowercase": True,
+    }
+    assert tokenizer_identity(HubTokenizer(), "")["revision"] == HubTokenizer().revision
+
+
+def test_a_hub_vocabulary_that_is_not_cached_is_a_users_error_when_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def missing(*_: object, **__: object) -> str:
+        raise LocalEntryNotFoundError("not among the cached files")
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", missing)
+    with pytest.raises(UserError, match=r"vocab.txt of google-bert/bert-base-uncased at .*not among.*HF_HUB_OFFLINE"):
+        fetch_hub_vocabulary(HubTokenizer())
+
+
+# --- training ---
+
+
+def sentences(size: int = 150) -> list[str]:
+    generator = random.Random(3)
+    return [sentence(generator, ("sea", "land")[i % 2]) for i in range(size)]
+
+
+def test_training_puts_the_special_tokens_first_and_keeps_to_the_size(tmp_path: Path) -> None:
+    tokens = train_wordpiece(sentences(), TrainedTokenizer(vocab_size=256))
+    assert tokens[:5] == SPECIAL_TOKENS
+    assert len(tokens) <= 256 and len(set(tokens)) == len(tokens)
+    assert read_vocabulary(saved(tmp_path, tokens)).tokens == tokens
+
+
+def test_a_trained_vocabulary_knows_every_character_it_was_trained_on() -> None:
+    tokens = train_wordpiece(sentences(), TrainedTokenizer(vocab_size=256))
+    vocabulary = Vocabulary(tokens, 0, 1, 2, 3, 4)
+    assert not any(vocabulary.unk in ids for ids in own_ids(vocabulary, sentences()))
+
+
+def test_training_repeats_itself_in_another_process_with_other_threads() -> None:
+    code = (
+        "import random; from helpers import sentence; from tlm.study.config import TrainedTokenizer;"
+        "from tlm.data.tokenizer import train_wordpiece; g = random.Random(3);"
+        "t = [sentence(g, ('sea', 'land')[i % 2]) for i in range(150)];"
+        "print('\\n'.join(train_wordpiece(t, TrainedTokenizer(vocab_size=256))))"
+    )
+    here = train_wordpiece(sentences(), TrainedTokenizer(vocab_size=256))
+    elsewhere = python(code, cwd=Path(__file__).parents[1], RAYON_NUM_THREADS="1", PYTHONHASHSEED="5")
+    assert tuple(elsewhere.stdout.split("\n")[:-1]) == here, elsewhere.stderr
+
+
+def test_letter_case_is_kept_only_if_asked_for() -> None:
+    texts = ["Big Ship Big Ship", "Big Ship"] * 5
+    assert "Big" in train_wordpiece(texts, TrainedTokenizer(vocab_size=256, lowercase=False))
+    assert "big" in train_wordpiece(texts, TrainedTokenizer(vocab_size=256))

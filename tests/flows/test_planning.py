@@ -1,0 +1,183 @@
+"""`tlm plan` in a terminal: the columns, the totals, what was assumed; fast without the projected time."""
+
+from __future__ import annotations
+
+import io
+from functools import partial
+from pathlib import Path
+
+import pytest
+from helpers import Mini, mini_study, python, record_all, write_mini_data
+from rich.console import Console
+
+from flows.planning import duration, scaled, show_plan, show_reuse
+from tlm.artifacts.store import ArtifactStore
+from tlm.cost import calibration
+from tlm.machine.runtime import Runtime
+from tlm.planning.plan import Plan, plan
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console(file=io.StringIO(), width=200)
+
+
+def said(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def cells(text: str, first: str) -> list[str]:
+    """Of the table row that begins so."""
+    row = next(line for line in text.splitlines() if line.lstrip("│ ").startswith(first))
+    return [cell.strip() for cell in row.split("│")[1:-1]]
+
+
+@pytest.fixture
+def runtime(tmp_path: Path, mini_data: Path) -> Runtime:
+    return Runtime(home=str(tmp_path / "home"), data_root=str(mini_data), device="cpu", workers=1)
+
+
+# --- a plan ---
+
+
+def test_a_plan_without_time_has_its_columns_totals_and_assumptions(
+    mini_plan: Plan, store: ArtifactStore, runtime: Runtime, console: Console, tmp_path: Path
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    show_plan(mini_plan, store, runtime, console, time=False)
+    text = said(console)
+    for column in ("stage", "steps", "cached", "to run", "training tokens", "FLOPs"):
+        assert column in text
+    assert "projected" not in text.lower()
+    pretrain = [step for step in mini_plan.steps if step.stage == "pretrain"]
+    assert cells(text, "pretrain")[:5] == [
+        "pretrain",
+        str(len(pretrain)),
+        "0",
+        str(len(pretrain)),
+        scaled(len(pretrain) * 6 * 8 * 16),
+    ]
+    assert cells(text, "source")[4:] == ["", ""]
+    assert f"{len(mini_plan.steps)} steps: 0 cached, {len(mini_plan.steps)} to run." in text
+    assert "Assumed: lengths not known yet: assumed 16, an upper bound." in text
+    assert sorted(tmp_path.rglob("*")) == before, "nothing is written"
+
+
+def test_every_step_is_listed_when_that_is_asked_for(
+    mini_plan: Plan, store: ArtifactStore, runtime: Runtime, console: Console
+) -> None:
+    show_plan(mini_plan, store, runtime, console, steps=True, time=False)
+    assert all(str(step.ref).partition("/")[2] in said(console) for step in mini_plan.steps)
+    assert said(console).count("to run (missing)") == len(mini_plan.steps)
+
+
+@pytest.mark.slow
+def test_what_is_projected_is_said_with_how_it_was_measured(
+    mini_plan: Plan,
+    store: ArtifactStore,
+    runtime: Runtime,
+    console: Console,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(calibration, "calibrate", partial(calibration.calibrate, seconds=0.02))
+    before = sorted(tmp_path.rglob("*"))
+    show_plan(mini_plan, store, runtime, console)
+    text = said(console)
+    assert cells(text, "pretrain")[6] and cells(text, "finetune")[6] and not cells(text, "source")[6]
+    assert "on CPU (" in text and "1 × 1 thread" in text and "4 kinds of optimiser step" in text
+    assert "Not counted, for the store has no example: source, " in text
+    assert sorted(tmp_path.rglob("*")) == before, "nothing is written"
+
+
+def test_nothing_is_measured_when_everything_is_cached(
+    mini: Mini, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*given: object, **more: object) -> None:
+        raise AssertionError("there is nothing to calibrate")
+
+    monkeypatch.setattr(calibration, "calibrate", refuse)
+    show_plan(mini.plan, mini.store, mini.runtime, console)
+    total = len(mini.plan.steps)
+    assert f"{total} steps: {total} cached, 0 to run." in said(console)
+    assert "Everything is in the store" in said(console) and "to run: nothing" in said(console)
+    assert "Assumed" not in said(console)
+
+
+def test_stages_that_do_not_train_are_projected_from_what_they_took(
+    mini: Mini, runtime: Runtime, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*given: object, **more: object) -> None:
+        raise AssertionError("no training step is to be done")
+
+    monkeypatch.setattr(calibration, "calibrate", refuse)
+    planned = plan(mini_study(title="Another title"), mini.runtime.data_root)
+    show_plan(planned, mini.store, mini.runtime, console)
+    report = next(step for step in mini.plan.steps if step.stage == "report")
+    took = mini.store.get(report.ref).record.seconds
+    assert cells(said(console), "report")[1:4] == ["1", "0", "1"]
+    assert cells(said(console), "report")[6] == duration(took)
+
+
+def test_a_plan_without_time_imports_nothing_heavy(tmp_path: Path) -> None:
+    write_mini_data(tmp_path / "raw")
+    code = (
+        "import sys; from rich.console import Console; from helpers import mini_study; from tlm.planning.plan import plan;"
+        "from tlm.machine.runtime import Runtime; from tlm.artifacts.store import ArtifactStore;"
+        "from flows.planning import show_plan;"
+        f"runtime = Runtime(home={str(tmp_path)!r}, data_root={str(tmp_path / 'raw')!r});"
+        "planned, store = plan(mini_study(), runtime.data_root), ArtifactStore(runtime.artifacts);"
+        "show_plan(planned, store, runtime, Console(), time=False);"
+        "print([m for m in ('torch', 'transformers', 'prefect', 'mlflow', 'datasets', 'sklearn') if m in sys.modules])"
+    )
+    done = python(code, cwd=Path(__file__).parents[1])
+    assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
+
+
+# --- several plans ---
+
+
+def test_reuse_counts_what_studies_share(mini_data: Path, store: ArtifactStore, console: Console) -> None:
+    first, second = (plan(mini_study(corpus__sizes=sizes), str(mini_data)) for sizes in ([0, 120], [0, 60, 120]))
+    record_all(store, first)
+    show_reuse({"first": first, "second": second}, store, console)
+    keys = [{step.key for step in planned.steps} for planned in (first, second)]
+    shared, unique = len(keys[0] & keys[1]), len(keys[0] | keys[1])
+    assert 0 < shared < len(keys[0])
+    assert cells(said(console), "first") == ["first", str(len(keys[0])), "0", str(len(keys[0])), "0"]
+    new = len(keys[1]) - shared
+    assert cells(said(console), "second") == ["second", str(len(keys[1])), str(shared), str(shared), str(new)]
+    total = len(keys[0]) + len(keys[1])
+    assert f"{total} steps, {unique} different ones: {len(keys[0])} cached, {new} to run." in said(console)
+
+
+# --- numbers for people ---
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (999, "999"),
+        (999.9, "1.00 k"),
+        (12_345, "12.3 k"),
+        (9_996, "10.0 k"),
+        (123_456_789, "123 M"),
+        (2.5e18, "2.50 E"),
+    ],
+)
+def test_amounts_have_three_digits_and_a_prefix(value: float, text: str) -> None:
+    assert scaled(value) == text
+
+
+def test_a_unit_follows_its_prefix() -> None:
+    assert scaled(4.56e15, "FLOP") == "4.56 PFLOP" and scaled(7, "FLOP") == "7 FLOP"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "< 1 s"), (40.4, "40 s"), (720, "12 min"), (12_240, "3.4 h"), (864_000, "10.0 days")],
+)
+def test_durations_are_in_the_unit_that_people_use(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

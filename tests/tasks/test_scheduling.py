@@ -1,0 +1,88 @@
+"""Steps start when their inputs are done, so many at once; after a failure or an interruption no more do."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tlm.artifacts.step import Step
+
+pytestmark = pytest.mark.slow  # importing Prefect takes seconds
+
+
+class Done:
+    """What run_all needs of a Prefect future, on top of a plain one."""
+
+    def __init__(self, future: Future[Any]) -> None:
+        self.future = future
+
+    def add_done_callback(self, call: Callable[[Any], None]) -> None:
+        self.future.add_done_callback(lambda _: call(self))
+
+    def wait(self) -> None:
+        self.future.exception()
+
+    @property
+    def state(self) -> Done:
+        return self
+
+    def is_completed(self) -> bool:
+        return self.future.exception() is None
+
+    def result(self, raise_on_failure: bool = True) -> Any:
+        return self.future.result()
+
+
+def chain(*edges: tuple[str, tuple[str, ...]]) -> list[Step]:
+    steps: dict[str, Step] = {}
+    for name, needs in edges:
+        inputs = {need: steps[need].ref for need in needs}
+        steps[name] = Step(stage="corpus", config={"name": name}, inputs=inputs, slug=name)
+    return list(steps.values())
+
+
+DIAMOND = chain(("a", ()), ("b", ("a",)), ("c", ("a",)), ("d", ("b", "c")), ("e", ()))
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 5])
+def test_every_step_runs_after_its_inputs_and_never_more_at_once(at_once: int) -> None:
+    from tasks.scheduling import run_all
+
+    lock, now, most = threading.Lock(), 0, 0
+    order: list[str] = []
+
+    def work(step: Step) -> None:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        threading.Event().wait(0.02)
+        with lock:
+            now -= 1
+            order.append(step.slug)
+
+    with ThreadPoolExecutor(5) as pool:
+        run_all(DIAMOND, lambda step, inputs: Done(pool.submit(work, step)), at_once=at_once)  # type: ignore[arg-type,return-value]
+    assert sorted(order) == ["a", "b", "c", "d", "e"]
+    assert order.index("a") < order.index("b") < order.index("d")
+    assert order.index("a") < order.index("c") < order.index("d")
+    assert most <= at_once
+
+
+def test_after_a_failure_nothing_below_or_beside_it_starts_and_it_is_raised() -> None:
+    from tasks.scheduling import run_all
+
+    ran: list[str] = []
+
+    def work(step: Step) -> None:
+        ran.append(step.slug)
+        if step.slug == "a":
+            raise ValueError("a broke")
+
+    with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="a broke"):
+        run_all(DIAMOND, lambda step, inputs: Done(pool.submit(work, step)), at_once=1)  # type: ignore[arg-type,return-value]
+    assert ran == ["a"]

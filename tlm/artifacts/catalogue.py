@@ -1,0 +1,295 @@
+"""The DuckDB catalogue: a view of the records that can be thrown away and rebuilt.
+
+The models are files under sql/ (see its README). Staging views read records and Parquet outputs while the catalogue is
+built; the marts are tables inside the file, so that it opens from any directory and survives a move of the project.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import duckdb
+import pyarrow as pa
+from filelock import FileLock
+
+from tlm.artifacts.step import Label
+from tlm.artifacts.store import ArtifactStore, Record
+from tlm.errors import UserError
+from tlm.machine.runtime import PACKAGE_PARENT
+
+Connection: TypeAlias = duckdb.DuckDBPyConnection
+Labels: TypeAlias = Mapping[str, Mapping[str, Label]]
+"""Step key → labels that replace those in its record."""
+LABELS_FILE = "labels.json"
+"""Of a report's artifact: what its study calls each of its steps."""
+
+MARTS = (
+    "runs",
+    "lineage",
+    "overlap",
+    "token_counts",
+    "injected_tokens",
+    "metrics",
+    "predictions",
+    "committee_curve",
+    "committee_instances",
+    "near_duplicates",
+    "results",
+    "gaps",
+)
+"""In the order they are built: each may read those before it."""
+
+ATTEMPTS = 3
+# Nothing of DuckDB's may be fetched from a network behind the user's back.
+_SETTINGS: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+}
+
+
+class CheckFailed(UserError):
+    """The artifacts contradict each other: a file of sql/checks returned rows."""
+
+
+# --- the models ---
+
+
+@lru_cache(maxsize=1)
+def sql_folder() -> Path:
+    """The folder of SQL models: beside the package in a checkout, inside it in an installed wheel.
+
+    Raises:
+        UserError: if it is in neither place.
+    """
+    for folder in (PACKAGE_PARENT / "sql", Path(__file__).parents[1] / "sql"):
+        if (folder / "marts" / "results.sql").is_file():
+            return folder
+    raise UserError("The SQL models (sql/) are missing from this installation.", "Install tlm again.")
+
+
+def ready_query(name: str) -> str:
+    """The text of sql/queries/<name>.sql. Raises UserError naming the queries there are."""
+    if name not in _models("queries"):
+        raise UserError(f"There is no query {name!r} in sql/queries.", f"Choose from {', '.join(_models('queries'))}.")
+    return _model("queries", name)
+
+
+def column_descriptions(mart: str) -> dict[str, str]:
+    """Column → description, from the comment at the head of sql/marts/<mart>.sql."""
+    head, _, _ = _model("marts", mart).partition("\nwith ")
+    _, _, columns = head.partition("\n")
+    return dict(re.findall(r"^-- (\w+): (.+)$", columns, flags=re.MULTILINE))
+
+
+# --- building ---
+
+
+def build(store: ArtifactStore, path: Path) -> None:
+    """Rebuild the catalogue at `path` from the store's complete artifacts.
+
+    It is built in a folder beside `path` and moved into place: whoever reads keeps the old one open, and a crash leaves
+    the old one whole. Builders queue behind a lock that dies with its holder.
+
+    Raises:
+        CheckFailed: if the artifacts contradict each other; the old catalogue stays.
+        UserError: if an output cannot be read; the old catalogue stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{path.name}-"
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        for abandoned in path.parent.glob(f"{prefix}*"):
+            shutil.rmtree(abandoned, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent) as folder:
+            for attempt in range(ATTEMPTS):
+                fresh = Path(folder) / f"{attempt}.duckdb"
+                try:
+                    with duckdb.connect(str(fresh), config=_SETTINGS) as connection:
+                        _build_into(connection, store, _complete(store), {})
+                    break
+                except (UserError, LookupError):
+                    # Perhaps an artifact was replaced between its record and its files: look again.
+                    if attempt == ATTEMPTS - 1:
+                        raise
+            os.replace(fresh, path)
+
+
+def build_memory(store: ArtifactStore, records: Iterable[Record], labels: Labels | None = None) -> Connection:
+    """The same marts in memory, of some records only: what a report is written from. The caller closes it.
+
+    Args:
+        labels: what this study calls a step, where another study made it first under other names.
+
+    Raises:
+        CheckFailed: if the artifacts contradict each other.
+        UserError: if an output cannot be read.
+    """
+    connection = duckdb.connect(config=_SETTINGS)
+    try:
+        _build_into(connection, store, sorted(records, key=lambda record: str(record.ref)), labels or {})
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def is_stale(store: ArtifactStore, path: Path) -> bool:
+    """Whether `path` is missing, unreadable, or built from other records or by other SQL."""
+    try:
+        with connect(path) as connection:
+            row = connection.execute("select fingerprint from meta").fetchone()
+    except (UserError, duckdb.Error):
+        return True
+    return row is None or row[0] != _fingerprint(_complete(store))
+
+
+# --- reading ---
+
+
+def connect(path: Path) -> Connection:
+    """A read-only connection that sees the file as it is now.
+
+    Within one process, `duckdb.connect(path)` hands out the database that is already open under that path even when
+    another file has taken its place; attaching it to a new in-memory database does not.
+
+    Raises:
+        UserError: if there is no catalogue at `path`, or it is not one.
+    """
+    if not path.is_file():
+        raise UserError(f"There is no catalogue at {path}.", "Run a study first, for example: tlm run demo")
+    connection = duckdb.connect(config=_SETTINGS)
+    try:
+        connection.execute(f"attach {_literal(str(path.resolve()))} as catalogue (read_only)")
+        connection.execute("use catalogue")
+    except duckdb.Error as error:
+        connection.close()
+        raise UserError(f"{path} is not a catalogue ({_one_line(error)}).", "Delete it: it can be rebuilt.") from error
+    return connection
+
+
+def query(path: Path, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> pa.Table:
+    """Run `sql` with bound `parameters` (`?`, `$1` or `$name`) and return the last statement's result.
+
+    Raises:
+        UserError: for an error in the SQL, on one line, or if there is no catalogue.
+    """
+    with connect(path) as connection:
+        try:
+            found = connection.sql(sql, params=parameters)
+            if found is None:
+                raise UserError("There is no SQL statement.", 'Try: tlm sql "select * from results"')
+            return found.to_arrow_table()
+        except duckdb.Error as error:
+            raise UserError(_one_line(error), "(tables: show tables; columns: describe results)") from error
+
+
+# --- inside ---
+
+
+def _build_into(connection: Connection, store: ArtifactStore, records: list[Record], labels: Labels) -> None:
+    with tempfile.TemporaryDirectory(prefix="tlm-catalogue-") as scratch:
+        connection.register("raw_records", _record_table(records, labels))
+        connection.register("raw_files", _bind_files(connection, store, records, Path(scratch)))
+        try:
+            for name in _models("staging"):
+                connection.execute(f"create temp view {name} as {_model('staging', name)}")
+            for name in MARTS:
+                connection.execute(f"create table main.{name} as {_model('marts', name)}")
+                for column, description in column_descriptions(name).items():
+                    connection.execute(f"comment on column main.{name}.{column} is {_literal(description)}")
+        except duckdb.Error as error:
+            raise UserError(f"The catalogue cannot be built, at {name}.sql: {_one_line(error)}") from error
+        for name in _models("staging"):
+            connection.execute(f"drop view {name}")
+    for name in ("raw_records", "raw_files"):
+        connection.unregister(name)
+    _check(connection)
+    connection.execute("create table main.meta as select ? as fingerprint", [_fingerprint(records)])
+
+
+def _record_table(records: list[Record], labels: Labels) -> pa.Table:
+    rows = []
+    for record in records:
+        row = {**record.model_dump(mode="json"), "path": f"data/artifacts/{record.ref}"}
+        row["labels"] = {**record.labels, **labels.get(record.key, {})}
+        rows.append({name: _text(value) for name, value in row.items()})
+    return pa.Table.from_pylist(rows, pa.schema([(name, pa.string()) for name in (*Record.model_fields, "path")]))
+
+
+def _bind_files(connection: Connection, store: ArtifactStore, records: list[Record], scratch: Path) -> pa.Table:
+    """Bind each staging model's list of files to the variable `<model>_files`; return which file is whose."""
+    owners: dict[str, str] = {}
+    for model in _models("staging"):
+        head = dict(re.findall(r"^-- (file|stages|columns): ((?:.|\n--   )+)$", _model("staging", model), re.MULTILINE))
+        if not head:
+            continue
+        # An empty file comes first: it gives the types, and read_parquet refuses an empty list.
+        typed = scratch / f"{model}.parquet"
+        connection.execute(f"create temp table empty ({head['columns'].replace('--', '')})")
+        connection.execute(f"copy empty to {_literal(str(typed))} (format parquet)")
+        connection.execute("drop table empty")
+        paths = [str(typed)]
+        for record in records:
+            if record.stage in head["stages"].split() and head["file"] in record.outputs:
+                path = str(store.local_path(record, head["file"]))
+                owners[path] = record.key
+                paths.append(_as_glob(path))
+        connection.execute(f"set variable {model}_files = ?", [paths])
+    return pa.table({"path": pa.array(owners, pa.string()), "key": pa.array(owners.values(), pa.string())})
+
+
+def _check(connection: Connection) -> None:
+    for name in _models("checks"):
+        found = connection.sql(_model("checks", name)).to_arrow_table()
+        if found.num_rows:
+            rows = "; ".join(str(row) for row in found.slice(0, 3).to_pylist())
+            more = f" and {found.num_rows - 3} more" if found.num_rows > 3 else ""
+            raise CheckFailed(
+                f"The artifacts contradict each other: check {name} found {rows}{more}.",
+                "Verify them with `tlm plan`, or make them anew with `tlm invalidate`.",
+            )
+
+
+def _complete(store: ArtifactStore) -> list[Record]:
+    return [record for record in store.records() if store.inspect(record.ref, verify=False).status == "complete"]
+
+
+def _fingerprint(records: list[Record]) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(sql_folder().glob("*/*.sql")):
+        digest.update(path.read_bytes())
+    digest.update(json.dumps(sorted((record.key, record.created) for record in records)).encode())
+    return digest.hexdigest()
+
+
+def _models(folder: str) -> list[str]:
+    return sorted(path.stem for path in (sql_folder() / folder).glob("*.sql"))
+
+
+def _model(folder: str, name: str) -> str:
+    return (sql_folder() / folder / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def _text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def _as_glob(path: str) -> str:
+    """A pattern that only this path matches: read_parquet takes every path for one."""
+    return re.sub(r"([*?\[])", r"[\1]", path)
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _one_line(error: duckdb.Error) -> str:
+    return " ".join(str(error).partition("\n\nLINE ")[0].split())

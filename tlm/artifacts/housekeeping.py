@@ -1,0 +1,98 @@
+"""Removing artifacts: those a user no longer trusts (invalidate), and those nothing needs (gc)."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from tlm.artifacts.fingerprint import SHORT
+from tlm.artifacts.step import ArtifactRef
+from tlm.artifacts.store import ArtifactStore, Record
+from tlm.errors import UserError
+
+
+def select(store: ArtifactStore, selector: str, *, downstream: bool = True) -> list[Record]:
+    """Artifacts that a selector names, and by default all that were made from them.
+
+    Args:
+        selector: a stage ("pretrain"), the beginning of `stage/slug` ("finetune/agnews"), a whole `stage/slug-key` as
+            tables print it, or the beginning of a key (6 characters or more).
+
+    Raises:
+        UserError: if it names nothing.
+    """
+    records = list(store.records())
+    chosen = {r.key for r in records if matches(r, selector)}
+    if not chosen:
+        raise UserError(f"No artifact matches {selector!r}.", "Give a stage, a stage/slug or a key; see `tlm plan`.")
+    grew = downstream
+    while grew:
+        more = {r.key for r in records if r.key not in chosen and any(i.key in chosen for i in r.inputs.values())}
+        chosen |= more
+        grew = bool(more)
+    return [r for r in records if r.key in chosen]
+
+
+def matches(record: Record, selector: str) -> bool:
+    """Whether a selector (see `select`) names this artifact."""
+    by_name = record.stage == selector or f"{record.stage}/{record.slug}".startswith(
+        selector + ("" if "/" in selector else "/")
+    )
+    return by_name or selector == str(record.ref) or (len(selector) >= 6 and record.key.startswith(selector))
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """What gc would remove."""
+
+    unreferenced: tuple[ArtifactRef, ...]
+    """Artifacts that no study's report was made from."""
+    abandoned: tuple[Path, ...]
+    """Drafts of builders that no longer live, and checkpoints that no training will go on from."""
+    bytes: int
+
+
+def find_garbage(store: ArtifactStore, *, keep: set[str] | None = None, hours: float = 0) -> Garbage:
+    """Everything not reachable from a report, except the keys in `keep` and all that they were made from.
+
+    Checkpoints of an interrupted training count if its artifact has been made since, or if they are older than `hours`
+    and `keep` does not have their key.
+    """
+    keep = keep or set()
+    records = {record.key: record for record in store.records()}
+    reached: set[str] = set()
+    queue = [r.key for r in records.values() if r.stage == "report"] + sorted(keep)
+    while queue:
+        key = queue.pop()
+        if key not in reached and key in records:
+            reached.add(key)
+            queue += [ref.key for ref in records[key].inputs.values()]
+    loose = [r for r in records.values() if r.key not in reached]
+    made, kept = ({key[:SHORT] for key in keys} for keys in (records, keep))
+    left = store.abandoned() + _spent_checkpoints(store, made, kept, hours)
+    size = sum(o.bytes for r in loose for o in r.outputs.values())
+    size += sum(f.stat().st_size for folder in left for f in folder.rglob("*") if f.is_file())
+    return Garbage(tuple(r.ref for r in loose), tuple(left), size)
+
+
+def _spent_checkpoints(store: ArtifactStore, made: set[str], kept: set[str], hours: float) -> list[Path]:
+    since = time.time() - hours * 3600
+    return [c for c in store.idle_checkpoints() if c.name in made or (c.name not in kept and c.stat().st_mtime < since)]
+
+
+def recent(store: ArtifactStore, hours: float) -> set[str]:
+    """Keys of artifacts made in the last `hours`: of a study at work elsewhere, or that a changed one may share."""
+    since = datetime.now(UTC) - timedelta(hours=hours)
+    return {record.key for record in store.records() if datetime.fromisoformat(record.created) > since}
+
+
+def collect(store: ArtifactStore, garbage: Garbage) -> None:
+    """Remove it. An artifact or draft in use by another process is left alone until that process is done."""
+    for ref in garbage.unreferenced:
+        with store.lock(ref):
+            store.delete(ref)
+    for folder in garbage.abandoned:  # a training that begins just now does without its checkpoint
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,64 @@
+"""Studies that were begun and have not ended: what they have made is needed, however long ago it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from tlm.artifacts.fingerprint import SHORT
+from tlm.artifacts.step import Step
+from tlm.artifacts.store import ArtifactStore
+
+FOLDER = ".unfinished"
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A study that has no report yet."""
+
+    name: str
+    begun: datetime
+    """Last."""
+    keys: frozenset[str]
+    """Of all its steps, made or not."""
+    place: str
+
+
+def begin(store: ArtifactStore, study: str, steps: Sequence[Step]) -> None:
+    """Note that a study is under way: its name, and its steps, of which the last is its report."""
+    note = {
+        "study": study,
+        "begun": datetime.now(UTC).isoformat(timespec="seconds"),
+        "keys": sorted(step.key for step in steps),
+    }
+    store.fs.makedirs(f"{store.root}/{FOLDER}", exist_ok=True)
+    store.fs.pipe_file(_place(store, steps), json.dumps(note).encode())
+
+
+def end(store: ArtifactStore, steps: Sequence[Step]) -> None:
+    """It has its report, which is what it made is known by from now on."""
+    forget(store, _place(store, steps))
+
+
+def forget(store: ArtifactStore, place: str) -> None:
+    if store.fs.exists(place):
+        store.fs.rm_file(place)
+
+
+def unfinished(store: ArtifactStore) -> Iterator[Unfinished]:
+    """Every study that was begun and has not ended; a note cut short by a crash is none."""
+    folder = f"{store.root}/{FOLDER}"
+    if not store.fs.exists(folder):
+        return
+    for place in sorted(str(name) for name in store.fs.ls(folder, detail=False)):
+        try:
+            note = json.loads(store.fs.cat_file(place))
+            yield Unfinished(note["study"], datetime.fromisoformat(note["begun"]), frozenset(note["keys"]), place)
+        except (ValueError, KeyError, FileNotFoundError):
+            continue
+
+
+def _place(store: ArtifactStore, steps: Sequence[Step]) -> str:
+    return f"{store.root}/{FOLDER}/{steps[-1].key[:SHORT]}.json"

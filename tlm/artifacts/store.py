@@ -1,0 +1,295 @@
+"""Artifacts on disk or in an object store: built aside, published whole, checked before use.
+
+An artifact is the folder `<stage>/<slug>-<key12>/` with its outputs and a `record.json` that was written last. A folder
+without a valid record does not exist. Records are the source of truth: Prefect's results, the DuckDB catalogue and
+MLflow are views of them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import fsspec
+from filelock import FileLock
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tlm.artifacts.fingerprint import SHORT, file_digest, step_key
+from tlm.artifacts.step import STAGES, ArtifactRef, Label, Step
+
+RECORD = "record.json"
+DRAFTS = ".drafts"
+LOCKS = ".locks"
+CHECKPOINTS = ".checkpoints"
+
+
+class Output(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    sha256: str
+    bytes: int
+
+
+class Record(BaseModel):
+    """What stands beside every artifact. `facts` are the stage's small results (accuracy, sizes, …)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    stage: str
+    version: str
+    key: str
+    slug: str
+    config: dict[str, Any]
+    inputs: dict[str, ArtifactRef]
+    labels: dict[str, Label]
+    outputs: dict[str, Output]
+    facts: dict[str, Any]
+    provenance: dict[str, Any]
+    created: str
+    seconds: float
+    mlflow: dict[str, str] | None = None
+
+    @property
+    def ref(self) -> ArtifactRef:
+        return ArtifactRef(stage=self.stage, key=self.key, slug=self.slug)
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What the store holds under a key: `reason` says what is wrong with a damaged artifact."""
+
+    status: Literal["complete", "missing", "damaged"]
+    record: Record | None = None
+    reason: str = ""
+
+
+class Artifact:
+    """A complete artifact, for a stage to read."""
+
+    def __init__(self, store: ArtifactStore, record: Record) -> None:
+        self.record = record
+        self._store = store
+
+    def path(self, name: str) -> Path:
+        """A local path of one of its files (fetched first if the store is remote)."""
+        return self._store.local_path(self.record, name)
+
+    def folder(self, names: Iterable[str]) -> Path:
+        """A local folder that holds these of its files."""
+        return {self.path(name).parent for name in names}.pop()
+
+
+class ArtifactStore:
+    """All artifacts under one fsspec URL (or local path)."""
+
+    def __init__(self, url: str) -> None:
+        self.fs, self.root = fsspec.url_to_fs(url)
+        self.is_local = "file" in ([self.fs.protocol] if isinstance(self.fs.protocol, str) else self.fs.protocol)
+
+    # --- reading ---
+
+    def inspect(self, ref: ArtifactRef, *, verify: bool = True) -> Inspection:
+        """Look for an artifact by key (the slug may differ); with `verify`, hash every output."""
+        folder = self._find(ref)
+        if folder is None:
+            return Inspection("missing")
+        try:
+            record = Record.model_validate_json(self.fs.cat_file(f"{folder}/{RECORD}"))
+        except FileNotFoundError:  # removed by hand, or a deletion that was killed half way
+            return Inspection("damaged", reason=f"{RECORD} is missing")
+        except (ValidationError, ValueError) as error:
+            return Inspection("damaged", reason=f"{RECORD} is not a record ({str(error).splitlines()[0]})")
+        inputs = {name: given.key for name, given in record.inputs.items()}
+        if record.key != ref.key or step_key(record.stage, record.version, record.config, inputs) != ref.key:
+            return Inspection("damaged", reason=f"{RECORD} does not describe key {ref.key[:SHORT]}")
+        reason = self._check_outputs(folder, record, verify)
+        return Inspection("damaged", record, reason) if reason else Inspection("complete", record)
+
+    def get(self, ref: ArtifactRef, *, verify: bool = False) -> Artifact:
+        """Return a complete artifact. Raises LookupError if it is missing or damaged."""
+        found = self.inspect(ref, verify=verify)
+        if found.status != "complete" or found.record is None:
+            raise LookupError(f"{ref} is {found.status} {found.reason}".strip())
+        return Artifact(self, found.record)
+
+    def records(self) -> Iterator[Record]:
+        """Every readable record, sorted by folder; outputs are not verified. A record in a draft is none."""
+        stages = [name.rstrip("/").rsplit("/", 1)[-1] for name in self._folders("")]
+        for folder in (folder for stage in stages if not stage.startswith(".") for folder in self._folders(stage)):
+            try:
+                yield Record.model_validate_json(self.fs.cat_file(f"{folder}/{RECORD}"))
+            except (ValidationError, ValueError, OSError):
+                continue
+
+    def local_path(self, record: Record, name: str) -> Path:
+        if name not in record.outputs:
+            raise KeyError(f"{record.ref} has no output {name!r}; it has {sorted(record.outputs)}")
+        folder = self._find(record.ref)
+        if folder is None:
+            raise LookupError(f"{record.ref} is missing")
+        if self.is_local:
+            return Path(folder) / name
+        cached = Path(tempfile.gettempdir()) / f"tlm-cache-{os.getuid()}" / record.key / name
+        if not cached.exists() or file_digest(cached) != record.outputs[name].sha256:
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            arriving = cached.with_name(f".{cached.name}-{os.getpid()}-{threading.get_ident()}")
+            self.fs.get_file(f"{folder}/{name}", str(arriving))
+            os.replace(arriving, cached)
+        return cached
+
+    # --- writing ---
+
+    @contextmanager
+    def lock(self, ref: ArtifactRef) -> Iterator[None]:
+        """One builder at a time for a key on this machine; the kernel releases it when its holder dies, however."""
+        self._locks.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._locks / f"{ref.key}.lock"):
+            yield
+
+    @contextmanager
+    def draft(self, ref: ArtifactRef) -> Iterator[Path]:
+        """A local folder to build in; gone afterwards unless published. Call with the lock held."""
+        base = Path(self.root) / DRAFTS if self.is_local else Path(tempfile.gettempdir()) / "tlm-drafts"
+        base.mkdir(parents=True, exist_ok=True)
+        for abandoned in base.glob(f"{ref.key[:SHORT]}-*"):
+            shutil.rmtree(abandoned, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{ref.key[:SHORT]}-", dir=base))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def checkpoints(self, ref: ArtifactRef) -> Path:
+        """A local folder that outlives an interrupted builder, for the next one to go on from; gone once published."""
+        return self._checkpoints / ref.key[:SHORT]
+
+    @property
+    def _checkpoints(self) -> Path:
+        if self.is_local:
+            return Path(self.root) / CHECKPOINTS
+        return Path(tempfile.gettempdir()) / f"tlm-checkpoints-{os.getuid()}"
+
+    def publish(
+        self,
+        step: Step,
+        draft: Path,
+        *,
+        facts: dict[str, Any],
+        provenance: dict[str, Any],
+        seconds: float,
+        mlflow: dict[str, str] | None = None,
+    ) -> Record:
+        """Write the record into `draft` and put the whole in place in one move."""
+        outputs = {
+            str(path.relative_to(draft)): Output(sha256=file_digest(path), bytes=path.stat().st_size)
+            for path in sorted(draft.rglob("*"))
+            if path.is_file()
+        }
+        record = Record(
+            stage=step.stage,
+            version=STAGES[step.stage].version,
+            key=step.key,
+            slug=step.slug,
+            config=step.config,
+            inputs=step.inputs,
+            labels=step.labels,
+            outputs=outputs,
+            facts=facts,
+            provenance=provenance,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds=round(seconds, 3),
+            mlflow=mlflow,
+        )
+        self.adopt(record, draft)
+        return record
+
+    def adopt(self, record: Record, draft: Path) -> None:
+        """Put a folder that holds all outputs of `record` in place as its artifact. Call with the lock held."""
+        (draft / RECORD).write_text(record.model_dump_json(indent=1), encoding="utf-8")
+        self.delete(record.ref)
+        self._put(draft, f"{self.root}/{record.ref}")
+        shutil.rmtree(self.checkpoints(record.ref), ignore_errors=True)
+
+    def delete(self, ref: ArtifactRef) -> bool:
+        """Remove an artifact, whole or damaged; the record goes first, so that no reader finds half of one."""
+        folder = self._find(ref)
+        if folder is None:
+            return False
+        if self.fs.exists(f"{folder}/{RECORD}"):
+            self.fs.rm_file(f"{folder}/{RECORD}")
+        self.fs.rm(folder, recursive=True)
+        return True
+
+    def abandoned(self) -> list[Path]:
+        """Drafts that no living process builds."""
+        if not self.is_local:
+            return []
+        return [d for d in sorted((Path(self.root) / DRAFTS).glob("*")) if not self._is_building(d.name[:SHORT])]
+
+    def idle_checkpoints(self) -> list[Path]:
+        """Folders of checkpoints that no living process writes, each named by the beginning of its key."""
+        return [c for c in sorted(self._checkpoints.glob("*")) if not self._is_building(c.name)]
+
+    # --- inside ---
+
+    def _is_building(self, short_key: str) -> bool:
+        return any(_is_held(lock) for lock in self._locks.glob(f"{short_key}*.lock"))
+
+    @property
+    def _locks(self) -> Path:
+        return Path(self.root) / LOCKS if self.is_local else Path(tempfile.gettempdir()) / "tlm-locks"
+
+    def _find(self, ref: ArtifactRef) -> str | None:
+        exact = f"{self.root}/{ref}"
+        if self.fs.exists(exact):
+            return exact
+        return next((f for f in self._folders(ref.stage) if f.endswith(f"-{ref.key[:SHORT]}")), None)
+
+    def _folders(self, stage: str) -> list[str]:
+        """Artifact folders of a stage ("" for the stages' own), sorted. Listed, not globbed: a path may hold any
+        character."""
+        try:
+            return sorted(str(name) for name in self.fs.ls(f"{self.root}/{stage}".rstrip("/"), detail=False))
+        except FileNotFoundError:
+            return []
+
+    def _check_outputs(self, folder: str, record: Record, verify: bool) -> str:
+        for name, output in record.outputs.items():
+            path = f"{folder}/{name}"
+            if not self.fs.exists(path):
+                return f"{name} is missing"
+            if self.fs.size(path) != output.bytes:
+                return f"{name} has {self.fs.size(path)} bytes, its record says {output.bytes}"
+            if verify:
+                with self.fs.open(path, "rb") as handle:
+                    if file_digest(handle) != output.sha256:
+                        return f"{name} differs from the digest in its record"
+        return ""
+
+    def _put(self, draft: Path, target: str) -> None:
+        if self.is_local:
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+            os.rename(draft, target)
+            return
+        files = sorted((p for p in draft.rglob("*") if p.is_file()), key=lambda p: p.name == RECORD)
+        for path in files:
+            self.fs.makedirs(os.path.dirname(f"{target}/{path.relative_to(draft)}"), exist_ok=True)
+            self.fs.put_file(str(path), f"{target}/{path.relative_to(draft)}")
+
+
+def _is_held(path: Path) -> bool:
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except TimeoutError:
+        return True
+    lock.release()
+    return False

@@ -1,0 +1,81 @@
+"""English Wikipedia, from Parquet shards with id, title and text.
+
+Hub: https://huggingface.co/datasets/wikimedia/wikipedia, 41 shards of about 420 MB for 20231101.en, of which a few are
+drawn. Locally: every *.parquet of the folder, by name.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+from tlm.data.sources import hub_access
+from tlm.data.sources.base import Loaded, Progress, digests, list_files, shown
+
+if TYPE_CHECKING:
+    from tlm.study.sources import WikipediaSource
+
+TOTAL_SHARDS = 41
+
+
+def drawn_shards(source: WikipediaSource) -> list[int]:
+    """The shard numbers (0–40) that `shard_seed` draws, ascending. More shards contain the fewer of the same seed."""
+    order = list(range(TOTAL_SHARDS))
+    random.Random(source.shard_seed).shuffle(order)  # noqa: S311 - a sample, not a secret
+    return sorted(order[: source.shards])
+
+
+def identity(source: WikipediaSource, data_root: str) -> dict[str, Any]:
+    """Hub: repository, revision, configuration and drawn shards. Local: digest of each shard, in order."""
+    if source.origin == "hub":
+        return {
+            "kind": "wikipedia",
+            "repo": source.repo,
+            "revision": source.revision,
+            "config": source.config,
+            "shards": drawn_shards(source),
+        }
+    places = list_files(data_root, source.path, (".parquet",))
+    return {"kind": "wikipedia", "sha256": digests({f"shard-{i:05d}": p for i, p in enumerate(places)})}
+
+
+def count_hint(source: WikipediaSource, data_root: str) -> int | None:
+    """Number of entries, from the local shards' metadata; not known for the Hub."""
+    from tlm.data.sources.table import parquet_rows
+
+    if source.origin == "hub":
+        return None
+    return sum(parquet_rows(p, shown(data_root, p)) for p in list_files(data_root, source.path, (".parquet",)))
+
+
+def read(source: WikipediaSource, data_root: str, progress: Progress | None = None) -> Loaded:
+    """Every entry of the shards, as one pool; item_id is Wikipedia's own id.
+
+    Raises:
+        UserError: shards missing or unreadable, an empty text (on the Hub: left out and counted), Hub unreachable.
+    """
+    from tlm.data.sources.table import loaded, part, read_parquet, rows_of
+
+    parts = []
+    facts: dict[str, int | str] = {}
+    if source.origin == "hub":
+        shards = drawn_shards(source)
+        files = [f"{source.config}/train-{shard:05d}-of-{TOTAL_SHARDS:05d}.parquet" for shard in shards]
+        rows = 0
+        for done, file in enumerate(files, start=1):
+            table, _, commit = hub_access.load(source.repo, source.revision, split="train", data_files=[file])
+            parts.append(part("all", table["text"], rows_of(file), ids=table["id"], drop_empty=True))
+            rows += table.num_rows
+            if progress is not None:
+                progress(done, len(files))
+        facts = {"commit": commit, "shards": ",".join(map(str, shards))}
+        facts["empty_left_out"] = rows - sum(p.num_rows for p in parts)
+        return loaded(parts, f"{source.repo} {source.config}", facts=facts)
+    places = list_files(data_root, source.path, (".parquet",))
+    for done, place in enumerate(places, start=1):
+        name = shown(data_root, place)
+        table = read_parquet(place, name, ("id", "text"))
+        parts.append(part("all", table["text"], rows_of(name), ids=table["id"]))
+        if progress is not None:
+            progress(done, len(places))
+    return loaded(parts, source.path)

@@ -1,0 +1,1 @@
+"""What fine-tuned models are measured by: committees, baselines, latency."""

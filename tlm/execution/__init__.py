@@ -1,0 +1,1 @@
+"""Making the artifacts of steps: in this process or a child, here or on another machine."""

@@ -1,0 +1,75 @@
+"""Run one step: reuse the artifact if it is whole, build it aside and publish it if not. Knows no orchestrator."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from tlm.artifacts.provenance import provenance
+from tlm.artifacts.step import STAGES, Step
+from tlm.artifacts.store import ArtifactStore, Record
+from tlm.execution.child import run_isolated
+from tlm.machine.runtime import Runtime
+from tlm.stages.job import Facts, Job
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    status: Literal["cached", "executed"]
+    record: Record
+    damage: str = ""
+    """Why an artifact that was there had to be made again."""
+
+
+def execute(
+    step: Step,
+    runtime: Runtime,
+    *,
+    progress: Progress | None = None,
+    before_work: Callable[[str], dict[str, str] | None] | None = None,
+) -> Outcome:
+    """Return the step's complete artifact, making it if need be. Safe to call from several processes at once.
+
+    Args:
+        before_work: called, only if there is work to do, with the reason ("" or what is damaged); what it returns
+            (MLflow run and experiment id) goes into the record.
+
+    Raises:
+        LookupError: if an input is missing.
+        UserError: if the input is at fault.
+    """
+    store = ArtifactStore(runtime.artifacts)
+    with store.lock(step.ref):
+        found = store.inspect(step.ref)
+        if found.status == "complete" and found.record is not None:
+            return Outcome("cached", found.record)
+        mlflow = before_work(found.reason) if before_work else None
+        inputs = {name: store.get(ref) for name, ref in step.inputs.items()}
+        started = time.monotonic()
+        with store.draft(step.ref) as draft:
+            job = Job(step, inputs, draft, runtime, progress or (lambda done, total: None))
+            facts = _run(job)
+            record = store.publish(
+                step,
+                draft,
+                facts=facts,
+                provenance=provenance(device=_device(step, runtime), threads=runtime.threads),
+                seconds=time.monotonic() - started,
+                mlflow=mlflow,
+            )
+        return Outcome("executed", record, found.reason)
+
+
+def _run(job: Job) -> Facts:
+    stage = STAGES[job.step.stage]
+    if stage.trains and job.runtime.isolate:
+        return run_isolated(job)
+    return stage.function()(job)
+
+
+def _device(step: Step, runtime: Runtime) -> str:
+    return runtime.torch_device() if STAGES[step.stage].trains else "cpu"

@@ -1,0 +1,72 @@
+"""Finding the batch that the memory holds, in a process of its own.
+
+The process that ran out is no place to look: what torch has freed lies in pieces in the heap, and oneDNN's compiler goes on
+failing in a thread where it failed once. Here batches only ever grow, up to the first that does not fit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from tlm.artifacts.step import STAGES
+from tlm.errors import UserError
+from tlm.stages.job import Job
+from tlm.training.checkpoint import Checkpoints
+
+STEPS = 3
+"""A trial trains so many: the first is not the one that needs most."""
+MARGIN = 1.25
+"""A batch is said to fit if one so much larger does: later ones hold longer texts, or find the heap less tidy."""
+
+
+class _Enough(Exception):
+    """The trial has trained its STEPS."""
+
+
+class _Counter(Checkpoints):
+    """Asked after each step whether it is time for a checkpoint; writes and reads none."""
+
+    def due(self) -> bool:
+        self.asked = getattr(self, "asked", 0) + 1
+        if self.asked == STEPS:
+            raise _Enough
+        return False
+
+    def latest(self) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class _Trial(Job):
+    def checkpoints(self) -> Checkpoints:
+        return _Counter(self.out, self.step.key)
+
+
+def try_batches(job: Job, items: int, fits: Callable[[int], None]) -> None:
+    """Train a few steps with ever larger batches up to half of `items`, and report each size that the memory holds.
+
+    It ends with the first that it does not hold; the process may end there too.
+    """
+    function = STAGES[job.step.stage].function()
+    for size in sorted(_halves(items)):
+        try:
+            function(_with_batch_size(job, math.ceil(size * MARGIN)))
+        except _Enough:
+            pass
+        except UserError:
+            return
+        fits(size)
+
+
+def _halves(items: int) -> Iterator[int]:
+    while items := items // 2:
+        yield items
+
+
+def _with_batch_size(job: Job, size: int) -> Job:
+    stage = job.step.stage
+    config = {**job.step.config, stage: {**job.step.config[stage], "batch_size": size}}
+    step = job.step.model_validate({**job.step.model_dump(), "config": config})
+    return _Trial(**{**vars(job), "step": step, "progress": lambda done, total: None})

@@ -1,0 +1,1 @@
+"""Labels for new texts, from the artifacts of a study."""

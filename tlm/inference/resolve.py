@@ -1,0 +1,63 @@
+"""From the name a user gives to the fine-tuned models it stands for. Reads records alone, and imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from tlm.artifacts.housekeeping import matches, select
+from tlm.artifacts.step import ArtifactRef
+from tlm.artifacts.store import ArtifactStore, Record
+from tlm.errors import UserError
+
+CLASSIFYING = ("finetune", "committee")
+"""Stages whose artifacts tell a text's label."""
+NAMED = 8
+"""Candidates that an error names."""
+
+
+def find_classifiers(store: ArtifactStore, names: Sequence[str]) -> list[ArtifactRef]:
+    """The finetune artifacts that `names` lead to, in order; a committee stands for its members.
+
+    Args:
+        names: each `stage/slug-key` as tables print it, the beginning of `stage/slug` or of a key (6 characters or more),
+            or the beginning of a slug alone.
+
+    Raises:
+        UserError: if a name leads to none, to several or to another kind of artifact, or to a member named before.
+    """
+    records = list(store.records())
+    found: list[ArtifactRef] = []
+    for name in names:
+        record = _one(store, records, name)
+        members = [record.ref] if record.stage == "finetune" else [record.inputs[n] for n in sorted(record.inputs)]
+        for member in members:
+            if member in found:
+                raise UserError(f"{member} would be a member twice.", "Name each model once.")
+            found.append(member)
+    return found
+
+
+def _one(store: ArtifactStore, records: Sequence[Record], name: str) -> Record:
+    named = [r for r in records if matches(r, name) or (name and r.slug.startswith(name))]
+    exact = [r for r in named if name in (r.slug, f"{r.stage}/{r.slug}", str(r.ref), r.key)]
+    usable = [r for r in (exact or named) if r.stage in CLASSIFYING]
+    usable = usable or [r for r in named if r.stage in CLASSIFYING]
+    if len(usable) == 1:
+        return usable[0]
+    if usable:
+        raise UserError(f"{name!r} names {len(usable)} models.", f"Choose one: {_listed(usable)}.")
+    if pretrained := [r for r in named if r.stage == "pretrain"]:
+        tuned = [r for r in select(store, pretrained[0].key) if r.stage == "finetune"] if len(pretrained) == 1 else []
+        raise UserError(
+            f"{pretrained[0].ref} is a pre-trained language model: it knows no labels.",
+            f"Use what was fine-tuned from it: {_listed(tuned)}." if tuned else "Fine-tune it first, with `tlm run`.",
+        )
+    known = [r for r in records if r.stage in CLASSIFYING]
+    what = f"{named[0].ref} tells no labels." if named else f"No fine-tuned model or committee is named {name!r}."
+    raise UserError(what, f"There are: {_listed(known)}." if known else "There is none yet: `tlm run demo` makes some.")
+
+
+def _listed(records: Iterable[Record]) -> str:
+    refs = [str(record.ref) for record in records]
+    more = f" and {len(refs) - NAMED} more" if len(refs) > NAMED else ""
+    return ", ".join(refs[:NAMED]) + more

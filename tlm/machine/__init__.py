@@ -1,0 +1,1 @@
+"""What merely runs an experiment: places, device, precision, memory."""

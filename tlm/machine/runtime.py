@@ -1,0 +1,133 @@
+"""What merely runs an experiment: places, device, workers. Never part of a result's identity."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+from tlm.errors import UserError
+from tlm.machine.precision import Resolved, native_precision
+
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+PACKAGE_PARENT = Path(__file__).resolve().parents[2]
+
+
+def default_home() -> str:
+    """The checkout, when `tlm` runs from one; otherwise the current directory."""
+    return str(PACKAGE_PARENT if (PACKAGE_PARENT / "pyproject.toml").is_file() else Path.cwd())
+
+
+class Runtime(BaseModel):
+    """Where and how stages run.
+
+    `home` (TLM_HOME) is everything written: `data/artifacts`, `data/catalogue.duckdb`, `mlflow/`, Prefect's home. It may
+    be an fsspec URL. `data_root` (TLM_DATA_ROOT) is the source files, only ever read.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: str = Field(default_factory=default_home)
+    data_root: str = ""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: PositiveInt = Field(default_factory=lambda: max(1, os.cpu_count() or 1), description="stages at once")
+    threads: PositiveInt = Field(1, description="CPU threads for each training process")
+    isolate: bool = Field(True, description="train in child processes, which a time-out can end")
+    stage_timeout: Annotated[float, Field(gt=0)] | None = Field(None, description="seconds for one training stage")
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = Field(
+        60, description="between two checkpoints of a training stage, at least; 0 writes one after each step"
+    )
+    memory_gib: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None, description="GiB that each training process on the CPU may use; default: what the machine has free"
+    )
+    tracking_uri: str | None = Field(None, description="MLflow server; default: SQLite under home")
+
+    @classmethod
+    def from_environment(cls, **given: object) -> Runtime:
+        """Read TLM_HOME, TLM_DATA_ROOT, TLM_DEVICE, TLM_WORKERS, TLM_THREADS, TLM_STAGE_TIMEOUT, TLM_CHECKPOINT_SECONDS,
+        TLM_MEMORY_GIB, MLFLOW_TRACKING_URI; `given` wins."""
+        names = {
+            "home": "TLM_HOME",
+            "data_root": "TLM_DATA_ROOT",
+            "device": "TLM_DEVICE",
+            "workers": "TLM_WORKERS",
+            "threads": "TLM_THREADS",
+            "stage_timeout": "TLM_STAGE_TIMEOUT",
+            "checkpoint_seconds": "TLM_CHECKPOINT_SECONDS",
+            "memory_gib": "TLM_MEMORY_GIB",
+            "tracking_uri": "MLFLOW_TRACKING_URI",
+        }
+        values: dict[str, object] = {field: os.environ[name] for field, name in names.items() if os.environ.get(name)}
+        values.update({field: value for field, value in given.items() if value is not None})
+        for field in ("home", "data_root"):
+            if field in values and "://" not in str(values[field]):
+                values[field] = os.path.abspath(os.path.expanduser(str(values[field])))
+        runtime = cls.model_validate(values)
+        if not runtime.data_root:
+            runtime = runtime.model_copy(update={"data_root": f"{runtime.home}/data/raw"})
+        return runtime
+
+    @property
+    def is_local(self) -> bool:
+        return "://" not in self.home
+
+    @property
+    def artifacts(self) -> str:
+        return f"{self.home}/data/artifacts"
+
+    @property
+    def state(self) -> Path:
+        """Local folder for state that cannot live in an object store: the databases of DuckDB, MLflow, Prefect."""
+        return Path(self.home) if self.is_local else Path(default_home())
+
+    @property
+    def catalogue(self) -> Path:
+        return self.state / "data" / "catalogue.duckdb"
+
+    @property
+    def mlflow_folder(self) -> Path:
+        return self.state / "mlflow"
+
+    @property
+    def mlflow_url(self) -> str:
+        """Where links to runs lead: the tracking server, or the one that `make ui` starts."""
+        uri = self.tracking_uri or ""
+        return uri.rstrip("/") if uri.startswith("http") else "http://127.0.0.1:5000"
+
+    @property
+    def prefect_home(self) -> Path:
+        return self.state / "data" / "prefect"
+
+    def native_precision(self) -> Resolved:
+        """What precision "auto" means on the device, known without torch."""
+        gpu = self.device == "cuda" or (self.device == "auto" and NVIDIA_DRIVER.exists())
+        return native_precision("cuda" if gpu else "cpu")
+
+    def check_writable(self) -> None:
+        """Raise UserError unless something can be written under home; leaves nothing behind."""
+        if not self.is_local:
+            return
+        folder = Path(self.home)
+        try:
+            while not folder.exists():
+                folder = folder.parent
+            probe = folder / f".tlm-write-probe-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise UserError(
+                f"TLM_HOME={self.home} is not writable ({error.strerror}).",
+                "Point TLM_HOME at a folder you can write to.",
+            ) from error
+
+    def torch_device(self) -> str:
+        """The device to train on. Raises UserError if `cuda` is asked for and there is none: never a fallback."""
+        import torch
+
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise UserError("device=cuda was asked for, but torch sees no CUDA device.", "Use --device cpu.")
+        if self.device == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        return self.device

@@ -1,0 +1,110 @@
+"""Why a study would run again: which field, source or stage version differs from a recorded run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tlm.artifacts.step import STAGES, Step
+from tlm.artifacts.store import ArtifactStore, Record
+from tlm.errors import UserError
+from tlm.planning.plan import Plan
+
+ABSENT = "(absent)"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One difference: `place` is a field of the study, a source's identity or a stage's VERSION."""
+
+    place: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True)
+class Explanation:
+    against: Record
+    changes: tuple[Change, ...]
+    reused: tuple[Step, ...]
+    causes: tuple[tuple[Step, str], ...]
+    """Steps not in the recorded run, each with the reason: what of it differs, or which input does."""
+
+
+def explain(planned: Plan, store: ArtifactStore, against: str) -> Explanation:
+    """Compare a plan with a recorded run.
+
+    Args:
+        against: a report's key (or its beginning), an MLflow run id of one, or a study's name (its latest report).
+
+    Raises:
+        UserError: if no recorded run answers to `against`, naming those that exist.
+    """
+    record = find_run(store, against)
+    before = {(ref.stage, ref.slug): ref.key for ref in record.inputs.values()}
+    known = set(before.values())
+    changes = list(_changes(record.config["study"], planned.study.model_dump(mode="json")))
+    causes: list[tuple[Step, str]] = []
+    reused = []
+    for step in planned.steps:
+        if step.key in known or step.key == record.key:
+            reused.append(step)
+            continue
+        old = record if step.stage == "report" else _record(store, record, before.get((step.stage, step.slug)))
+        reason = _reason(step, old, known)
+        causes.append((step, reason))
+        if old is not None and step.stage in ("source", "tokenizer"):
+            changes += _changes(old.config, step.config, str(step.stage))
+        if old is not None and old.version != STAGES[step.stage].version:
+            changes.append(Change(f"stage {step.stage} VERSION", old.version, STAGES[step.stage].version))
+    return Explanation(record, tuple(dict.fromkeys(changes)), tuple(reused), tuple(causes))
+
+
+def find_run(store: ArtifactStore, against: str) -> Record:
+    """The report record that `against` names; the latest, if it names a study."""
+    reports = sorted((r for r in store.records() if r.stage == "report"), key=lambda r: r.created)
+    for record in reversed(reports):
+        names = {record.labels.get("study"), (record.mlflow or {}).get("run_id")}
+        if against in names or (len(against) >= 6 and record.key.startswith(against)):
+            return record
+    known = [f"{r.labels.get('study')} {r.key[:12]} ({r.created})" for r in reports]
+    raise UserError(f"No recorded run {against!r}.", f"Recorded: {', '.join(known) or 'none yet'}.")
+
+
+def _record(store: ArtifactStore, run: Record, key: str | None) -> Record | None:
+    ref = next((ref for ref in run.inputs.values() if ref.key == key), None)
+    return store.inspect(ref, verify=False).record if ref else None
+
+
+def _reason(step: Step, old: Record | None, known: set[str]) -> str:
+    if old is None:
+        return "new in this study"
+    if old.version != STAGES[step.stage].version:
+        return f"stage VERSION {old.version} → {STAGES[step.stage].version}"
+    own = list(_changes(old.config, step.config))
+    if own:
+        return "; ".join(f"{c.place}: {_short(c.before)} → {_short(c.after)}" for c in own[:3])
+    inputs = [name for name, ref in step.inputs.items() if ref.key not in known]
+    return f"input changed: {', '.join(inputs[:4])}" + (" …" if len(inputs) > 4 else "")
+
+
+def _changes(before: Any, after: Any, place: str = "") -> Iterator[Change]:
+    """Differences of two JSON trees, by dotted path; list elements with a name are matched by it."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for name in sorted({*before, *after}):
+            inner = f"{place}.{name}" if place else name
+            yield from _changes(before.get(name, ABSENT), after.get(name, ABSENT), inner)
+    elif _are_named(before) and _are_named(after):
+        yield from _changes({e["name"]: e for e in before}, {e["name"]: e for e in after}, place)
+    elif before != after:
+        yield Change(place, _short(before), _short(after))
+
+
+def _are_named(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(e, Mapping) and "name" in e for e in value)
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else str(value)
+    return text if len(text) <= 60 else text[:57] + "…"

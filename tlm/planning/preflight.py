@@ -1,0 +1,146 @@
+"""Checks of a whole study before any of its work: what can fail on bad input fails here, with nothing written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from tlm.artifacts.fingerprint import canonical_json
+from tlm.artifacts.step import Step
+from tlm.artifacts.store import Artifact, ArtifactStore
+from tlm.data import sources
+from tlm.data.corpus import SAMPLERS, check_sampler, check_size
+from tlm.data.injection import REMOVALS, SELECTIONS
+from tlm.data.items import select_items
+from tlm.data.tokenizer import fetch_hub_vocabulary, read_vocabulary
+from tlm.errors import UserError
+from tlm.evaluation.baselines import BASELINES
+from tlm.machine.runtime import Runtime
+from tlm.planning.plan import Plan, plan
+from tlm.results import ANALYSES
+from tlm.study.base import slugify
+from tlm.study.config import StudyConfig
+from tlm.study.sources import Source
+
+
+def check(study: StudyConfig, runtime: Runtime) -> Plan:
+    """Return the study's plan once everything that can be checked without doing the work holds.
+
+    Local sources that no artifact holds yet are read and compared with what the study asks of them. Hub sources are only
+    reached for; their sizes are known once they are downloaded, in the study's first stage.
+
+    Raises:
+        UserError: naming the value, the place and the way out.
+    """
+    check_registries(study)
+    runtime.check_writable()
+    if runtime.device == "cuda":
+        runtime.torch_device()
+    planned = plan(study, runtime.data_root, precision=runtime.native_precision())
+    _check_tokenizer(study, planned, runtime)
+    _check_data(study, planned, runtime)
+    return planned
+
+
+def check_registries(study: StudyConfig) -> None:
+    """Names in the study that point into registries: analysis, sampler, selection, removal, baseline."""
+    named: list[tuple[str, str, Mapping[str, object]]] = [("corpus.sampler", study.corpus.sampler, SAMPLERS)]
+    named += [("baselines", name, BASELINES) for name in study.baselines]
+    named += [("analysis", name, ANALYSES) for name in (study.analysis,) if name]
+    for treatment in study.treatments:
+        if treatment.kind == "missing_tokens":
+            named.append(("treatments.selection", treatment.selection, SELECTIONS))
+            named.append(("treatments.removal", treatment.removal, REMOVALS))
+        if treatment.kind == "sampled":
+            named.append(("treatments.sampler", treatment.sampler, SAMPLERS))
+    for field, name, registry in named:
+        if name not in registry:
+            raise UserError(f"{field}: unknown {name!r}.", f"Choose from {sorted(registry)}.")
+    check_sampler(study.corpus.sampler, task=False, level=None)
+    for treatment in study.treatments:
+        if treatment.kind == "sampled":
+            check_sampler(treatment.sampler, task=True, level=treatment.level)
+
+
+def _check_tokenizer(study: StudyConfig, planned: Plan, runtime: Runtime) -> None:
+    """Fetch a vocabulary from the Hub (200 kB, into the Hub's own cache) unless an artifact holds it."""
+    if study.tokenizer.kind == "hub":
+        step = next(step for step in planned.steps if step.stage == "tokenizer")
+        if not _is_complete(ArtifactStore(runtime.artifacts), step):
+            read_vocabulary(fetch_hub_vocabulary(study.tokenizer), f"{study.tokenizer.repo}/vocab.txt")
+
+
+def _check_data(study: StudyConfig, planned: Plan, runtime: Runtime) -> None:
+    store = ArtifactStore(runtime.artifacts)
+    texts = _Texts(planned, store, runtime)
+    rows = texts.rows(study.corpus.source)
+    if rows is not None:
+        own = [t.general if t.kind == "foreign" else t.ws for t in study.treatments]
+        check_size(rows, ws=max(*study.corpus.sizes, *own, 0), heldout=study.corpus.heldout)
+    for treatment in study.treatments:
+        if treatment.kind == "foreign":
+            there = texts.rows(treatment.source)
+            if there is not None and there < treatment.own:
+                raise UserError(
+                    f"treatments.{treatment.name}: own={treatment.own}, but its source has {there} paragraphs.",
+                    f"Choose up to {there}.",
+                )
+    made = {step.slug for step in planned.steps if step.stage == "task" and _is_complete(store, step)}
+    for task in study.tasks:
+        labelled = None if slugify(task.name) in made else texts.labels(task.source)
+        if labelled is not None:
+            table, names = labelled
+            if names is None:
+                raise UserError(
+                    f"task {task.name}: its source has no labels.", "Name its label_column, or use another source."
+                )
+            select_items(table, names, task.selection, task.name)
+
+
+class _Texts:
+    """What is known of the study's sources: from their artifacts if they have been read before, else by reading them."""
+
+    def __init__(self, planned: Plan, store: ArtifactStore, runtime: Runtime) -> None:
+        self.store = store
+        self.data_root = runtime.data_root
+        self.steps = {canonical_json(s.access["source"]): s for s in planned.steps if s.stage == "source"}
+        self.loaded: dict[str, sources.Loaded | None] = {}
+
+    def rows(self, source: Source) -> int | None:
+        artifact = self._artifact(source)
+        if artifact is not None:
+            return int(artifact.record.facts["rows"])
+        loaded = self._load(source)
+        return None if loaded is None else loaded.table.num_rows
+
+    def labels(self, source: Source) -> tuple[pd.DataFrame, tuple[str, ...] | None] | None:
+        artifact = self._artifact(source)
+        if artifact is not None:
+            names = artifact.record.facts["label_names"]
+            if names is None:
+                return pd.DataFrame(), None
+            table = pq.read_table(artifact.path("rows.parquet"), columns=["label", "split"])
+            return table.to_pandas(), tuple(names)
+        loaded = self._load(source)
+        if loaded is None or loaded.label_names is None:
+            return None if loaded is None else (pd.DataFrame(), None)
+        return loaded.table.select(["label", "split"]).to_pandas(), loaded.label_names
+
+    def _artifact(self, source: Source) -> Artifact | None:
+        step = self.steps.get(canonical_json(source.model_dump(mode="json")))
+        return self.store.get(step.ref) if step and _is_complete(self.store, step) else None
+
+    def _load(self, source: Source) -> sources.Loaded | None:
+        """Read a local source; for one on the Hub, only make sure that it can be reached."""
+        key = canonical_json(source.model_dump(mode="json"))
+        if key not in self.loaded:
+            sources.preflight(source, self.data_root)
+            remote = source.kind == "hub" or getattr(source, "origin", "local") == "hub"
+            self.loaded[key] = None if remote else sources.read(source, self.data_root)
+        return self.loaded[key]
+
+
+def _is_complete(store: ArtifactStore, step: Step) -> bool:
+    return store.inspect(step.ref, verify=False).status == "complete"

@@ -1,0 +1,247 @@
+"""What an experiment *is*: frozen pydantic models, every field part of a result's identity.
+
+What merely runs it (device, workers, paths) is `tlm.machine.runtime.Runtime`. Field names are the field's standard terms.
+Protocol values are those of arXiv 2507.14871 and its released code.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PositiveInt, field_validator, model_validator
+
+from tlm.study.architecture import Architecture
+from tlm.study.base import Frozen, Name, Precision, Probability, slugify
+from tlm.study.sources import Source
+from tlm.study.treatments import Treatment
+
+# --- tokenizer ---
+
+
+class VocabularyTokenizer(Frozen):
+    """WordPiece with a local BERT vocabulary file (one token a line) under the data root."""
+
+    kind: Literal["vocabulary"] = "vocabulary"
+    path: str = "bert-base-uncased/vocab.txt"
+    lowercase: bool = True
+
+
+class HubTokenizer(Frozen):
+    """WordPiece with the `vocab.txt` of a Hugging Face Hub model, at a pinned revision."""
+
+    kind: Literal["hub"] = "hub"
+    repo: str = "google-bert/bert-base-uncased"
+    revision: str = "86b5e0934494bd15c9632b12f734a8a67f723594"
+    lowercase: bool = True
+
+
+class TrainedTokenizer(Frozen):
+    """WordPiece trained on the text of the study's pre-training source."""
+
+    kind: Literal["wordpiece"] = "wordpiece"
+    vocab_size: Annotated[int, Field(ge=256, le=65_536)] = 8_192
+    lowercase: bool = True
+
+
+Tokenizer = Annotated[VocabularyTokenizer | HubTokenizer | TrainedTokenizer, Field(discriminator="kind")]
+
+
+# --- data ---
+
+
+class CorpusConfig(Frozen):
+    """The pre-training sets: nested samples of `source`, one for each Ws in `sizes` (0: train from scratch)."""
+
+    source: Source
+    sizes: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1, description="Ws: paragraphs to pre-train on")
+    heldout: PositiveInt = Field(1_000, description="paragraphs kept out of every sample, for MLM validation")
+    sampler: Name = "random"
+    seed: int = 0
+
+    @field_validator("sizes")
+    @classmethod
+    def _sizes_are_distinct(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(sizes)) != len(sizes):
+            raise ValueError(f"each Ws once, got {list(sizes)}")
+        return tuple(sorted(sizes))
+
+
+class ItemSelection(Frozen):
+    """How many items of each label to take from a labelled source, and by which seed."""
+
+    train_per_label: PositiveInt
+    dev_per_label: PositiveInt = Field(description="taken from the training items; never from test")
+    test_per_label: PositiveInt
+    labels: Annotated[int, Field(ge=2)] | None = Field(None, description="keep this many labels (default: all)")
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _dev_leaves_training_items(self) -> ItemSelection:
+        if self.dev_per_label >= self.train_per_label:
+            raise ValueError(
+                f"dev_per_label={self.dev_per_label} is taken from train_per_label={self.train_per_label} "
+                "and must be smaller"
+            )
+        return self
+
+
+class TaskConfig(ItemSelection):
+    """A text classification task: a labelled source, cut to a number of items for each label."""
+
+    name: Name
+    source: Source
+
+    @property
+    def selection(self) -> ItemSelection:
+        return ItemSelection.model_validate(self.model_dump(include=set(ItemSelection.model_fields)))
+
+
+# --- training ---
+
+
+class Optimisation(Frozen):
+    """AdamW with linear decay, as in the reference code."""
+
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-5
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    batch_size: PositiveInt = 32
+    warmup_share: Probability = 0.0
+    schedule: Literal["step", "epoch"] = Field("step", description="'epoch': the reference code's decay, once an epoch")
+    max_grad_norm: Annotated[float, Field(gt=0)] | None = None
+    max_steps: PositiveInt | None = Field(
+        None, description="stop after so many steps, whatever else is asked (dry runs)"
+    )
+    precision: Precision = Field(
+        "auto",
+        description="auto: bfloat16 where the device computes with it, float32 elsewhere; what it was is recorded",
+    )
+
+
+class PretrainConfig(Optimisation):
+    """Masked language modelling: 15 % of positions, 80/10/10, never on special tokens."""
+
+    epochs: PositiveInt | None = None
+    steps: PositiveInt | None = Field(None, description="instead of epochs: the same number of batches at every Ws")
+    mlm_probability: Annotated[float, Field(gt=0, lt=1)] = 0.15
+
+    @model_validator(mode="after")
+    def _one_length(self) -> PretrainConfig:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give either epochs or steps")
+        return self
+
+
+class FinetuneConfig(Optimisation):
+    """Classification from the [CLS] pooler; the last epoch is the result."""
+
+    epochs: PositiveInt = 10
+
+
+class CommitteeConfig(Frozen):
+    """A committee: every listed architecture, each with every pre-training and fine-tuning seed."""
+
+    name: Name
+    members: tuple[Name, ...] = Field(min_length=1)
+
+
+# --- a study ---
+
+
+class StudyConfig(Frozen):
+    """One study: corpora × architectures × tasks × seeds, with its treatments, committees and baselines."""
+
+    name: Name
+    title: str = ""
+    analysis: Name | None = Field(None, description="the question that `tlm report` answers from it (`tlm.results`)")
+    scale: Name | None = Field(None, description="how large it is (tiny, small, paper); for the reader alone")
+    corpus: CorpusConfig
+    tokenizer: Tokenizer
+    max_length: Annotated[int, Field(ge=8, le=512)] = 128
+    architectures: tuple[Architecture, ...] = Field(min_length=1)
+    tasks: tuple[TaskConfig, ...] = Field(min_length=1)
+    pretrain: PretrainConfig
+    finetune: FinetuneConfig
+    learning_rates: dict[Name, Annotated[float, Field(gt=0)]] = Field(
+        {}, description="of pre-training, for architectures that need another than `pretrain` has"
+    )
+    finetune_learning_rates: dict[Name, Annotated[float, Field(gt=0)]] = Field(
+        {}, description="of fine-tuning, for architectures that need another than `finetune` has"
+    )
+    pretrain_seeds: tuple[int, ...] = Field((0,), min_length=1)
+    finetune_seeds: tuple[int, ...] = Field((0,), min_length=1)
+    further_scratch_seeds: tuple[int, ...] = Field(
+        (),
+        description="of fine-tunings from scratch beside those of `finetune_seeds`: they cost no pre-training, and "
+        "every gain is taken against them; in no committee",
+    )
+    seeds: Literal["crossed", "paired"] = Field(
+        "crossed",
+        description="crossed: every pre-training is fine-tuned with every fine-tuning seed; paired: the i-th with the i-th",
+    )
+    treatments: tuple[Treatment, ...] = Field((), description="further pre-training sets (`tlm.study.treatments`)")
+    treatment_architectures: tuple[Name, ...] | None = Field(None, description="default: all of them")
+    committees: tuple[CommitteeConfig, ...] = ()
+    baselines: tuple[Name, ...] = ("majority", "tfidf")
+
+    @model_validator(mode="after")
+    def _names_meet(self) -> StudyConfig:
+        architectures = _unique("architectures", [a.name for a in self.architectures])
+        tasks = _unique("tasks", [t.name for t in self.tasks])
+        committees = _unique("committees", [c.name for c in self.committees])
+        for field, names in (("architectures", architectures), ("tasks", tasks), ("committees", committees)):
+            _unique(field, [slugify(name) for name in names])  # folder names must differ too
+        _different("architectures", self.architectures)
+        _different("tasks", self.tasks)
+        for committee in self.committees:
+            _known(f"committees.{committee.name}.members", committee.members, architectures)
+        _known("learning_rates", self.learning_rates, architectures)
+        _known("finetune_learning_rates", self.finetune_learning_rates, architectures)
+        _known("treatment_architectures", self.treatment_architectures or (), architectures)
+        _known("treatments.task", [t.task for t in self.treatments if t.task], tasks)
+        changed = [t.ws for t in self.treatments if t.kind in ("missing_tokens", "shuffled")]
+        _known("treatments.ws", changed, [ws for ws in self.corpus.sizes if ws])
+        _unique("treatments", [(t.ws, t.task, t.label, getattr(t, "seed", 0)) for t in self.treatments])
+        kinds = {(t.ws, t.label): t.kind for t in self.treatments}
+        clash = [t.label for t in self.treatments if kinds[t.ws, t.label] != t.kind]
+        if clash:
+            raise ValueError(f"treatments: {clash} name two different things at one Ws")
+        _unique("pretrain_seeds", self.pretrain_seeds)
+        _unique("finetune_seeds and further_scratch_seeds", self.finetune_seeds + self.further_scratch_seeds)
+        if self.seeds == "paired" and len(self.pretrain_seeds) != len(self.finetune_seeds):
+            raise ValueError(
+                f"seeds: paired, but there are {len(self.pretrain_seeds)} pretrain_seeds and "
+                f"{len(self.finetune_seeds)} finetune_seeds"
+            )
+        return self
+
+    @property
+    def scratch_seeds(self) -> tuple[int, ...]:
+        """Seeds of fine-tunings from scratch; none where Ws = 0 is not asked for."""
+        return self.finetune_seeds + self.further_scratch_seeds if 0 in self.corpus.sizes else ()
+
+    @property
+    def architecture_of(self) -> dict[str, Architecture]:
+        return {a.name: a for a in self.architectures}
+
+
+def _unique(field: str, names: Any) -> list[Any]:
+    names = list(names)
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise ValueError(f"{field}: {twice} appears more than once")
+    return names
+
+
+def _different(field: str, named: tuple[Any, ...]) -> None:
+    """The same thing under two names is one thing, and would stand in the results once."""
+    seen: dict[str, str] = {}
+    for each in named:
+        same = seen.setdefault(each.model_dump_json(exclude={"name"}), each.name)
+        if same != each.name:
+            raise ValueError(f"{field}: {each.name!r} and {same!r} differ in nothing but their names")
+
+
+def _known(field: str, names: Any, known: list[Any]) -> None:
+    unknown = [n for n in names if n not in known]
+    if unknown:
+        raise ValueError(f"{field}: unknown {unknown}; choose from {known}")
