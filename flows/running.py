@@ -65,6 +65,7 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, d
     from tlm.report.summary import study_marts, to_rich
     from tlm.report.summary import summary as summarise
     from tlm.results import find
+    from tlm.stages import STAGES
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     started = time.monotonic()
@@ -86,7 +87,7 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, d
             sys.exit(1)
     for name, reason in summary.damaged.items():
         console.print(f"[yellow]damaged[/yellow] {name}: {reason}; it was made again", highlight=False, soft_wrap=True)
-    with study_marts(store, planned.steps) as connection:
+    with study_marts(store, planned.steps, STAGES) as connection:
         table, findings = to_rich(summarise(connection, study)), find(connection, study)
     console.print(table)
     for verdict in findings.verdicts if findings else ():

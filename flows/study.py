@@ -13,7 +13,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import BaseModel, ConfigDict
 
 from tasks.scheduling import run_all
-from tasks.stages import TASKS, rebuild_catalogue
+from tasks.stages import rebuild_catalogue, task_of
 from tasks.tracking import StepRun, Tracking, close_study, input_records, open_study
 from tlm.artifacts.in_progress import begin, end
 from tlm.artifacts.provenance import provenance
@@ -23,6 +23,7 @@ from tlm.machine.runtime import Runtime
 from tlm.planning.plan import Plan
 from tlm.planning.preflight import check
 from tlm.report.summary import study_summary
+from tlm.stages import STAGES
 from tlm.study.base import slugify
 from tlm.study.config import StudyConfig
 
@@ -90,7 +91,7 @@ def _run_steps(planned: Plan, found: dict[str, Inspection], runtime: Runtime, tr
         if hit and inspection.record is not None:
             StepRun(tracking, step).cached(inspection.record, input_records(store, step))
         # A live Prefect result proves nothing about the artifact: only the store's word decides.
-        stage = TASKS[step.stage].with_options(refresh_cache=not hit)
+        stage = task_of(step.stage).with_options(refresh_cache=not hit)
         return stage.submit(step=step, runtime=runtime, tracking=tracking, wait_for=list(inputs))
 
     run_all(planned.steps, submit, at_once=runtime.workers)
@@ -139,7 +140,7 @@ def show_in_prefect(planned: Plan, runtime: Runtime, summary: Summary) -> None:
     store = ArtifactStore(runtime.artifacts)
     record = store.get(summary.report).record
     experiment = (record.mlflow or {}).get("experiment_id", "1")
-    frame = study_summary(store, study, planned.steps)
+    frame = study_summary(store, study, planned.steps, STAGES)
     rows: Any = frame.astype(object).where(frame.notna(), None).to_dict("records")
     create_table_artifact(table=rows, key=f"{name}-results", description=f"Results of {study.title or study.name}")
     create_link_artifact(

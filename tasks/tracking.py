@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tlm.artifacts.fingerprint import canonical_json
 from tlm.artifacts.provenance import code_version
-from tlm.artifacts.step import STAGES, Step
+from tlm.artifacts.step import Step
 from tlm.artifacts.store import Artifact, ArtifactStore, Record
 from tlm.execution.execute import Outcome, Progress, execute
 from tlm.machine.runtime import Runtime
@@ -179,7 +179,7 @@ class StepRun:
             "mlflow.parentRunId": self.tracking.parent_run_id,
             "stage": step.stage,
             "step_key": step.key,
-            "stage_version": STAGES[step.stage].version,
+            "stage_version": step.version,
             **{name: str(value) for name, value in step.labels.items() if value is not None},
             **_commit_tags(made.provenance if made else code_version()),
             **more,

@@ -21,10 +21,11 @@ from flows.loading import load_study
 from flows.studies import STUDIES
 from flows.studies.scales import SCALES
 from tlm.artifacts.fingerprint import canonical_json
-from tlm.artifacts.step import STAGES, Step
+from tlm.artifacts.step import Step
 from tlm.data.sources import docstrings
 from tlm.machine.precision import processor
 from tlm.planning.plan import Plan, plan
+from tlm.stages import STAGES
 from tlm.study.config import StudyConfig
 
 FOLDER = Path(__file__).parent / "golden"

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tlm.artifacts.step import STAGES
 from tlm.machine.runtime import PACKAGE_PARENT
 
 LAYERS = ("tlm", "tasks", "flows")
@@ -132,20 +131,3 @@ def test_nothing_is_ever_unpickled(path: Path) -> None:
 @pytest.mark.parametrize("code", ["torch.load(f)", "np.load(f)", "np.load(f, allow_pickle=True)", "pd.read_pickle(f)"])
 def test_the_rule_against_unpickling_sees_what_it_should(code: str) -> None:
     assert list(unsafe_loads(ast.parse(code)))
-
-
-def test_every_stage_names_a_function_that_exists() -> None:
-    """Without importing torch: the function is looked for in the module's source."""
-    for stage in STAGES.values():
-        module, _, name = stage.target.partition(":")
-        tree = ast.parse((PACKAGE_PARENT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
-        assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, stage
-
-
-@pytest.mark.slow
-def test_every_stage_has_a_prefect_task(tmp_path: Path) -> None:
-    from helpers import python
-
-    code = "from tasks.stages import TASKS; from tlm.artifacts.step import STAGES; print(set(TASKS) == set(STAGES))"
-    done = python(code, PREFECT_HOME=str(tmp_path), PREFECT_SERVER_ANALYTICS_ENABLED="false", DO_NOT_TRACK="1")
-    assert done.stdout.strip() == "True", done.stderr

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
-from tlm.artifacts.step import STAGES, Step
+from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
 from tlm.execution.bundle import EXPORTED, import_records, read_bundle, unprepared
@@ -21,6 +21,7 @@ from tlm.execution.child import StageFailed
 from tlm.execution.execute import Outcome, Progress, execute
 from tlm.machine.runtime import Runtime
 from tlm.planning.plan import Plan
+from tlm.stages import STAGES
 
 Execute = Callable[..., Outcome]
 """`tlm.execution.execute.execute`, or what does as much and more (tracking) with the same arguments."""
@@ -103,7 +104,7 @@ def run_bundle(
     steps = read_bundle(folder).steps
     if Path(runtime.home).resolve() != folder.resolve():
         _fetch_inputs(folder, runtime)
-    lacking = {stage: _missing_package(stage) for stage in dict.fromkeys(step.stage for step in steps)}
+    lacking = {stage: STAGES[stage].missing_package() for stage in dict.fromkeys(step.stage for step in steps)}
     for stage, package in lacking.items():
         if package and STAGES[stage].trains:
             raise UserError(f"{stage} cannot run here: Python has no {package}.", f"Install {package}.")
@@ -142,17 +143,6 @@ def _obstacle(step: Step, waiting: Collection[str], missing_package: str | None)
     if missing_package:
         return f"Python here has no {missing_package}"
     return "it needs what is left above" if any(key in waiting for key in step.input_keys.values()) else ""
-
-
-def _missing_package(stage: str) -> str | None:
-    """The package that a stage imports and this machine lacks."""
-    try:
-        STAGES[stage].function()
-    except ModuleNotFoundError as error:
-        if str(error.name).partition(".")[0] == "tlm":
-            raise
-        return error.name
-    return None
 
 
 def _fetch_inputs(folder: Path, runtime: Runtime) -> None:

@@ -119,6 +119,7 @@ def sql(
     """Query the catalogue: overlap statistics, runs, results, predictions. Read-only."""
     from tlm.artifacts import catalogue
     from tlm.artifacts.store import ArtifactStore
+    from tlm.stages import STAGES
 
     if (query is None) == (file is None):
         raise UserError("Give either a query or --file.", 'Example: tlm sql "select * from results"')
@@ -128,9 +129,9 @@ def sql(
         raise UserError(f"Cannot read {file}: {error.strerror}.") from error
     where = runtime(home=home)
     store = ArtifactStore(where.artifacts)
-    if catalogue.is_stale(store, where.catalogue):
+    if catalogue.is_stale(store, where.catalogue, STAGES):
         where.check_writable()
-        catalogue.build(store, where.catalogue)
+        catalogue.build(store, where.catalogue, STAGES)
     found = catalogue.query(where.catalogue, text)
     if csv:
         from pyarrow.csv import write_csv
@@ -154,10 +155,11 @@ def catalogue(home: Home = None) -> None:
     """Rebuild data/catalogue.duckdb from the records, and check it."""
     from tlm.artifacts import catalogue as views
     from tlm.artifacts.store import ArtifactStore
+    from tlm.stages import STAGES
 
     where = runtime(home=home)
     where.check_writable()
-    views.build(ArtifactStore(where.artifacts), where.catalogue)
+    views.build(ArtifactStore(where.artifacts), where.catalogue, STAGES)
     console.print(f"{where.catalogue}", highlight=False)
 
 

@@ -1,6 +1,6 @@
 -- metrics: training curves.
 -- key: the pretrain or finetune artifact
--- stage: pretrain or finetune
+-- stage: the stage that trained
 -- task: name of the task (finetune only)
 -- ws: paragraphs in the pre-training set; 0 is from scratch
 -- treatment: treatment of the pre-training set, null without one

@@ -1,6 +1,6 @@
 -- overlap: token overlap of a pre-training set with a task, one row for each pair and part of the task.
 -- key: the overlap artifact
--- corpus_key: the pre-training set (stage corpus, inject, shuffle or mix)
+-- corpus_key: the pre-training set (an artifact in the role corpus)
 -- task_key: the task
 -- task_tokens_key: the task's tokens (the tokenizer and the maximal length are in it)
 -- task: name of the task

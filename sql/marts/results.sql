@@ -1,8 +1,8 @@
 -- results: one row for each measured test accuracy.
--- key: the finetune, committee or baseline artifact (a committee has a row for each rule)
--- kind: finetune, committee or baseline
+-- key: the artifact whose predictions were measured (a committee has a row for each rule)
+-- kind: its stage: finetune, committee, baseline, or another that predicts
 -- task: name of the task
--- system: what was measured: the architecture, the committee or the baseline
+-- system: what was measured: the architecture, the committee, the baseline, or the stage that has none of these
 -- arch: architecture (finetune only)
 -- rule: how the committee combined its members (soft, logit, vote); null otherwise
 -- init: pretrained or scratch; null for baselines
@@ -17,10 +17,10 @@
 -- dev_accuracy: accuracy on the part of the training items that was held out, 0 to 1
 -- test_items: number of test items
 -- standard_error: binomial standard error of the accuracy
--- members: models that predict together
+-- members: models that predict together; null for baselines
 -- parameters: trainable parameters of all members
 -- pretrain_key: the pre-trained model it started from
--- corpus_key: the pre-training set of all its members (stage corpus, inject, shuffle or mix)
+-- corpus_key: the pre-training set of all its members (an artifact in the role corpus)
 -- heldout_loss: masked-language-modelling loss of the pre-trained model on held-out text, nats
 -- heldout_accuracy: its accuracy on masked positions of held-out text, 0 to 1
 -- corpus_types: distinct tokens in the pre-training set
@@ -58,10 +58,11 @@ edges as (
 
 members as (
     select
-        key,
-        input_key as member_key
-    from main.lineage
-    where input_stage = 'finetune'
+        lineage.key,
+        lineage.input_key as member_key
+    from main.lineage as lineage
+    inner join runs on lineage.key = runs.key
+    where runs.role = 'combines'
 ),
 
 described as (
@@ -82,7 +83,7 @@ corpora as (
         (corpus.facts ->> 'removed')::bigint as injected_tokens
     from described as corpus
     left join described as base on corpus.corpus_key = base.key
-    where corpus.stage in ('corpus', 'inject', 'shuffle', 'mix')
+    where corpus.role = 'corpus'
 ),
 
 pretrained as (
@@ -95,7 +96,7 @@ pretrained as (
         md5(concat_ws('|', described.seedless, corpora.setting, described.tokenizer_key)) as pretrain_setting
     from described
     left join corpora on described.corpus_key = corpora.key
-    where described.stage = 'pretrain'
+    where described.role = 'pretrains'
 ),
 
 overlap_of_all as (
@@ -110,15 +111,15 @@ overlap_of_all as (
     ) = 1
 ),
 
-finetuned as (
+singles as (
     select
         described.*,
-        described.arch as system,
+        coalesce(described.baseline, described.arch, described.stage) as system,
         null::varchar as rule,
         (described.facts ->> 'test_accuracy')::double as accuracy,
         (described.facts ->> 'dev_accuracy')::double as dev_accuracy,
         (described.facts ->> 'test_items')::bigint as test_items,
-        1::bigint as members,
+        if(described.facts ->> 'parameters' is null, null, 1)::bigint as members,
         (described.facts ->> 'parameters')::bigint as parameters,
         pretrained.corpus_key as from_corpus,
         pretrained.injected_tokens,
@@ -128,21 +129,21 @@ finetuned as (
         pretrained.pretrain_setting
     from described
     left join pretrained on described.pretrain_key = pretrained.key
-    where described.stage = 'finetune'
+    where described.role = 'predicts'
 ),
 
 committee_inputs as (
     select
         members.key,
-        sum(finetuned.parameters)::bigint as parameters,
-        if(count(distinct finetuned.from_corpus) = 1, min(finetuned.from_corpus), null) as from_corpus,
-        if(count(distinct finetuned.task_key) = 1, min(finetuned.task_key), null) as task_key,
-        if(count(distinct finetuned.tokens_key) = 1, min(finetuned.tokens_key), null) as tokens_key,
-        md5(string_agg(distinct finetuned.setting, '|' order by finetuned.setting)) as setting,
-        md5(string_agg(distinct finetuned.pretrain_setting, '|' order by finetuned.pretrain_setting))
+        sum(singles.parameters)::bigint as parameters,
+        if(count(distinct singles.from_corpus) = 1, min(singles.from_corpus), null) as from_corpus,
+        if(count(distinct singles.task_key) = 1, min(singles.task_key), null) as task_key,
+        if(count(distinct singles.tokens_key) = 1, min(singles.tokens_key), null) as tokens_key,
+        md5(string_agg(distinct singles.setting, '|' order by singles.setting)) as setting,
+        md5(string_agg(distinct singles.pretrain_setting, '|' order by singles.pretrain_setting))
             as pretrain_setting
     from members
-    inner join finetuned on members.member_key = finetuned.key
+    inner join singles on members.member_key = singles.key
     group by members.key
 ),
 
@@ -151,7 +152,7 @@ committee_rules as (
         *,
         unnest(json_keys(facts, '$.accuracy')) as rule
     from described
-    where stage = 'committee'
+    where role = 'combines'
 ),
 
 committees as (
@@ -176,32 +177,10 @@ committees as (
     left join committee_inputs on committee_rules.key = committee_inputs.key
 ),
 
-baselines as (
-    select
-        *,
-        baseline as system,
-        null::varchar as rule,
-        (facts ->> 'test_accuracy')::double as accuracy,
-        (facts ->> 'dev_accuracy')::double as dev_accuracy,
-        (facts ->> 'test_items')::bigint as test_items,
-        null::bigint as members,
-        null::bigint as parameters,
-        null::varchar as from_corpus,
-        null::bigint as injected_tokens,
-        null::double as heldout_loss,
-        null::double as heldout_accuracy,
-        md5(concat_ws('|', seedless, task_key)) as setting,
-        null::varchar as pretrain_setting
-    from described
-    where stage = 'baseline'
-),
-
 measured as (
-    select * from finetuned
+    select * from singles
     union all by name
     select * from committees
-    union all by name
-    select * from baselines
 ),
 
 final as (

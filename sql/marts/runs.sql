@@ -1,6 +1,7 @@
 -- runs: one row for each artifact.
 -- key: step key, SHA-256 of the step's stage, version, configuration and input keys
 -- stage: kind of work (source, tokenizer, tokens, corpus, task, overlap, inject, pretrain, finetune, …)
+-- role: what its artifact is: a pre-training set (corpus), a model (pretrains), predictions (predicts, combines), or null
 -- slug: readable name
 -- version: version of the stage
 -- ws: paragraphs in the pre-training set; 0 is from scratch
@@ -32,6 +33,7 @@ final as (
     select
         key,
         stage,
+        role,
         slug,
         version,
         (labels ->> 'ws')::bigint as ws,

@@ -1,10 +1,12 @@
--- stg_records: one row for each complete artifact, from its record.json. `raw_records` is handed over by tlm.artifacts.catalogue.
+-- stg_records: one row for each complete artifact, from its record.json and what its stage says of itself.
+-- `raw_records` is handed over by tlm.artifacts.catalogue, which also makes a view stg_<table> of each declared table.
 with records as (select * from raw_records),
 
 final as (
     select
         key,
         stage,
+        role,
         slug,
         version,
         path,

@@ -17,6 +17,7 @@ from tlm.artifacts import catalogue
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
 from tlm.planning.plan import plan
+from tlm.stages import STAGES
 
 ROOT = Path(catalogue.__file__).parents[2]
 
@@ -26,7 +27,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home whose path would be a partition, or end a string, to a careless reader; never changed by a test."""
     folder = tmp_path_factory.mktemp("it's {a} home") / "seed=3"
     publish(study(folder / "raw"), _store(folder), folder / "raw")
-    catalogue.build(_store(folder), _path(folder))
+    catalogue.build(_store(folder), _path(folder), STAGES)
     return folder
 
 
@@ -61,7 +62,7 @@ def test_every_mart_is_built_and_described(home: Path) -> None:
 
 
 def test_empty_store(tmp_path: Path) -> None:
-    catalogue.build(_store(tmp_path), _path(tmp_path))
+    catalogue.build(_store(tmp_path), _path(tmp_path), STAGES)
     for mart in catalogue.MARTS:
         assert _value(tmp_path, f"select count(*) from {mart}") == 0
     for query in (catalogue.sql_folder() / "queries").glob("*.sql"):
@@ -113,7 +114,7 @@ def test_settings_keep_different_protocols_apart(home: Path, tmp_path: Path) -> 
     home = _copy(home, tmp_path / "home")
     longer = study(home / "raw", finetune={"epochs": 2})
     publish(longer, _store(home), home / "raw")
-    catalogue.build(_store(home), _path(home))
+    catalogue.build(_store(home), _path(home), STAGES)
     sql = "select count(*), min(runs), count(gap) from gaps where task = 'topics' and system = 'deep' and ws = 100"
     assert tuple(catalogue.query(_path(home), sql).to_pylist()[0].values()) == (2, 2, 2)
 
@@ -122,7 +123,7 @@ def test_memory_has_only_the_given_records_and_their_new_labels(home: Path) -> N
     store = _store(home)
     some = [record for record in store.records() if record.labels.get("task") == "relations"]
     labels = {record.key: {"task": "it's mine"} for record in some}
-    with catalogue.build_memory(store, some, labels) as connection:
+    with catalogue.build_memory(store, some, STAGES, labels) as connection:
         assert connection.execute("select distinct task from results").fetchall() == [("it's mine",)]
 
 
@@ -130,7 +131,7 @@ def test_a_path_is_never_a_pattern(tmp_path: Path) -> None:
     for name in ("h[1]*", "h1x"):
         home = tmp_path / name
         records = publish(study(home / "raw"), _store(home), home / "raw")
-    with catalogue.build_memory(_store(tmp_path / "h[1]*"), records) as connection:
+    with catalogue.build_memory(_store(tmp_path / "h[1]*"), records, STAGES) as connection:
         assert connection.execute("select count(*) from results").fetchall() == [(50,)]
 
 
@@ -166,15 +167,15 @@ def test_missing_or_broken_catalogue(tmp_path: Path) -> None:
     _path(tmp_path).write_text("not a database")
     with pytest.raises(UserError, match="not a catalogue"):
         catalogue.query(_path(tmp_path), "select 1")
-    assert catalogue.is_stale(_store(tmp_path), _path(tmp_path))
-    catalogue.build(_store(tmp_path), _path(tmp_path))
-    assert not catalogue.is_stale(_store(tmp_path), _path(tmp_path))
+    assert catalogue.is_stale(_store(tmp_path), _path(tmp_path), STAGES)
+    catalogue.build(_store(tmp_path), _path(tmp_path), STAGES)
+    assert not catalogue.is_stale(_store(tmp_path), _path(tmp_path), STAGES)
 
 
 def test_moved_and_read_from_elsewhere(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     moved = _copy(home, tmp_path / "moved")
     monkeypatch.chdir("/")
-    assert not catalogue.is_stale(_store(moved), _path(moved))
+    assert not catalogue.is_stale(_store(moved), _path(moved), STAGES)
     shutil.rmtree(moved / "data" / "artifacts")
     with duckdb.connect(str(_path(moved)), read_only=True) as plain:
         for mart in catalogue.MARTS:
@@ -198,11 +199,11 @@ def test_asking_imports_nothing_heavy(home: Path) -> None:
 def test_stale_after_a_new_or_damaged_artifact(home: Path, tmp_path: Path) -> None:
     home = _copy(home, tmp_path / "home")
     store = _store(home)
-    assert not catalogue.is_stale(store, _path(home))
+    assert not catalogue.is_stale(store, _path(home), STAGES)
     baseline = next(record for record in store.records() if record.stage == "baseline")
     os.remove(store.local_path(baseline, "predictions.parquet"))
-    assert catalogue.is_stale(store, _path(home))
-    catalogue.build(store, _path(home))
+    assert catalogue.is_stale(store, _path(home), STAGES)
+    catalogue.build(store, _path(home), STAGES)
     assert _value(home, "select count(*) from results where kind = 'baseline'") == 3
 
 
@@ -213,7 +214,7 @@ def test_check_catches_a_planted_contradiction(home: Path, tmp_path: Path) -> No
     publish_step(_store(home), step, planned, facts={"test_accuracy": 0.95})
     before = _path(home).read_bytes()
     with pytest.raises(catalogue.CheckFailed, match=f"predictions_give_the_accuracy.*{step.key}"):
-        catalogue.build(_store(home), _path(home))
+        catalogue.build(_store(home), _path(home), STAGES)
     assert _path(home).read_bytes() == before
     assert sorted(path.name for path in _path(home).parent.iterdir()) == [
         ".catalogue.duckdb.lock",
@@ -235,7 +236,7 @@ def test_check_catches_a_planted_contradiction(home: Path, tmp_path: Path) -> No
 )
 def test_every_check_can_fail(home: Path, change: str, check: str) -> None:
     store = _store(home)
-    with catalogue.build_memory(store, store.records()) as connection:
+    with catalogue.build_memory(store, store.records(), STAGES) as connection:
         sql = (catalogue.sql_folder() / "checks" / f"{check}.sql").read_text()
         assert connection.execute(sql).fetchall() == []
         connection.execute(change)
@@ -247,14 +248,14 @@ def test_every_check_is_tested() -> None:
     assert checks == {mark[1] for mark in test_every_check_can_fail.pytestmark[0].args[1]}
 
 
-def test_a_file_that_is_not_parquet_names_the_model(home: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_not_parquet_is_named(home: Path, tmp_path: Path) -> None:
     home = _copy(home, tmp_path / "home")
     store = _store(home)
     record = next(record for record in store.records() if record.stage == "overlap")
     damaged = store.local_path(record, "overlap.parquet")
     damaged.write_bytes(b"\0" * damaged.stat().st_size)
-    with pytest.raises(UserError, match=r"at stg_overlap\.sql") as caught:
-        catalogue.build(store, _path(home))
+    with pytest.raises(UserError, match="The catalogue cannot be built") as caught:
+        catalogue.build(store, _path(home), STAGES)
     assert "\n" not in str(caught.value) and "overlap.parquet" in str(caught.value)
 
 
@@ -262,8 +263,8 @@ def test_concurrent_builds_while_a_reader_holds_the_file(home: Path, tmp_path: P
     home = _copy(home, tmp_path / "home")
     code = (
         "import sys; from pathlib import Path; from tlm.artifacts import catalogue\n"
-        "from tlm.artifacts.store import ArtifactStore\n"
-        "catalogue.build(ArtifactStore(sys.argv[1]), Path(sys.argv[2]))"
+        "from tlm.artifacts.store import ArtifactStore; from tlm.stages import STAGES\n"
+        "catalogue.build(ArtifactStore(sys.argv[1]), Path(sys.argv[2]), STAGES)"
     )
     with catalogue.connect(_path(home)) as reader:
         before = reader.execute("select count(*) from results").fetchone()
@@ -275,16 +276,16 @@ def test_concurrent_builds_while_a_reader_holds_the_file(home: Path, tmp_path: P
         assert [builder.wait(120) for builder in builders] == [0, 0, 0]
         assert reader.execute("select count(*) from results").fetchone() == before
         assert (_value(home, "select count(*) from results"),) > (before or ())
-    assert not catalogue.is_stale(_store(home), _path(home))
+    assert not catalogue.is_stale(_store(home), _path(home), STAGES)
 
 
 def test_a_killed_build_leaves_the_old_catalogue(home: Path, tmp_path: Path) -> None:
     home = _copy(home, tmp_path / "home")
     code = (
         "import sys, time; from pathlib import Path; from tlm.artifacts import catalogue\n"
-        "from tlm.artifacts.store import ArtifactStore\n"
+        "from tlm.artifacts.store import ArtifactStore; from tlm.stages import STAGES\n"
         "catalogue._check = lambda connection: time.sleep(60)\n"
-        "catalogue.build(ArtifactStore(sys.argv[1]), Path(sys.argv[2]))"
+        "catalogue.build(ArtifactStore(sys.argv[1]), Path(sys.argv[2]), STAGES)"
     )
     before = _path(home).read_bytes()
     builder = subprocess.Popen([sys.executable, "-c", code, f"{home}/data/artifacts", str(_path(home))], cwd=ROOT)
@@ -294,5 +295,5 @@ def test_a_killed_build_leaves_the_old_catalogue(home: Path, tmp_path: Path) -> 
     builder.kill()
     builder.wait(30)
     assert _path(home).read_bytes() == before
-    catalogue.build(_store(home), _path(home))
+    catalogue.build(_store(home), _path(home), STAGES)
     assert not list(_path(home).parent.glob(".catalogue.duckdb-*"))

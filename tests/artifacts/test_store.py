@@ -23,7 +23,13 @@ FILES = {"rows.bin": b"0123456789" * 100, "plots/curve.txt": b"a curve"}
 
 
 def a_step(seed: int = 0, slug: str = "some-rows") -> Step:
-    return Step(stage="source", config={"seed": seed, "share": 0.25}, slug=slug, labels={"ws": 5, "treatment": None})
+    return Step(
+        stage="source",
+        version="1",
+        config={"seed": seed, "share": 0.25},
+        slug=slug,
+        labels={"ws": 5, "treatment": None},
+    )
 
 
 def publish(store: ArtifactStore, step: Step) -> Record:
@@ -318,7 +324,9 @@ def test_two_processes_that_execute_the_same_step_at_once_make_one_artifact(tmp_
     (tmp_path / "a.txt").write_text("one\n\ntwo\n")
     source = FilesSource(format="text", path="a.txt")
     config = sources.identity(source, str(tmp_path))
-    step = Step(stage="source", config=config, slug="files", access={"source": source.model_dump(mode="json")})
+    step = Step(
+        stage="source", version="1", config=config, slug="files", access={"source": source.model_dump(mode="json")}
+    )
     runtime = Runtime(home=str(tmp_path / "home"), data_root=str(tmp_path))
     builders = [
         subprocess.Popen(

@@ -135,7 +135,7 @@ def test_a_source_that_changed_after_planning_is_an_error(own: Mini, tmp_path: P
 def test_a_task_over_a_source_without_labels_is_a_users_error(own: Mini) -> None:
     """A local one is refused before any work; of one on the Hub it is known only here."""
     task, corpus_text = only(own.plan, "task"), own.plan.steps[0]
-    step = Step(stage="task", config=task.config, inputs={"source": corpus_text.ref}, slug="t", labels=task.labels)
+    step = Step.model_validate({**task.model_dump(), "inputs": {"source": corpus_text.ref}, "slug": "t"})
     with pytest.raises(UserError, match="task topics: its source has no labels"):
         execute(step, own.runtime)
     assert own.store.inspect(step.ref).status == "missing"
@@ -263,8 +263,8 @@ def test_a_users_error_crosses_the_process_boundary(mini: Mini, tmp_path: Path) 
 
 def test_any_other_error_in_a_worker_is_a_failed_stage_with_its_traceback(mini: Mini, tmp_path: Path) -> None:
     task = only(mini.plan, "task")
-    broken = task.model_copy(update={"labels": {}})
-    with pytest.raises(StageFailed, match=r"KeyError: 'task'(?s:.*)Traceback"):
+    broken = task.model_copy(update={"access": {}})
+    with pytest.raises(StageFailed, match=r"TypeError: Task.*'task'(?s:.*)Traceback"):
         run_isolated(job_of(mini, broken, tmp_path / "out"))
 
 

@@ -12,7 +12,7 @@ from bare import ABSENT, bare_python
 from helpers import Mini, mini_study, only, write_mini_data
 
 from tlm import sequential
-from tlm.artifacts.step import STAGES, Stage, Step
+from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
 from tlm.execution.bundle import STEPS, export_bundle
@@ -21,6 +21,7 @@ from tlm.execution.execute import Outcome
 from tlm.machine.runtime import Runtime
 from tlm.planning.plan import Plan, plan
 from tlm.sequential import Clock, main, prepare, run_bundle, run_plan
+from tlm.stages import STAGES
 
 TRAINING = ("pretrain", "finetune")
 
@@ -127,8 +128,7 @@ def test_a_damaged_bundle_is_refused_by_another_home(exported: Path, there: Runt
 def test_a_stage_whose_package_is_not_there_is_left_and_said_so(
     exported: Path, there: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    absent = Stage("committee", STAGES["committee"].version, "no_such_package.at_all:committee")
-    monkeypatch.setitem(STAGES, "committee", absent)
+    monkeypatch.setattr(STAGES["committee"], "requires", ("no_such_package",))
     left = run_bundle(exported, there)
     assert {name.split("/")[0]: reason for name, reason in left.items()} == {
         "committee": "Python here has no no_such_package"
@@ -138,8 +138,7 @@ def test_a_stage_whose_package_is_not_there_is_left_and_said_so(
 def test_a_machine_that_cannot_train_is_a_users_error_before_any_work(
     exported: Path, there: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    absent = Stage("finetune", STAGES["finetune"].version, "no_such_package:finetune", trains=True)
-    monkeypatch.setitem(STAGES, "finetune", absent)
+    monkeypatch.setattr(STAGES["finetune"], "requires", ("torch", "no_such_package"))
     before = list(ArtifactStore(there.artifacts).records())
     with pytest.raises(UserError, match=r"finetune cannot run here: Python has no no_such_package\."):
         run_bundle(exported, there)
@@ -150,7 +149,7 @@ def test_a_machine_that_cannot_train_is_a_users_error_before_any_work(
 
 
 def a_step(stage: str = "finetune", **labels: object) -> Step:
-    return Step.model_validate({"stage": stage, "config": {}, "slug": "s", "labels": labels})
+    return Step.model_validate({"stage": stage, "version": "1", "config": {}, "slug": "s", "labels": labels})
 
 
 def test_time_for_a_step_is_judged_by_the_longest_of_its_like(monkeypatch: pytest.MonkeyPatch) -> None:

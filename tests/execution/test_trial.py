@@ -14,7 +14,7 @@ from tlm.errors import BatchTooLarge, UserError
 from tlm.execution import child as worker
 from tlm.execution.child import StageFailed, run_isolated
 from tlm.execution.trial import MARGIN, STEPS, try_batches
-from tlm.stages import models
+from tlm.stages import STAGES, Stage
 from tlm.stages.job import Facts, Job
 
 
@@ -23,10 +23,10 @@ def job_of(mini: Mini, step: Step, out: Path) -> Job:
     return Job(step, {name: mini.store.get(ref) for name, ref in step.inputs.items()}, out, mini.runtime, print)
 
 
-def memory_for(items: int, tried: list[int]) -> Callable[[Job], Facts]:
-    """A stage that trains 10 steps if its batch is of so many items at most."""
+def memory_for(items: int, tried: list[int]) -> Callable[[Stage, Job], Facts]:
+    """The run of a stage that trains 10 steps if its batch is of so many items at most."""
 
-    def stage(job: Job) -> Facts:
+    def run(stage: Stage, job: Job) -> Facts:
         size = int(job.step.config["pretrain"]["batch_size"])
         tried.append(size)
         checkpoints = job.checkpoints()
@@ -36,7 +36,7 @@ def memory_for(items: int, tried: list[int]) -> Callable[[Job], Facts]:
             checkpoints.due()
         raise AssertionError("a trial ends early")
 
-    return stage
+    return run
 
 
 @pytest.mark.parametrize(("holds", "largest"), [(2000, 50), (40, 25), (32, 25), (31, 12), (2, 1), (1, None)])
@@ -45,7 +45,7 @@ def test_sizes_grow_to_the_largest_that_fits_with_room_to_spare(
 ) -> None:
     tried: list[int] = []
     fitting: list[int] = []
-    monkeypatch.setattr(models, "pretrain", memory_for(holds, tried))
+    monkeypatch.setattr(STAGES["pretrain"], "run", memory_for(holds, tried))
     try_batches(job_of(mini, only(mini.plan, "pretrain", ws=60, arch="one"), tmp_path / "out"), 100, fitting.append)
     assert (fitting[-1] if fitting else None) == largest
     assert fitting == [1, 3, 6, 12, 25, 50][: len(fitting)]

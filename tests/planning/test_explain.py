@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers import mini_study, record_all
 
-from tlm.artifacts.step import STAGES
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
 from tlm.planning.explain import Change, Explanation, explain, find_run
 from tlm.planning.plan import Plan, plan
+from tlm.stages import STAGES
 
 
 def make(root: Path, **changes: Any) -> Plan:
@@ -83,7 +82,7 @@ def test_a_changed_file_is_told_from_the_other_files_of_the_study(recorded: Arti
 def test_a_changed_stage_version_is_named(
     recorded: ArtifactStore, mini_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(STAGES, "overlap", replace(STAGES["overlap"], version="99"))
+    monkeypatch.setattr(STAGES["overlap"], "version", "99")
     found = explain(make(mini_data), recorded, "mini")
     assert Change("stage overlap VERSION", "1", "99") in found.changes
     assert ("overlap", "stage VERSION 1 → 99") in {(s.stage, r) for s, r in found.causes}

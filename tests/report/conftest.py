@@ -11,6 +11,7 @@ from synthetic import MLFLOW, PROVENANCE, MadeUp, publish, study
 from tlm.artifacts import catalogue
 from tlm.artifacts.store import ArtifactStore
 from tlm.report import render
+from tlm.stages import STAGES
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,7 @@ def made_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MadeUp]:
     store = ArtifactStore(str(folder / "artifacts"))
     config = study(folder / "raw")
     records = publish(config, store, folder / "raw")
-    with catalogue.build_memory(store, records) as connection:
+    with catalogue.build_memory(store, records, STAGES) as connection:
         yield MadeUp(config, store, records, connection)
 
 

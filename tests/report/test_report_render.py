@@ -12,6 +12,7 @@ from synthetic import MLFLOW, PROVENANCE, MadeUp, publish, study
 from tlm.artifacts import catalogue
 from tlm.artifacts.store import ArtifactStore
 from tlm.report import render
+from tlm.stages import STAGES
 
 SECTIONS = (
     "Results",
@@ -75,7 +76,7 @@ def test_results_say_how_many_seeds(rendered: Path) -> None:
 
 
 def test_same_records_same_bytes(made_up: MadeUp, rendered: Path, tmp_path: Path) -> None:
-    with catalogue.build_memory(made_up.store, list(reversed(made_up.records))) as connection:
+    with catalogue.build_memory(made_up.store, list(reversed(made_up.records)), STAGES) as connection:
         render(connection, made_up.study, tmp_path, provenance=PROVENANCE, mlflow_url=MLFLOW)
     files = [path.relative_to(rendered) for path in rendered.rglob("*") if path.is_file()]
     assert all((tmp_path / name).read_bytes() == (rendered / name).read_bytes() for name in files)
@@ -85,7 +86,7 @@ def test_untracked_runs_have_plain_numbers(tmp_path: Path) -> None:
     store = ArtifactStore(str(tmp_path / "artifacts"))
     config = study(tmp_path / "raw", treatments=[], committees=[], title="<Ws> & *friends*")
     records = publish(config, store, tmp_path / "raw", tracked=False)
-    with catalogue.build_memory(store, records) as connection:
+    with catalogue.build_memory(store, records, STAGES) as connection:
         facts = render(connection, config, tmp_path / "out", provenance={}, mlflow_url=MLFLOW)
     html, markdown = (tmp_path / "out/report.html").read_text(), (tmp_path / "out/report.md").read_text()
     assert not facts["tracked"] and "http" not in html and "http" not in markdown
@@ -96,7 +97,7 @@ def test_untracked_runs_have_plain_numbers(tmp_path: Path) -> None:
 
 def test_a_study_without_results_renders(tmp_path: Path) -> None:
     store = ArtifactStore(str(tmp_path / "artifacts"))
-    with catalogue.build_memory(store, []) as connection:
+    with catalogue.build_memory(store, [], STAGES) as connection:
         facts = render(connection, study(tmp_path / "raw"), tmp_path / "out", provenance={}, mlflow_url=MLFLOW)
     assert facts == {"results": 0, "plots": 0, "tracked": False, "compute_seconds": 0}
     assert "n/a" in (tmp_path / "out/report.md").read_text()

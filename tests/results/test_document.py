@@ -18,6 +18,7 @@ from tlm.errors import UserError
 from tlm.planning.plan import plan
 from tlm.results import ANALYSES, document
 from tlm.results.document import write_document
+from tlm.stages import STAGES
 from tlm.study.config import StudyConfig
 
 
@@ -53,7 +54,7 @@ class Home:
         return report
 
     def write(self) -> list[str]:
-        return write_document(self.store, self.out, command_of)
+        return write_document(self.store, self.out, command_of, STAGES)
 
     @property
     def text(self) -> str:

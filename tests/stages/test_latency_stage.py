@@ -19,8 +19,8 @@ from tlm.execution.execute import execute
 from tlm.machine.runtime import Runtime
 from tlm.modeling.cost import forward_flops
 from tlm.planning.plan import plan
+from tlm.stages import STAGES
 from tlm.stages.job import Job
-from tlm.stages.latency import latency
 from tlm.study.architecture import variant
 
 
@@ -83,7 +83,7 @@ class Trained:
     def job(self, out: Path, **config: object) -> Job:
         """A job of the stage `latency` on the model."""
         inputs = {"model": self.step.ref, **{name: self.step.inputs[name] for name in ("task", "tokens", "tokenizer")}}
-        step = Step(stage="latency", config=config, inputs=inputs, slug="latency", labels=self.step.labels)
+        step = Step(stage="latency", version="1", config=config, inputs=inputs, slug="latency", labels=self.step.labels)
         artifacts = {name: self.store.get(ref) for name, ref in inputs.items()}
         return Job(step, artifacts, out, self.runtime, lambda done, total: None)
 
@@ -110,7 +110,8 @@ def test_the_stage_times_a_fine_tuned_model_on_its_test_items(trained: Trained, 
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        facts = latency(trained.job(tmp_path, batch_sizes=[1, 64], repeats=3))
+        job = trained.job(tmp_path, batch_sizes=[1, 64], repeats=3)
+        facts = STAGES["latency"].of(job.step).run(job)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

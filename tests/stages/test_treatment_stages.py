@@ -19,7 +19,7 @@ from tlm.data.ragged import Ragged
 from tlm.data.tokenizer import write_vocabulary
 from tlm.errors import UserError
 from tlm.machine.runtime import Runtime
-from tlm.stages import data, tokens, treatments
+from tlm.stages import STAGES
 from tlm.stages.job import Facts, Job
 
 VOCABULARY = vocabulary(*(f"t{i}" for i in range(30)), "##s", ".")
@@ -33,6 +33,14 @@ SOURCE = Ragged.from_lists(
 FOREIGN = Ragged.from_lists([[30, 31 + i % 4] if i % 3 else [] for i in range(12)])
 
 
+TREATED: dict[str, dict[str, Any]] = {
+    "inject": {"kind": "missing_tokens", "task": "t", "ws": 10, "count": 1},
+    "shuffle": {"kind": "shuffled", "ws": 10, "scope": "sentence"},
+    "mix": {"kind": "foreign", "name": "f", "source": {"kind": "files", "format": "text", "path": "f"}, "own": 1},
+}
+"""What a study says of a treatment, beside the config of its stage."""
+
+
 class Bench:
     """A store of small artifacts, and stages run on them."""
 
@@ -40,7 +48,7 @@ class Bench:
         self.folder, self.store = folder, store
 
     def artifact(self, stage: str, write: Callable[[Path], object]) -> Artifact:
-        step = Step(stage=stage, config={"made": len(list(self.store.records()))}, slug=f"{stage}-by-hand")
+        step = Step(stage=stage, version="1", config={"made": len(list(self.store.records()))}, slug=f"{stage}-by-hand")
         with self.store.lock(step.ref), self.store.draft(step.ref) as draft:
             write(draft)
             self.store.publish(step, draft, facts={}, provenance={}, seconds=0)
@@ -58,14 +66,13 @@ class Bench:
         return self.artifact("task", lambda draft: items.to_parquet(draft / "items.parquet"))
 
     def run(self, stage: str, config: dict[str, Any], **inputs: Artifact) -> tuple[Facts, Made]:
-        functions = {"corpus": data.corpus, "duplicates": tokens.duplicates}
-        function = functions.get(stage) or getattr(treatments, stage)
         out = self.folder / f"out-{len(list(self.folder.iterdir()))}"
         out.mkdir()
-        job = Job(
-            Step(stage=stage, config=config, slug=stage), inputs, out, Runtime(home=str(self.folder)), lambda *_: None
-        )
-        return function(job), Made(out)
+        access = {"treated": TREATED[stage]} if stage in TREATED else {}
+        refs = {name: artifact.record.ref for name, artifact in inputs.items()}
+        step = Step(stage=stage, version="1", config=config, inputs=refs, slug=stage, access=access)
+        job = Job(step, inputs, out, Runtime(home=str(self.folder)), lambda *_: None)
+        return STAGES[stage].of(step).run(job), Made(out)
 
     def made(self, stage: str, made: Made) -> Artifact:
         """What a stage made, as another one's input."""

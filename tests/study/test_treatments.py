@@ -15,7 +15,7 @@ from tlm.errors import UserError
 from tlm.machine.runtime import Runtime
 from tlm.planning.plan import Plan, plan
 from tlm.planning.preflight import check, check_registries
-from tlm.planning.wiring import NGRAM
+from tlm.stages.duplicates import NGRAM
 from tlm.study.config import StudyConfig
 from tlm.study.treatments import Foreign, MissingTokens, Sampled, Shuffled
 
@@ -228,7 +228,7 @@ def test_a_committee_of_paired_seeds_holds_each_pretraining_once(mini_data: Path
     ]
 
 
-# --- wiring ---
+# --- the graph ---
 
 
 def steps(planned: Plan, stage: str, **labels: Any) -> list[Step]:

@@ -41,7 +41,7 @@ def chain(*edges: tuple[str, tuple[str, ...]]) -> list[Step]:
     steps: dict[str, Step] = {}
     for name, needs in edges:
         inputs = {need: steps[need].ref for need in needs}
-        steps[name] = Step(stage="corpus", config={"name": name}, inputs=inputs, slug=name)
+        steps[name] = Step(stage="corpus", version="1", config={"name": name}, inputs=inputs, slug=name)
     return list(steps.values())
 
 

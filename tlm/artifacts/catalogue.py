@@ -23,6 +23,7 @@ from filelock import FileLock
 
 from tlm.artifacts.step import Label
 from tlm.artifacts.store import ArtifactStore, Record
+from tlm.artifacts.tables import Stages, Table
 from tlm.errors import UserError
 from tlm.machine.runtime import PACKAGE_PARENT
 
@@ -93,8 +94,10 @@ def column_descriptions(mart: str) -> dict[str, str]:
 # --- building ---
 
 
-def build(store: ArtifactStore, path: Path) -> None:
+def build(store: ArtifactStore, path: Path, stages: Stages) -> None:
     """Rebuild the catalogue at `path` from the store's complete artifacts.
+
+    `stages` (`tlm.stages.STAGES`) says what their files hold; artifacts of other stages are rows of `runs` alone.
 
     It is built in a folder beside `path` and moved into place: whoever reads keeps the old one open, and a crash leaves
     the old one whole. Builders queue behind a lock that dies with its holder.
@@ -113,7 +116,7 @@ def build(store: ArtifactStore, path: Path) -> None:
                 fresh = Path(folder) / f"{attempt}.duckdb"
                 try:
                     with duckdb.connect(str(fresh), config=_SETTINGS) as connection:
-                        _build_into(connection, store, _complete(store), {})
+                        _build_into(connection, store, _complete(store), stages, {})
                     break
                 except (UserError, LookupError):
                     # Perhaps an artifact was replaced between its record and its files: look again.
@@ -122,10 +125,13 @@ def build(store: ArtifactStore, path: Path) -> None:
             os.replace(fresh, path)
 
 
-def build_memory(store: ArtifactStore, records: Iterable[Record], labels: Labels | None = None) -> Connection:
+def build_memory(
+    store: ArtifactStore, records: Iterable[Record], stages: Stages, labels: Labels | None = None
+) -> Connection:
     """The same marts in memory, of some records only: what a report is written from. The caller closes it.
 
     Args:
+        stages: what the files of each stage hold (`tlm.stages.STAGES`).
         labels: what this study calls a step, where another study made it first under other names.
 
     Raises:
@@ -134,21 +140,21 @@ def build_memory(store: ArtifactStore, records: Iterable[Record], labels: Labels
     """
     connection = duckdb.connect(config=_SETTINGS)
     try:
-        _build_into(connection, store, sorted(records, key=lambda record: str(record.ref)), labels or {})
+        _build_into(connection, store, sorted(records, key=lambda record: str(record.ref)), stages, labels or {})
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def is_stale(store: ArtifactStore, path: Path) -> bool:
-    """Whether `path` is missing, unreadable, or built from other records or by other SQL."""
+def is_stale(store: ArtifactStore, path: Path, stages: Stages) -> bool:
+    """Whether `path` is missing, unreadable, or built from other records, of other tables or by other SQL."""
     try:
         with connect(path) as connection:
             row = connection.execute("select fingerprint from meta").fetchone()
     except (UserError, duckdb.Error):
         return True
-    return row is None or row[0] != _fingerprint(_complete(store))
+    return row is None or row[0] != _fingerprint(_complete(store), stages)
 
 
 # --- reading ---
@@ -194,11 +200,13 @@ def query(path: Path, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | 
 # --- inside ---
 
 
-def _build_into(connection: Connection, store: ArtifactStore, records: list[Record], labels: Labels) -> None:
+def _build_into(
+    connection: Connection, store: ArtifactStore, records: list[Record], stages: Stages, labels: Labels
+) -> None:
     with tempfile.TemporaryDirectory(prefix="tlm-catalogue-") as scratch:
-        connection.register("raw_records", _record_table(records, labels))
-        connection.register("raw_files", _bind_files(connection, store, records, Path(scratch)))
+        connection.register("raw_records", _record_table(records, stages, labels))
         try:
+            staged = _stage_tables(connection, store, records, stages, Path(scratch))
             for name in _models("staging"):
                 connection.execute(f"create temp view {name} as {_model('staging', name)}")
             for name in MARTS:
@@ -206,44 +214,57 @@ def _build_into(connection: Connection, store: ArtifactStore, records: list[Reco
                 for column, description in column_descriptions(name).items():
                     connection.execute(f"comment on column main.{name}.{column} is {_literal(description)}")
         except duckdb.Error as error:
-            raise UserError(f"The catalogue cannot be built, at {name}.sql: {_one_line(error)}") from error
-        for name in _models("staging"):
+            raise UserError(f"The catalogue cannot be built: {_one_line(error)}") from error
+        for name in (*_models("staging"), *staged):
             connection.execute(f"drop view {name}")
     for name in ("raw_records", "raw_files"):
         connection.unregister(name)
     _check(connection)
-    connection.execute("create table main.meta as select ? as fingerprint", [_fingerprint(records)])
+    connection.execute("create table main.meta as select ? as fingerprint", [_fingerprint(records, stages)])
 
 
-def _record_table(records: list[Record], labels: Labels) -> pa.Table:
+def _record_table(records: list[Record], stages: Stages, labels: Labels) -> pa.Table:
     rows = []
     for record in records:
         row = {**record.model_dump(mode="json"), "path": f"data/artifacts/{record.ref}"}
         row["labels"] = {**record.labels, **labels.get(record.key, {})}
+        row["role"] = stages[record.stage].role if record.stage in stages else None
         rows.append({name: _text(value) for name, value in row.items()})
-    return pa.Table.from_pylist(rows, pa.schema([(name, pa.string()) for name in (*Record.model_fields, "path")]))
+    return pa.Table.from_pylist(
+        rows, pa.schema([(name, pa.string()) for name in (*Record.model_fields, "path", "role")])
+    )
 
 
-def _bind_files(connection: Connection, store: ArtifactStore, records: list[Record], scratch: Path) -> pa.Table:
-    """Bind each staging model's list of files to the variable `<model>_files`; return which file is whose."""
+def _stage_tables(
+    connection: Connection, store: ArtifactStore, records: list[Record], stages: Stages, scratch: Path
+) -> list[str]:
+    """Make a view `stg_<table>` of every table that a stage declares: its columns, and the key of the artifact."""
+    paths: dict[Table, list[str]] = {}
     owners: dict[str, str] = {}
-    for model in _models("staging"):
-        head = dict(re.findall(r"^-- (file|stages|columns): ((?:.|\n--   )+)$", _model("staging", model), re.MULTILINE))
-        if not head:
-            continue
-        # An empty file comes first: it gives the types, and read_parquet refuses an empty list.
-        typed = scratch / f"{model}.parquet"
-        connection.execute(f"create temp table empty ({head['columns'].replace('--', '')})")
-        connection.execute(f"copy empty to {_literal(str(typed))} (format parquet)")
-        connection.execute("drop table empty")
-        paths = [str(typed)]
-        for record in records:
-            if record.stage in head["stages"].split() and head["file"] in record.outputs:
-                path = str(store.local_path(record, head["file"]))
+    for kind in stages.values():
+        paths |= {table: [] for table in kind.outputs.values() if table}
+    for record in records:
+        declared = stages[record.stage].outputs if record.stage in stages else {}
+        for file, table in declared.items():
+            if table and file in record.outputs:
+                path = str(store.local_path(record, file))
                 owners[path] = record.key
-                paths.append(_as_glob(path))
-        connection.execute(f"set variable {model}_files = ?", [paths])
-    return pa.table({"path": pa.array(owners, pa.string()), "key": pa.array(owners.values(), pa.string())})
+                paths[table].append(_as_glob(path))
+    columns = {"path": pa.array(owners, pa.string()), "key": pa.array(owners.values(), pa.string())}
+    connection.register("raw_files", pa.table(columns))
+    for table, files in paths.items():
+        # An empty file comes first: it gives the types, and read_parquet refuses an empty list.
+        empty = scratch / f"{table.name}.parquet"
+        typed = ", ".join(f"null::{kind} as {name}" for name, kind in table.columns.items())
+        connection.execute(f"copy (select {typed} limit 0) to {_literal(str(empty))} (format parquet)")
+        listed = ", ".join(_literal(path) for path in (str(empty), *files))
+        cast = ", ".join(f"contents.{name}::{kind} as {name}" for name, kind in table.columns.items())
+        read = f"read_parquet([{listed}], union_by_name = true, filename = true, hive_partitioning = false)"
+        connection.execute(
+            f"create temp view stg_{table.name} as select files.key, {cast} "  # noqa: S608 – `Table` checks its words
+            f"from {read} as contents left join raw_files as files on contents.filename = files.path"
+        )
+    return [f"stg_{table.name}" for table in paths]
 
 
 def _check(connection: Connection) -> None:
@@ -262,12 +283,20 @@ def _complete(store: ArtifactStore) -> list[Record]:
     return [record for record in store.records() if store.inspect(record.ref, verify=False).status == "complete"]
 
 
-def _fingerprint(records: list[Record]) -> str:
+def _fingerprint(records: list[Record], stages: Stages) -> str:
     digest = hashlib.sha256()
     for path in sorted(sql_folder().glob("*/*.sql")):
         digest.update(path.read_bytes())
+    tables = {
+        name: (kind.role, {file: _described(t) for file, t in kind.outputs.items()}) for name, kind in stages.items()
+    }
+    digest.update(json.dumps(tables, sort_keys=True).encode())
     digest.update(json.dumps(sorted((record.key, record.created) for record in records)).encode())
     return digest.hexdigest()
+
+
+def _described(table: Table | None) -> Any:
+    return table and [table.name, *table.columns.items()]
 
 
 def _models(folder: str) -> list[str]:

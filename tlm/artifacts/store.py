@@ -23,7 +23,7 @@ from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tlm.artifacts.fingerprint import SHORT, file_digest, step_key
-from tlm.artifacts.step import STAGES, ArtifactRef, Label, Step
+from tlm.artifacts.step import ArtifactRef, Label, Step
 
 RECORD = "record.json"
 DRAFTS = ".drafts"
@@ -195,7 +195,7 @@ class ArtifactStore:
         }
         record = Record(
             stage=step.stage,
-            version=STAGES[step.stage].version,
+            version=step.version,
             key=step.key,
             slug=step.slug,
             config=step.config,

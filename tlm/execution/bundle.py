@@ -18,10 +18,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tlm.artifacts.step import STAGES, ArtifactRef, Step
+from tlm.artifacts.step import ArtifactRef, Step
 from tlm.artifacts.store import RECORD, Artifact, ArtifactStore, Record
 from tlm.errors import UserError
 from tlm.planning.plan import Plan
+from tlm.stages import STAGES
 
 STEPS = "steps.json"
 ARTIFACTS = "data/artifacts"
@@ -128,7 +129,8 @@ def read_bundle(folder: Path) -> Bundle:
         raise UserError(f"{folder} is not a bundle: {STEPS}: {error.strerror}.", "`tlm export` writes one.") from error
     except ValidationError as error:
         raise UserError(f"{folder / STEPS} does not hold steps ({str(error).splitlines()[0]}).") from error
-    if any(step.stage not in STAGES for step in bundle.steps) or bundle.keys != tuple(s.key for s in bundle.steps):
+    ours = all(step.stage in STAGES and step.version == STAGES[step.stage].version for step in bundle.steps)
+    if not ours or bundle.keys != tuple(step.key for step in bundle.steps):
         raise UserError(f"{folder} was written by another version of this code.", "Use the checkout it was made with.")
     return bundle
 
@@ -223,7 +225,12 @@ def take(found: Survey, store: ArtifactStore, track: Track | None = None) -> Imp
     imported, present = [], [record.ref for record in found.present]
     for record in found.new:
         step = Step(
-            stage=record.stage, config=record.config, inputs=record.inputs, slug=record.slug, labels=record.labels
+            stage=record.stage,
+            version=record.version,
+            config=record.config,
+            inputs=record.inputs,
+            slug=record.slug,
+            labels=record.labels,
         )
         with store.lock(step.ref):
             if _is_complete(store, step.ref):  # made here in the meantime

@@ -19,12 +19,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from tlm.artifacts.step import STAGES, Step
+from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import BatchTooLarge, UserError
 from tlm.machine.allocator import ALLOCATORS
 from tlm.machine.memory import LESS, limit_memory
 from tlm.machine.runtime import PACKAGE_PARENT, Runtime
+from tlm.stages import STAGES
 from tlm.stages.job import Facts, Job
 
 _children: set[subprocess.Popen[str]] = set()
@@ -174,10 +175,9 @@ def main() -> None:
 
 def _run(job: Job, trial: int, fits: Callable[[int], None]) -> Facts:
     """The stage, within the memory limit if it trains on the CPU (a GPU's driver maps far more than it uses)."""
-    stage = STAGES[job.step.stage]
-    function = stage.function()
+    stage = STAGES[job.step.stage].of(job.step)
     if not stage.trains:
-        return function(job)
+        return stage.run(job)
 
     from tlm.execution.trial import try_batches
     from tlm.training.memory import explained, no_substitutes
@@ -190,7 +190,7 @@ def _run(job: Job, trial: int, fits: Callable[[int], None]) -> Facts:
         if trial:
             try_batches(job, trial, fits)
             return {}
-        return function(job)
+        return stage.run(job)
 
 
 def _die_with_parent() -> None:

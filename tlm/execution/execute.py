@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tlm.artifacts.provenance import provenance
-from tlm.artifacts.step import STAGES, Step
+from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore, Record
 from tlm.execution.child import run_isolated
 from tlm.machine.runtime import Runtime
+from tlm.stages import STAGES
 from tlm.stages.job import Facts, Job
 
 Progress = Callable[[int, int], None]
@@ -68,7 +69,7 @@ def _run(job: Job) -> Facts:
     stage = STAGES[job.step.stage]
     if stage.trains and job.runtime.isolate:
         return run_isolated(job)
-    return stage.function()(job)
+    return stage.of(job.step).run(job)
 
 
 def _device(step: Step, runtime: Runtime) -> str:

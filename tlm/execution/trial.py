@@ -10,8 +10,8 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tlm.artifacts.step import STAGES
 from tlm.errors import UserError
+from tlm.stages import STAGES
 from tlm.stages.job import Job
 from tlm.training.checkpoint import Checkpoints
 
@@ -49,10 +49,10 @@ def try_batches(job: Job, items: int, fits: Callable[[int], None]) -> None:
 
     It ends with the first that it does not hold; the process may end there too.
     """
-    function = STAGES[job.step.stage].function()
     for size in sorted(_halves(items)):
         try:
-            function(_with_batch_size(job, math.ceil(size * MARGIN)))
+            smaller = _with_batch_size(job, math.ceil(size * MARGIN))
+            STAGES[job.step.stage].of(smaller.step).run(smaller)
         except _Enough:
             pass
         except UserError:

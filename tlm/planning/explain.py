@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tlm.artifacts.step import STAGES, Step
+from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore, Record
 from tlm.errors import UserError
 from tlm.planning.plan import Plan
@@ -56,8 +56,8 @@ def explain(planned: Plan, store: ArtifactStore, against: str) -> Explanation:
         causes.append((step, reason))
         if old is not None and step.stage in ("source", "tokenizer"):
             changes += _changes(old.config, step.config, str(step.stage))
-        if old is not None and old.version != STAGES[step.stage].version:
-            changes.append(Change(f"stage {step.stage} VERSION", old.version, STAGES[step.stage].version))
+        if old is not None and old.version != step.version:
+            changes.append(Change(f"stage {step.stage} VERSION", old.version, step.version))
     return Explanation(record, tuple(dict.fromkeys(changes)), tuple(reused), tuple(causes))
 
 
@@ -80,8 +80,8 @@ def _record(store: ArtifactStore, run: Record, key: str | None) -> Record | None
 def _reason(step: Step, old: Record | None, known: set[str]) -> str:
     if old is None:
         return "new in this study"
-    if old.version != STAGES[step.stage].version:
-        return f"stage VERSION {old.version} → {STAGES[step.stage].version}"
+    if old.version != step.version:
+        return f"stage VERSION {old.version} → {step.version}"
     own = list(_changes(old.config, step.config))
     if own:
         return "; ".join(f"{c.place}: {_short(c.before)} → {_short(c.after)}" for c in own[:3])

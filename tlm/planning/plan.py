@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
 
 from tlm.artifacts.step import Step
 from tlm.data import sources
 from tlm.data.tokenizer import tokenizer_identity
 from tlm.errors import UserError
 from tlm.machine.precision import Resolved, native_precision
-from tlm.planning.wiring import Wiring
+from tlm.planning.graph import graph
 from tlm.study.adapt import with_precision
 from tlm.study.config import StudyConfig
+from tlm.study.sources import SourceConfig
 
 
 @dataclass(frozen=True)
@@ -52,28 +53,39 @@ def plan(study: StudyConfig, data_root: str, *, precision: Resolved | None = Non
         UserError: if source or vocabulary files are missing, naming all of them.
     """
     study = with_precision(study, precision or native_precision("cpu"))
-    _check_files(study, data_root)
-    wiring = Wiring(study, data_root)
-    wiring.data()
-    wiring.models()
-    wiring.committees()
-    wiring.baselines()
-    wiring.report()
-    return Plan(study, tuple(wiring.steps.values()))
+    identify = Identities(data_root)
+    stages = graph(study, identify)
+    identify.raise_errors()
+    return Plan(study, tuple(stage.step for stage in stages))
 
 
-def _check_files(study: StudyConfig, data_root: str) -> None:
-    """Identify every source and the tokenizer, so that one error names all that is missing, not just the first."""
-    errors: list[UserError] = []
-    foreign = [treatment.source for treatment in study.treatments if treatment.kind == "foreign"]
-    given = (study.corpus.source, *(task.source for task in study.tasks), *foreign)
-    identify = [partial(sources.identity, source) for source in given]
-    identify.append(partial(tokenizer_identity, study.tokenizer))
-    for call in identify:
+class Identities:
+    """What identifies the content of the sources and tokenizers that a graph asks for, each looked up once.
+
+    What cannot be identified is noted in `errors`, so that one error names all that is missing, not just the first.
+    """
+
+    def __init__(self, data_root: str) -> None:
+        self.data_root = data_root
+        self.errors: list[UserError] = []
+        self._known: dict[str, dict[str, Any]] = {}
+
+    def __call__(self, config: Any) -> dict[str, Any]:
+        place = f"{type(config).__name__} {config.model_dump_json()}"
+        if place not in self._known:
+            self._known[place] = self._identify(config, place)
+        return self._known[place]
+
+    def raise_errors(self) -> None:
+        """One UserError of all that were noted, each problem once, if there were any."""
+        if self.errors:
+            problems = list(dict.fromkeys(error.problem for error in self.errors))
+            raise UserError(" ".join(problems), self.errors[0].way_out)
+
+    def _identify(self, config: Any, place: str) -> dict[str, Any]:
+        identify = sources.identity if isinstance(config, SourceConfig) else tokenizer_identity
         try:
-            call(data_root)
+            return identify(config, self.data_root)
         except UserError as error:
-            errors.append(error)
-    if errors:
-        problems = list(dict.fromkeys(error.problem for error in errors))
-        raise UserError(" ".join(problems), errors[0].way_out)
+            self.errors.append(error)
+            return {"unknown": place}

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from tlm.artifacts.step import STAGES
 from tlm.report import tables
 from tlm.report.cells import NOT_AVAILABLE, Table, corpus_label, escape_markdown, markdown_table, signed
 from tlm.report.data import Gaps, rows
@@ -92,9 +91,8 @@ def render(
 def _header(connection: Connection, study: StudyConfig, provenance: dict[str, Any]) -> dict[str, Any]:
     stages = rows(
         connection,
-        "select stage, count(*) as artifacts, sum(seconds) as seconds from runs group by stage",
+        "select stage, count(*) as artifacts, sum(seconds) as seconds from runs group by 1 order by min(created), 1",
     )
-    stages.sort(key=lambda stage: list(STAGES).index(stage["stage"]))
     commits = rows(
         connection,
         "select git_commit, bool_or(git_dirty) as dirty from runs where git_commit is not null group by 1 order by 1",

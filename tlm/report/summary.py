@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tlm.artifacts.catalogue import Connection
     from tlm.artifacts.step import Step
     from tlm.artifacts.store import ArtifactStore
+    from tlm.artifacts.tables import Stages
 
 
 def summary(connection: Connection, study: StudyConfig) -> pd.DataFrame:
@@ -51,17 +52,17 @@ def summary(connection: Connection, study: StudyConfig) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def study_marts(store: ArtifactStore, steps: Sequence[Step]) -> Connection:
+def study_marts(store: ArtifactStore, steps: Sequence[Step], stages: Stages) -> Connection:
     """The marts over a study that has run, under the names that its steps have. The caller closes it."""
     from tlm.artifacts import catalogue
 
     records = [store.get(step.ref).record for step in steps]
-    return catalogue.build_memory(store, records, {step.key: step.labels for step in steps})
+    return catalogue.build_memory(store, records, stages, {step.key: step.labels for step in steps})
 
 
-def study_summary(store: ArtifactStore, study: StudyConfig, steps: Sequence[Step]) -> pd.DataFrame:
+def study_summary(store: ArtifactStore, study: StudyConfig, steps: Sequence[Step], stages: Stages) -> pd.DataFrame:
     """The summary of a study that has run."""
-    with study_marts(store, steps) as connection:
+    with study_marts(store, steps, stages) as connection:
         return summary(connection, study)
 
 

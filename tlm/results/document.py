@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from tlm.artifacts import catalogue
 from tlm.artifacts.step import Label
 from tlm.artifacts.store import ArtifactStore, Record
+from tlm.artifacts.tables import Stages
 from tlm.errors import UserError
 from tlm.report.cells import Table, escape_markdown, markdown_table
 from tlm.report.drawing import Plot
@@ -50,7 +51,7 @@ CommandOf = Callable[[StudyConfig], str | None]
 """The command that makes a study; None if its name now stands for another study."""
 
 
-def write_document(store: ArtifactStore, out: Path, command_of: CommandOf) -> list[str]:
+def write_document(store: ArtifactStore, out: Path, command_of: CommandOf, stages: Stages) -> list[str]:
     """Write the document and its plots (into `img` beside it) from the latest report of each study and scale.
 
     Studies that `command_of` knows no command for (a named study with changed fields) are left out, and said to be.
@@ -62,7 +63,7 @@ def write_document(store: ArtifactStore, out: Path, command_of: CommandOf) -> li
         UserError: if no study with an analysis has run, or artifacts of one are gone.
     """
     left_out: list[str] = []
-    answered = [_answer(store, report, command_of) for report in _latest_reports(store, command_of, left_out)]
+    answered = [_answer(store, report, command_of, stages) for report in _latest_reports(store, command_of, left_out)]
     if not answered:
         others = f" ({', '.join(left_out)} are of other fields than the named studies now have.)" if left_out else ""
         raise UserError(f"No study that answers a question has run yet.{others}", "Try: tlm run ws-sweep --scale tiny")
@@ -102,7 +103,7 @@ def _is_dry_run(study: Mapping[str, Mapping[str, object]]) -> bool:
     return any(study[part].get("max_steps") for part in ("pretrain", "finetune"))
 
 
-def _answer(store: ArtifactStore, report: Record, command_of: CommandOf) -> Answered:
+def _answer(store: ArtifactStore, report: Record, command_of: CommandOf, stages: Stages) -> Answered:
     study = StudyConfig.model_validate(report.config["study"])
     command = str(command_of(study))
     try:
@@ -111,7 +112,7 @@ def _answer(store: ArtifactStore, report: Record, command_of: CommandOf) -> Answ
     except LookupError as error:
         raise UserError(f"{_name(study)}: {error}.", f"Run it again: {command}") from error
     labels: dict[str, dict[str, Label]] = json.loads(artifact.path(catalogue.LABELS_FILE).read_text(encoding="utf-8"))
-    with catalogue.build_memory(store, records, labels=labels) as connection:
+    with catalogue.build_memory(store, records, stages, labels=labels) as connection:
         findings = find(connection, study)
     assert findings is not None
     return Answered(study, report, records, findings, command)

@@ -1,4 +1,4 @@
-"""What a stage function is given, and the reading that several of them share."""
+"""What a stage's `run` is given, and the reading that several of them share."""
 
 from __future__ import annotations
 
@@ -36,10 +36,6 @@ class Job:
     runtime: Runtime
     progress: Callable[[int, int], None]
 
-    @property
-    def config(self) -> dict[str, object]:
-        return self.step.config
-
     def vocabulary(self) -> Vocabulary:
         return read_vocabulary(self.inputs["tokenizer"].path("vocab.txt"))
 
@@ -57,6 +53,12 @@ class Job:
 
     def frame(self, input_name: str, file: str, columns: list[str] | None = None) -> pd.DataFrame:
         return pd.read_parquet(self.inputs[input_name].path(file), columns=columns)
+
+    def task_tokens(self, part: str = "all") -> Ragged:
+        """The token ids of the task's items of a split (train, dev, test), or of all; inputs task and task_tokens."""
+        items = self.frame("task", "items.parquet", ["row", "part"])
+        rows = items["row"] if part == "all" else items.loc[items["part"] == part, "row"]
+        return self.sequences("task_tokens").take(rows.to_numpy())
 
     def write(self, table: pd.DataFrame | pa.Table, file: str) -> None:
         if isinstance(table, pd.DataFrame):

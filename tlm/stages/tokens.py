@@ -1,41 +1,53 @@
-"""Stages about which tokens a corpus and a task share: overlap, duplicates."""
+"""Stage `tokens`: every text of a source as token ids."""
 
 from __future__ import annotations
 
-import pandas as pd
+from typing import TYPE_CHECKING
 
-from tlm.data.near_duplicates import count_ngrams, find_near_duplicates
-from tlm.data.overlap import count_tokens, measure_overlap, token_table
-from tlm.data.ragged import Ragged
-from tlm.stages.job import Facts, Job
+from tlm.stages.base import Stage
+from tlm.stages.source import Source
+from tlm.stages.tokenizer import Tokenizer
 
+if TYPE_CHECKING:
+    from tlm.stages.job import Facts, Job
 
-def overlap(job: Job) -> Facts:
-    """overlap.parquet (one row for each part of the task: all, train, test) and token_counts.parquet (part all)."""
-    vocabulary = job.vocabulary()
-    corpus = count_tokens(job.sequences("corpus"), vocabulary)
-    counts = {part: count_tokens(task_tokens(job, part), vocabulary) for part in ("all", "train", "test")}
-    measured = {part: measure_overlap(corpus.occurrences, task.occurrences) for part, task in counts.items()}
-    job.write(pd.DataFrame([{"part": part, **found.as_dict()} for part, found in measured.items()]), "overlap.parquet")
-    job.write(token_table(vocabulary, corpus, counts["all"]), "token_counts.parquet")
-    return {**measured["all"].as_dict()}
+TOKENIZE_AT_ONCE = 4_096
+"""Texts."""
 
 
-def duplicates(job: Job) -> Facts:
-    """duplicates.parquet: for each dev and test item, its n-grams of tokens and how many of them the corpus holds."""
-    n = int(job.step.config["ngram"])
-    items = job.frame("task", "items.parquet", ["row", "item_id", "part"])
-    items = items[items["part"] != "train"].reset_index(drop=True)
-    sequences = job.sequences("task_tokens").take(items["row"].to_numpy())
-    ngrams, hits = count_ngrams(sequences, n), find_near_duplicates(job.sequences("corpus"), sequences, n)
-    found = items[["item_id", "part"]].assign(ngrams=ngrams, hits=hits)
-    job.write(found, "duplicates.parquet")
-    held = found.loc[found["part"] == "test", "hits"] > 0
-    return {"test_items": len(held), "test_duplicates": int(held.sum()), "share": float(held.mean())}
+class Tokens(Stage, name="tokens", version="1"):
+    """Every text of a source as uint16 ids, cut to max_length - 2 so that [CLS] and [SEP] fit. Row i is source row i."""
 
+    tokenizer: Tokenizer
+    source: Source
+    max_length: int
 
-def task_tokens(job: Job, part: str) -> Ragged:
-    """The token ids of the task's items of a part (train, dev, test), or of all."""
-    items = job.frame("task", "items.parquet", ["row", "part"])
-    rows = items["row"] if part == "all" else items.loc[items["part"] == part, "row"]
-    return job.sequences("task_tokens").take(rows.to_numpy())
+    outputs = {"tokens.ids.npy": None, "tokens.offsets.npy": None}
+
+    @property
+    def slug(self) -> str:
+        return self.source.step.slug
+
+    def run(self, job: Job) -> Facts:
+        import pyarrow.parquet as pq
+
+        from tlm.data.ragged import concatenate
+        from tlm.data.tokenizer import encode, load_tokenizer
+
+        length = self.max_length - 2
+        lowercase = bool(job.inputs["tokenizer"].record.facts["lowercase"])
+        encoder = load_tokenizer(job.vocabulary(), lowercase=lowercase, max_length=length)
+        texts = pq.read_table(job.inputs["source"].path("rows.parquet"), columns=["text"]).column("text")
+        chunks = []
+        for start in range(0, len(texts), TOKENIZE_AT_ONCE):
+            chunks.append(encode(encoder, texts.slice(start, TOKENIZE_AT_ONCE).to_pylist()))
+            job.progress(min(start + TOKENIZE_AT_ONCE, len(texts)), len(texts))
+        encoded = concatenate(chunks)
+        encoded.save(job.out, "tokens")
+        lengths = encoded.lengths
+        return {
+            "sequences": len(encoded),
+            "tokens": int(lengths.sum()),
+            "mean_length": float(lengths.mean()),
+            "full_length": int((lengths == length).sum()),
+        }

@@ -70,6 +70,10 @@ class Architecture(Frozen):
     conv_over_padding: bool = Field(False, description="reference code: convolve and normalise over [PAD] as well")
     freeze_cls_embedding: bool = Field(False, description="reference code: padding_idx=101, so that [CLS] never learns")
 
+    def identity(self, **options: Any) -> dict[str, Any]:
+        """Without the name, which only says what a study calls it."""
+        return super().identity(**{"exclude": {"name"}, **options})
+
     @model_validator(mode="before")
     @classmethod
     def _expand_variant(cls, data: Any) -> Any:

@@ -219,6 +219,12 @@ class StudyConfig(Frozen):
         """Seeds of fine-tunings from scratch; none where Ws = 0 is not asked for."""
         return self.finetune_seeds + self.further_scratch_seeds if 0 in self.corpus.sizes else ()
 
+    def finetune_seeds_of(self, pretrain_seed: int) -> tuple[int, ...]:
+        """Seeds with which the model of a pre-training seed is fine-tuned."""
+        if self.seeds == "crossed":
+            return self.finetune_seeds
+        return (self.finetune_seeds[self.pretrain_seeds.index(pretrain_seed)],)
+
     @property
     def architecture_of(self) -> dict[str, Architecture]:
         return {a.name: a for a in self.architectures}

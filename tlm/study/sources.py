@@ -6,6 +6,7 @@ the data root (`TLM_DATA_ROOT`) and are not identity: the digest of what they ho
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
@@ -15,7 +16,18 @@ from tlm.study.base import Frozen
 Origin = Literal["local", "hub"]
 
 
-class WikipediaSource(Frozen):
+class SourceConfig(Frozen):
+    """What every kind of source has."""
+
+    kind: str
+
+    @property
+    def slug(self) -> str:
+        """The kind, and what tells two sources of one kind apart."""
+        return self.kind
+
+
+class WikipediaSource(SourceConfig):
     """English Wikipedia. On the Hub: `shards` of its 41 Parquet shards, drawn by `shard_seed`; locally: every shard."""
 
     kind: Literal["wikipedia"] = "wikipedia"
@@ -28,7 +40,7 @@ class WikipediaSource(Frozen):
     shard_seed: int = 0
 
 
-class FewRelSource(Frozen):
+class FewRelSource(SourceConfig):
     """FewRel relation classification, read from one of its JSON files (relation id → list of {tokens, h, t})."""
 
     kind: Literal["few_rel"] = "few_rel"
@@ -38,8 +50,12 @@ class FewRelSource(Frozen):
     repo: str = "thunlp/few_rel"
     revision: str = "refs/convert/parquet"
 
+    @property
+    def slug(self) -> str:
+        return f"few-rel-{PurePosixPath(self.file).stem}"
 
-class AgNewsSource(Frozen):
+
+class AgNewsSource(SourceConfig):
     """AG News: four topics, title and description as one text."""
 
     kind: Literal["ag_news"] = "ag_news"
@@ -49,7 +65,7 @@ class AgNewsSource(Frozen):
     revision: str = "eb185aade064a813bc0b7f42de02595523103ca4"
 
 
-class DbpediaSource(Frozen):
+class DbpediaSource(SourceConfig):
     """DBpedia-14: fourteen ontology classes, `content` only."""
 
     kind: Literal["dbpedia_14"] = "dbpedia_14"
@@ -59,7 +75,7 @@ class DbpediaSource(Frozen):
     revision: str = "9abd46cf7fc8b4c64290f26993c540b92aa145ac"
 
 
-class DocstringsSource(Frozen):
+class DocstringsSource(SourceConfig):
     """The embedded corpus: paragraphs of the docstrings of installed libraries, labelled by library.
 
     `part` keeps pre-training and task paragraphs disjoint: a fixed share of the paragraphs, chosen by content, is `task`.
@@ -70,8 +86,12 @@ class DocstringsSource(Frozen):
     libraries: tuple[str, ...] = Field(min_length=2, description="importable top-level names, e.g. torch")
     min_words: PositiveInt = 8
 
+    @property
+    def slug(self) -> str:
+        return f"docstrings-{self.part}"
 
-class FilesSource(Frozen):
+
+class FilesSource(SourceConfig):
     """A user's own files: CSV, JSON lines, Parquet, or plain text (one paragraph between blank lines, no labels)."""
 
     kind: Literal["files"] = "files"
@@ -81,8 +101,12 @@ class FilesSource(Frozen):
     text_column: str = "text"
     label_column: str | None = Field(None, description="required for a task")
 
+    @property
+    def slug(self) -> str:
+        return f"files-{PurePosixPath(self.path).stem}"
 
-class HubSource(Frozen):
+
+class HubSource(SourceConfig):
     """Any dataset on the Hugging Face Hub, by id, at a pinned revision."""
 
     kind: Literal["hub"] = "hub"
@@ -93,6 +117,10 @@ class HubSource(Frozen):
     test_split: str | None = None
     text_column: str = "text"
     label_column: str | None = None
+
+    @property
+    def slug(self) -> str:
+        return f"hub-{self.repo}"
 
 
 Source = Annotated[

@@ -1,0 +1,197 @@
+"""What a stage is: one class, with all that is known of it, in a module of its own beside this one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, fields
+from functools import cached_property
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar, dataclass_transform, get_type_hints
+
+from pydantic import BaseModel, TypeAdapter
+
+from tlm.artifacts.step import Label, Step
+from tlm.artifacts.tables import Table
+from tlm.study.base import Frozen, slugify
+
+if TYPE_CHECKING:
+    from tlm.stages.job import Facts, Job
+
+T = TypeVar("T")
+Flat = Annotated[T, "flat"]
+"""A field whose own fields stand in the step's config in its place."""
+Aside = Annotated[T, "aside"]
+"""A field that is no identity: what a study calls something, or how to reach it."""
+
+Role = Literal["corpus", "pretrains", "predicts", "combines"]
+
+STAGES: dict[str, type[Stage]] = {}
+"""Every stage by name, in the order in which their modules were imported. A class is here once it is defined."""
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+class Stage:
+    """One use of a stage in a study: a subclass is a stage, its instances make up a study's graph.
+
+        class Double(Stage, name="double", version="1"):
+            numbers: Numbers      # a field that is a stage is an input
+            factor: int = 2       # any other is identity, unless it has its default
+            title: Aside[str]     # unless it is marked as none
+
+    Bump `version` when what the stage makes changes its meaning: every artifact below it is then made anew. A module of a
+    stage imports what only `run` needs inside it, so that a study is planned without torch.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[str]
+    trains: ClassVar[bool] = False
+    """Runs in torch: gets a child process of its own, which can be timed out and killed."""
+    retries: ClassVar[int] = 0
+    """How often to try again what may go better next time, such as a download."""
+    requires: ClassVar[tuple[str, ...]] = ()
+    """Packages that `run` imports and that a machine which only trains may lack."""
+    role: ClassVar[Role | None] = None
+    outputs: ClassVar[Mapping[str, Table | None]] = {}
+    """What it makes: file → the table that its rows belong to, None if it is read by other stages alone."""
+
+    def __init_subclass__(cls, *, name: str | None = None, version: str = "", trains: bool = False) -> None:
+        super().__init_subclass__()
+        if name is None:  # a family of stages, not one
+            return
+        cls.name, cls.version, cls.trains = name, version, trains
+        dataclass(frozen=True, kw_only=True, eq=False)(cls)
+        known = STAGES.setdefault(name, cls)
+        if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise TypeError(f"stage {name!r} is defined in {known.__module__} and in {cls.__module__}")
+        STAGES[name] = cls
+
+    # --- what a stage says of itself ---
+
+    @property
+    def slug(self) -> str:
+        """What tells its artifacts apart at a glance: part of a folder's name, not of identity."""
+        return self.name
+
+    @property
+    def labels(self) -> dict[str, Label]:
+        """By what tables and people look for it (ws, arch, task, seed, …): not identity."""
+        return {}
+
+    def run(self, job: Job) -> Facts:
+        """Make its artifact: read `job.inputs`, write into `job.out`, and return small results for the record.
+
+        Here the fields that are stages hold references; the artifacts behind them are in `job.inputs`.
+        """
+        raise TypeError(f"stage {self.name} has no run")
+
+    @classmethod
+    def missing_package(cls) -> str | None:
+        """The first package of `requires` that this Python does not have."""
+        return next((package for package in cls.requires if find_spec(package) is None), None)
+
+    # --- as a step ---
+
+    @cached_property
+    def step(self) -> Step:
+        """It as plain data, with its key."""
+        return Step(
+            stage=self.name,
+            version=self.version,
+            config=self.config(),
+            inputs={name: given.step.ref for name, given in self.inputs().items()},
+            slug=slugify(self.slug),
+            labels=self.labels,
+            access=self._access(),
+        )
+
+    def inputs(self) -> dict[str, Stage]:
+        """The stages that it is made from, by the names under which `run` finds their artifacts."""
+        return {name: value for name, value in self._values() if isinstance(value, Stage)}
+
+    def config(self) -> dict[str, Any]:
+        """What defines it besides its inputs; a field that has its default is left out."""
+        config: dict[str, Any] = {}
+        for name, value in self._values():
+            if isinstance(value, Stage) or _marked(self, name, "aside"):
+                continue
+            if _marked(self, name, "flat"):
+                config |= _identity(value)
+            else:
+                config[name] = _identity(value)
+        return config
+
+    @classmethod
+    def of(cls, step: Step) -> Self:
+        """The stage again, from its step: what `run` is called on, perhaps in another process."""
+        given: dict[str, Any] = {}
+        named = {field.name for field in fields(cls)}  # type: ignore[arg-type]
+        for name, hint in _hints(cls).items():
+            if name in step.inputs:
+                given[name] = step.inputs[name]
+            elif name in step.access:
+                given[name] = TypeAdapter(hint).validate_python(step.access[name])
+            elif "flat" in _marks(hint):
+                own = {key: value for key, value in step.config.items() if key not in named}
+                given[name] = TypeAdapter(hint).validate_python(own)
+            elif name in step.config:
+                given[name] = TypeAdapter(hint).validate_python(step.config[name])
+        return cls(**given)
+
+    def _access(self) -> dict[str, Any]:
+        """Every field that cannot be read back from the config."""
+        access = {}
+        for name, value in self._values():
+            if isinstance(value, Stage):
+                continue
+            whole = _plain(value)
+            if _marked(self, name, "aside") or (not _marked(self, name, "flat") and whole != _identity(value)):
+                access[name] = whole
+        return access
+
+    def _values(self) -> list[tuple[str, Any]]:
+        """Fields and values, without those that have their default and without tuples of stages."""
+        own: tuple[Field[Any], ...] = fields(self)  # type: ignore[arg-type]
+        values = [(field.name, getattr(self, field.name)) for field in own if not _has_default(self, field)]
+        return [(name, value) for name, value in values if not _are_stages(value)]
+
+
+def _has_default(stage: Stage, field: Field[Any]) -> bool:
+    return field.default is not MISSING and bool(getattr(stage, field.name) == field.default)
+
+
+def _are_stages(value: Any) -> bool:
+    return isinstance(value, tuple) and bool(value) and all(isinstance(each, Stage) for each in value)
+
+
+def _hints(cls: type[Stage]) -> dict[str, Any]:
+    own = {field.name for field in fields(cls)}  # type: ignore[arg-type]
+    return {name: hint for name, hint in get_type_hints(cls, include_extras=True).items() if name in own}
+
+
+def _marks(hint: Any) -> tuple[Any, ...]:
+    return getattr(hint, "__metadata__", ())
+
+
+def _marked(stage: Stage, name: str, mark: str) -> bool:
+    return mark in _marks(_hints_of(type(stage))[name])
+
+
+_known_hints: dict[type[Stage], dict[str, Any]] = {}
+
+
+def _hints_of(cls: type[Stage]) -> dict[str, Any]:
+    if cls not in _known_hints:
+        _known_hints[cls] = _hints(cls)
+    return _known_hints[cls]
+
+
+def _identity(value: Any) -> Any:
+    if isinstance(value, Frozen):
+        return value.identity()
+    return [_identity(each) for each in value] if isinstance(value, tuple) else value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    return [_plain(each) for each in value] if isinstance(value, tuple) else value

@@ -1,0 +1,81 @@
+"""Stage `finetune`: a classifier of a task, from a pre-trained model or from scratch, and its predictions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tlm.artifacts.step import Label
+from tlm.artifacts.tables import METRICS, PREDICTIONS
+from tlm.stages.base import Stage
+from tlm.stages.pretrain import CONFIG_AND_WEIGHTS, Pretrain
+from tlm.stages.task import Task
+from tlm.stages.tokenizer import Tokenizer
+from tlm.stages.tokens import Tokens
+from tlm.study.architecture import Architecture
+from tlm.study.config import FinetuneConfig
+
+if TYPE_CHECKING:
+    from tlm.stages.job import Facts, Job
+
+
+class Finetune(Stage, name="finetune", version="2", trains=True):
+    """model.safetensors and config.json of a classifier; predictions.parquet (dev and test); metrics.parquet."""
+
+    task: Task
+    tokens: Tokens
+    tokenizer: Tokenizer
+    architecture: Architecture
+    finetune: FinetuneConfig
+    max_length: int
+    seed: int
+    pretrained: Pretrain | None = None
+    """None: from scratch."""
+
+    role = "predicts"
+    requires = ("torch", "transformers")
+    outputs = {
+        **dict.fromkeys(CONFIG_AND_WEIGHTS),
+        "metrics.parquet": METRICS,
+        "predictions.parquet": PREDICTIONS,
+    }
+
+    @property
+    def slug(self) -> str:
+        start = self.pretrained.step.slug if self.pretrained else f"{self.architecture.name}-scratch"
+        return f"{self.task.task}-{start}-f{self.seed}"
+
+    @property
+    def labels(self) -> dict[str, Label]:
+        start: dict[str, Label]
+        if self.pretrained is not None:
+            start = {**self.pretrained.labels, "init": "pretrained"}
+        else:
+            start = {"ws": 0, "arch": self.architecture.name, "treatment": None, "init": "scratch"}
+        return {**start, "task": self.task.task, "finetune_seed": self.seed}
+
+    def run(self, job: Job) -> Facts:
+        import torch
+
+        from tlm.modeling.interchange import save
+        from tlm.training.finetune import finetune
+
+        torch.set_num_threads(job.runtime.threads)
+        start = job.inputs.get("pretrained")
+        with job.stream("predictions.parquet", ["item_id", "part", "label", "logits"]) as sink:
+            done = finetune(
+                job.sequences("tokens"),
+                job.frame("task", "items.parquet"),
+                job.vocabulary(),
+                self.architecture,
+                self.finetune,
+                max_length=self.max_length,
+                seed=self.seed,
+                sink=sink,
+                pretrained=start.folder(CONFIG_AND_WEIGHTS) if start else None,
+                device=job.runtime.torch_device(),
+                checkpoints=job.checkpoints(),
+                progress=job.progress,
+            )
+        save(done.model, job.out)
+        job.write(done.curve.frame(), "metrics.parquet")
+        return {**done.facts}

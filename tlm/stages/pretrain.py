@@ -1,0 +1,64 @@
+"""Stage `pretrain`: a language model of a pre-training set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tlm.artifacts.step import Label
+from tlm.artifacts.tables import METRICS
+from tlm.stages.base import Stage
+from tlm.stages.pretraining_set import PretrainingSet
+from tlm.stages.tokenizer import Tokenizer
+from tlm.study.architecture import Architecture
+from tlm.study.config import PretrainConfig
+
+if TYPE_CHECKING:
+    from tlm.stages.job import Facts, Job
+
+CONFIG_AND_WEIGHTS = ("config.json", "model.safetensors")
+
+
+class Pretrain(Stage, name="pretrain", version="2", trains=True):
+    """model.safetensors and config.json of a language model; metrics.parquet."""
+
+    corpus: PretrainingSet
+    tokenizer: Tokenizer
+    architecture: Architecture
+    pretrain: PretrainConfig
+    max_length: int
+    seed: int
+
+    role = "pretrains"
+    requires = ("torch", "transformers")
+    outputs = {**dict.fromkeys(CONFIG_AND_WEIGHTS), "metrics.parquet": METRICS}
+
+    @property
+    def slug(self) -> str:
+        return f"{self.architecture.name}-{self.corpus.step.slug}-p{self.seed}"
+
+    @property
+    def labels(self) -> dict[str, Label]:
+        return {**self.corpus.labels, "arch": self.architecture.name, "pretrain_seed": self.seed}
+
+    def run(self, job: Job) -> Facts:
+        import torch
+
+        from tlm.modeling.interchange import save
+        from tlm.training.pretrain import pretrain
+
+        torch.set_num_threads(job.runtime.threads)
+        done = pretrain(
+            job.sequences("corpus"),
+            job.sequences("corpus", "heldout"),
+            job.vocabulary(),
+            self.architecture,
+            self.pretrain,
+            max_length=self.max_length,
+            seed=self.seed,
+            device=job.runtime.torch_device(),
+            checkpoints=job.checkpoints(),
+            progress=job.progress,
+        )
+        save(done.model, job.out)
+        job.write(done.curve.frame(), "metrics.parquet")
+        return {**done.facts}

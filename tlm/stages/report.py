@@ -1,0 +1,59 @@
+"""Stage `report`: what a study found, as pages and tables over every step of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tlm.artifacts.step import Label
+from tlm.stages.base import STAGES, Aside, Stage
+from tlm.study.config import StudyConfig
+
+if TYPE_CHECKING:
+    from tlm.stages.job import Facts, Job
+
+
+class Report(Stage, name="report", version="3"):
+    """report.html, report.md and plots/ over every step of the study; labels.json: what the study calls each of them."""
+
+    steps: tuple[Stage, ...] = ()
+    """Every other one of the study."""
+    study: StudyConfig
+    step_labels: Aside[dict[str, dict[str, Any]]]
+    """Key → labels: an artifact may have been made under other names (of architectures, tasks)."""
+
+    requires = ("duckdb", "jinja2", "matplotlib")
+    outputs = {"report.html": None, "report.md": None, "labels.json": None}
+
+    def inputs(self) -> dict[str, Stage]:
+        return {f"{each.name}/{each.step.slug}-{each.step.key[:8]}": each for each in self.steps}
+
+    @property
+    def slug(self) -> str:
+        return self.study.name
+
+    @property
+    def labels(self) -> dict[str, Label]:
+        return {"study": self.study.name}
+
+    def run(self, job: Job) -> Facts:
+        import json
+
+        from tlm.artifacts import catalogue
+        from tlm.artifacts.provenance import provenance
+        from tlm.artifacts.store import ArtifactStore
+        from tlm.report import render
+        from tlm.results import find
+
+        records = [artifact.record for artifact in job.inputs.values()]
+        store = ArtifactStore(job.runtime.artifacts)
+        labels = self.step_labels
+        (job.out / catalogue.LABELS_FILE).write_text(json.dumps(labels, sort_keys=True), encoding="utf-8")
+        with catalogue.build_memory(store, records, STAGES, labels=labels) as connection:
+            return render(
+                connection,
+                self.study,
+                job.out,
+                provenance=provenance(),
+                mlflow_url=job.runtime.mlflow_url,
+                findings=find(connection, self.study),
+            )

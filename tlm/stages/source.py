@@ -1,0 +1,44 @@
+"""Stage `source`: the items of a source, read once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tlm.errors import UserError
+from tlm.stages.base import Aside, Flat, Stage
+from tlm.study.sources import Source as SourceConfig
+
+if TYPE_CHECKING:
+    from tlm.stages.job import Facts, Job
+
+
+class Source(Stage, name="source", version="1"):
+    """rows.parquet: item_id, text, split and, for a labelled source, label."""
+
+    content: Flat[dict[str, Any]]
+    """What makes the source's content (`tlm.data.sources.identity`): digests, pinned revisions, versions."""
+    source: Aside[SourceConfig]
+
+    retries = 2
+    outputs = {"rows.parquet": None}
+
+    @property
+    def slug(self) -> str:
+        return self.source.slug
+
+    def run(self, job: Job) -> Facts:
+        from tlm.data import sources
+
+        if sources.identity(self.source, job.runtime.data_root) != self.content:
+            raise UserError(
+                f"source {self.source.kind} changed between planning and reading it.", "Run the study again."
+            )
+        loaded = sources.read(self.source, job.runtime.data_root, progress=job.progress)
+        job.write(loaded.table, "rows.parquet")
+        splits = loaded.table.column("split").value_counts().to_pylist()
+        return {
+            "rows": loaded.table.num_rows,
+            "label_names": list(loaded.label_names) if loaded.label_names is not None else None,
+            "by_split": {entry["values"]: entry["counts"] for entry in splits},
+            **loaded.facts,
+        }
