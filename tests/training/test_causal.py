@@ -1,4 +1,4 @@
-"""Decoders: every next token is predicted, training learns, fine-tuning starts from it, and stacks change nothing."""
+"""Decoders: every next token is predicted, training learns, and fine-tuning starts from it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,10 @@ from tlm.modeling import TinyGptForCausalLM, TinyGptForSequenceClassification
 from tlm.modeling.gpt2 import to_gpt2
 from tlm.modeling.interchange import load_strict, save
 from tlm.study.config import PretrainConfig
-from tlm.training import stack as stacked
-from tlm.training.batching import Order, pack
+from tlm.training.batching import pack
 from tlm.training.finetune import predict
-from tlm.training.loop import Data, train
 from tlm.training.masking import next_token_inputs
-from tlm.training.objectives import KINDS, causal_data
-from tlm.training.optimisation import Curve
+from tlm.training.objectives import KINDS
 from tlm.training.pretrain import heldout_metrics
 
 LENGTH = 12
@@ -148,69 +145,3 @@ def test_bfloat16_trains() -> None:
     done = pretrained(arch=GPT, steps=2, precision="bfloat16")
     assert all(tensor.dtype == torch.float32 for tensor in done.model.parameters())
     assert math.isfinite(done.facts["heldout_loss"])
-
-
-# --- stacks ---
-
-SEEDS = (0, 1, 5)
-CALM = GPT.model_copy(update={"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0})
-
-
-def models_of(kind_of_model: str) -> list[Any]:
-    kind, made = KINDS["decoder"], []
-    for seed in SEEDS:
-        torch.manual_seed(seed)
-        sizes = {"vocab_size": len(VOCABULARY), "max_position_embeddings": LENGTH, "num_labels": 3}
-        config = kind.config.from_architecture(CALM, pad_token_id=0, cls_token_id=CLS, **sizes)
-        model = getattr(kind, kind_of_model)(config)
-        with torch.no_grad():  # far from symmetric: at 0.02 Adam's first steps follow the rounding
-            for parameter in model.parameters():
-                parameter.add_(0.2 * torch.randn_like(parameter))
-        made.append(model)
-    return made
-
-
-def assert_learned_alike(together: list[Any], alone: list[Any], start: list[Any]) -> None:
-    for ours, theirs, before in zip(together, alone, start, strict=True):
-        for (name, a), b, c in zip(ours.named_parameters(), theirs.parameters(), before.parameters(), strict=True):
-            learned = (b - c).norm()
-            assert learned > 0 and (a - b).norm() <= 2e-3 * learned, name
-
-
-@pytest.fixture
-def smooth_adamw(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At its usual eps AdamW makes a whole step of a gradient's sign, even where the gradient is rounding alone."""
-    monkeypatch.setattr(torch.optim, "AdamW", partial(torch.optim.AdamW, eps=1e-2))
-
-
-@pytest.mark.usefixtures("smooth_adamw")
-def test_language_models_in_a_stack_equal_those_trained_alone() -> None:
-    texts, alone, together = ragged_corpus(), models_of("language_model"), models_of("language_model")
-    config = PretrainConfig(steps=8, batch_size=6, learning_rate=1e-3, precision="float32")
-    run = partial(train, config=config, steps=8, device="cpu", curve=Curve(), after_step=lambda *_: None)
-    for model, seed in zip(alone, SEEDS, strict=True):
-        run(model, causal_data(model, texts, VOCABULARY, config, max_length=LENGTH, seed=seed))
-    stack = stacked.Stack(together)
-    run(stack, stacked.causal_data(stack, texts, VOCABULARY, seeds=SEEDS, batch_size=6, max_length=LENGTH))
-    stack.unstack()
-    assert_learned_alike(together, alone, models_of("language_model"))
-
-
-@pytest.mark.usefixtures("smooth_adamw")
-def test_classifiers_in_a_stack_equal_those_trained_alone() -> None:
-    texts, alone, together = ragged_corpus(), models_of("classifier"), models_of("classifier")
-    labels = torch.arange(len(texts)) % 3
-    config = PretrainConfig(steps=8, batch_size=6, learning_rate=1e-3, precision="float32")
-    run = partial(train, config=config, steps=8, device="cpu", curve=Curve(), after_step=lambda *_: None)
-    for model, seed in zip(alone, SEEDS, strict=True):
-
-        def inputs(step: int, rows: Any) -> Any:
-            batch = pack(texts, rows, VOCABULARY, LENGTH, 5)
-            return {"ids_R": batch.ids_R, "layout": batch.layout, "labels_B": labels[rows[batch.order_B]]}
-
-        run(model, Data(Order(len(texts), 6, seed), inputs))
-    stack = stacked.Stack(together)
-    shared = {"seeds": SEEDS, "batch_size": 6, "max_length": LENGTH}
-    run(stack, stacked.classification_data(stack, texts, labels, VOCABULARY, **shared))
-    stack.unstack()
-    assert_learned_alike(together, alone, models_of("classifier"))

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
 from tlm.modeling.layout import Layout
@@ -148,11 +147,6 @@ class ConvFront(nn.Module):
 
         ValueError if there is padding to go over and the layout has cut it away.
         """
-        members = next(self.parameters()).shape[:-4]
-        if members:
-            own = [{name: tensor[i] for name, tensor in _state(self).items()} for i in range(members[0])]
-            inputs = zip(x_RD.chunk(members[0]), layout.split(members[0]), strict=True)
-            return torch.cat([functional_call(self, state, given) for state, given in zip(own, inputs, strict=True)])
         if self.over_padding:
             if len(layout.rectangles) != 1 or layout.filler:
                 raise ValueError("conv_over_padding needs the batch as one rectangle, padding included")
@@ -183,7 +177,3 @@ class ConvFront(nn.Module):
         for layer in self.layers:
             x_BCTD = layer(x_BCTD, gaps_G)
         return x_BCTD.squeeze(1)
-
-
-def _state(module: nn.Module) -> dict[str, Tensor]:
-    return {**dict(module.named_parameters()), **dict(module.named_buffers())}

@@ -22,10 +22,9 @@ from tlm.modeling.configuration import TinyGptConfig
 from tlm.modeling.dropout import Dropout
 from tlm.modeling.encoder import flat
 from tlm.modeling.layout import Layout
-from tlm.modeling.members import Embedding, LayerNorm, Linear, linear
 
 
-class Projection(Linear):
+class Projection(nn.Linear):
     """Onto the residual stream. Every layer adds to it twice: initial weights are the smaller the more layers there are."""
 
 
@@ -35,7 +34,7 @@ class CausalAttention(nn.Module):
     def __init__(self, config: TinyGptConfig) -> None:
         super().__init__()
         self.heads, self.size = config.num_attention_heads, config.hidden_size
-        self.c_attn = Linear(self.size, 3 * self.size)
+        self.c_attn = nn.Linear(self.size, 3 * self.size)
         self.c_proj = Projection(self.size, self.size)
         self.attn_dropout = Dropout(config.attention_probs_dropout_prob)
         self.resid_dropout = Dropout(config.hidden_dropout_prob)
@@ -48,8 +47,8 @@ class CausalAttention(nn.Module):
             context = attention(q_RD, k_RD, v_RD, layout, self.heads, p=p, causal=True)
         else:
             weight, bias, size = self.c_attn.weight, self.c_attn.bias, self.size
-            q_BD = linear(x_RD.index_select(0, last_B), weight[..., :size, :], bias[..., :size])
-            k_RD, v_RD = linear(x_RD, weight[..., size:, :], bias[..., size:]).chunk(2, dim=-1)
+            q_BD = F.linear(x_RD.index_select(0, last_B), weight[:size], bias[:size])
+            k_RD, v_RD = F.linear(x_RD, weight[size:], bias[size:]).chunk(2, dim=-1)
             # Nothing comes after the last token: it sees all of its sequence.
             context = attention(q_BD, k_RD, v_RD, layout, self.heads, each=1, p=p)
         y: Tensor = self.resid_dropout(self.c_proj(context))
@@ -61,7 +60,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: TinyGptConfig) -> None:
         super().__init__()
-        self.c_fc = Linear(config.hidden_size, config.intermediate_size)
+        self.c_fc = nn.Linear(config.hidden_size, config.intermediate_size)
         self.c_proj = Projection(config.intermediate_size, config.hidden_size)
         self.dropout = Dropout(config.hidden_dropout_prob)
 
@@ -76,9 +75,9 @@ class Block(nn.Module):
 
     def __init__(self, config: TinyGptConfig) -> None:
         super().__init__()
-        self.ln_1 = LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.ln_1 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.attn = CausalAttention(config)
-        self.ln_2 = LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.ln_2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.mlp = FeedForward(config)
 
     def forward(self, x_RD: Tensor, layout: Layout, last_B: Tensor | None = None) -> Tensor:
@@ -119,11 +118,11 @@ class TinyGptModel(TinyGptPreTrainedModel):
 
     def __init__(self, config: TinyGptConfig) -> None:
         super().__init__(config)
-        self.wte = Embedding(config.vocab_size, config.hidden_size)
-        self.wpe = Embedding(config.max_position_embeddings, config.hidden_size)
+        self.wte = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.wpe = nn.Embedding(config.max_position_embeddings, config.hidden_size)
         self.drop = Dropout(config.hidden_dropout_prob)
         self.h = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
-        self.ln_f = LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.ln_f = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.post_init()
 
     def decode(self, ids_R: Tensor, layout: Layout, *, last: bool = False) -> Tensor:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.modeling_outputs import CausalLMOutput, SequenceClassifierOutput
@@ -16,7 +15,6 @@ from tlm.modeling.configuration import TinyGptConfig
 from tlm.modeling.decoder import TinyGptModel, TinyGptPreTrainedModel, flat_causal
 from tlm.modeling.layout import Layout, Queries
 from tlm.modeling.loss import IGNORED_LABEL, linear_cross_entropy
-from tlm.modeling.members import Linear
 
 
 class TinyGptForCausalLM(TinyGptPreTrainedModel):
@@ -52,21 +50,11 @@ class TinyGptForCausalLM(TinyGptPreTrainedModel):
         return CausalLMOutput(loss=self.loss(ids_R, layout, Queries.of(layout, rows_N), next_R[rows_N]))
 
     def loss(self, ids_R: Tensor, layout: Layout, queries: Queries, labels_N: Tensor) -> Tensor:
-        """Mean cross entropy of the queried rows, 0 for none; a row's label is the token that follows it.
-
-        Of M stacked members: (M,), each over those of its N / M rows whose label is not -100.
-        """
-        weight: Tensor = self.transformer.wte.weight
+        """Mean cross entropy of the queried rows, 0 for none; a row's label is the token that follows it."""
+        weight_VD: Tensor = self.transformer.wte.weight
         if not len(labels_N):
-            return weight.sum() * 0.0
-        x_ND = self._rows(ids_R, layout, queries)
-        if weight.ndim == 2:
-            return linear_cross_entropy(x_ND, weight, None, labels_N)
-        losses = []
-        for x, weight_VD, labels in zip(x_ND.chunk(len(weight)), weight, labels_N.chunk(len(weight)), strict=True):
-            kept = (labels != IGNORED_LABEL).nonzero().squeeze(1)
-            losses.append(linear_cross_entropy(x[kept], weight_VD, None, labels[kept]))
-        return torch.stack(losses)
+            return weight_VD.sum() * 0.0
+        return linear_cross_entropy(self._rows(ids_R, layout, queries), weight_VD, None, labels_N)
 
     def logits(self, ids_R: Tensor, layout: Layout, queries: Queries) -> Tensor:
         """Logits (N, V) of the queried rows."""
@@ -85,7 +73,7 @@ class TinyGptForSequenceClassification(TinyGptPreTrainedModel):
         super().__init__(config)
         self.num_labels = len(config.id2label or ())  # what `num_labels` counts, and never None
         self.transformer = TinyGptModel(config)
-        self.score = Linear(config.hidden_size, self.num_labels, bias=False)
+        self.score = nn.Linear(config.hidden_size, self.num_labels, bias=False)
         self.post_init()
 
     def forward(
@@ -97,9 +85,8 @@ class TinyGptForSequenceClassification(TinyGptPreTrainedModel):
         return SequenceClassifierOutput(loss=loss, logits=logits_BL)
 
     def loss(self, ids_R: Tensor, layout: Layout, labels_B: Tensor) -> Tensor:
-        """Mean cross entropy of the sequences, in the order of the layout; (M,) of M stacked members."""
-        losses_B = F.cross_entropy(self.logits(ids_R, layout), labels_B, reduction="none")
-        return losses_B.view(*self.score.weight.shape[:-2], -1).mean(-1)
+        """Mean cross entropy of the sequences, in the order of the layout."""
+        return F.cross_entropy(self.logits(ids_R, layout), labels_B, reduction="none").mean()
 
     def logits(self, ids_R: Tensor, layout: Layout) -> Tensor:
         """Logits (B, L) of the sequences, in the order of the layout."""

@@ -20,7 +20,6 @@ from tlm.modeling.configuration import TinyBertConfig
 from tlm.modeling.conv_front import ConvFront
 from tlm.modeling.dropout import Dropout
 from tlm.modeling.layout import Layout, Queries
-from tlm.modeling.members import Embedding, LayerNorm, Linear, embedding, linear, shift
 
 
 class _RowWithoutGradient(torch.autograd.Function):
@@ -34,7 +33,7 @@ class _RowWithoutGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_VD: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         grad_VD = grad_VD.clone()
-        grad_VD[..., ctx.row, :] = 0.0
+        grad_VD[ctx.row] = 0.0
         return grad_VD, None
 
 
@@ -54,7 +53,7 @@ class WordEmbeddings(nn.Embedding):
 
     def forward(self, ids_R: Tensor) -> Tensor:
         """Token ids → (R, D)."""
-        return embedding(ids_R, self.as_read(), self.padding_idx)
+        return F.embedding(ids_R, self.as_read(), padding_idx=self.padding_idx)
 
 
 class Embeddings(nn.Module):
@@ -64,9 +63,9 @@ class Embeddings(nn.Module):
         super().__init__()
         size = config.hidden_size
         self.word_embeddings = WordEmbeddings(config)
-        self.position_embeddings = Embedding(config.max_position_embeddings, size)
-        self.token_type_embeddings = Embedding(config.type_vocab_size, size)
-        self.LayerNorm = LayerNorm(size, eps=config.layer_norm_eps)
+        self.position_embeddings = nn.Embedding(config.max_position_embeddings, size)
+        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, size)
+        self.LayerNorm = nn.LayerNorm(size, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, ids_R: Tensor, layout: Layout, types_R: Tensor | None = None) -> Tensor:
@@ -74,7 +73,7 @@ class Embeddings(nn.Module):
         layout.require(self.position_embeddings.num_embeddings)
         x_RD = self.word_embeddings(ids_R) + self.position_embeddings(layout.positions_R)
         if types_R is None:
-            x_RD = shift(x_RD, self.token_type_embeddings.weight[..., 0, :])
+            x_RD = x_RD + self.token_type_embeddings.weight[0]
         else:
             x_RD = x_RD + self.token_type_embeddings(types_R)
         y_RD: Tensor = self.dropout(self.LayerNorm(x_RD))
@@ -87,9 +86,9 @@ class SelfAttention(nn.Module):
     def __init__(self, config: TinyBertConfig) -> None:
         super().__init__()
         self.heads = config.num_attention_heads
-        self.query = Linear(config.hidden_size, config.hidden_size)
-        self.key = Linear(config.hidden_size, config.hidden_size)
-        self.value = Linear(config.hidden_size, config.hidden_size)
+        self.query = nn.Linear(config.hidden_size, config.hidden_size)
+        self.key = nn.Linear(config.hidden_size, config.hidden_size)
+        self.value = nn.Linear(config.hidden_size, config.hidden_size)
         self.dropout = Dropout(config.attention_probs_dropout_prob)
 
     def forward(self, x_RD: Tensor, layout: Layout, queries: Queries | None) -> Tensor:
@@ -104,11 +103,11 @@ class SelfAttention(nn.Module):
         return context_SD.index_select(0, queries.kept_N)
 
 
-def _linear(x: Tensor, *modules: Linear) -> tuple[Tensor, ...]:
+def _linear(x: Tensor, *modules: nn.Linear) -> tuple[Tensor, ...]:
     """Several linear maps of the same input as one product."""
-    weight = torch.cat([module.weight for module in modules], dim=-2)
-    bias = torch.cat([module.bias for module in modules], dim=-1)
-    return torch.split(linear(x, weight, bias), [module.out_features for module in modules], dim=-1)
+    weight = torch.cat([module.weight for module in modules])
+    bias = torch.cat([module.bias for module in modules])
+    return torch.split(F.linear(x, weight, bias), [module.out_features for module in modules], dim=-1)
 
 
 class AddNorm(nn.Module):
@@ -116,8 +115,8 @@ class AddNorm(nn.Module):
 
     def __init__(self, config: TinyBertConfig, in_features: int) -> None:
         super().__init__()
-        self.dense = Linear(in_features, config.hidden_size)
-        self.LayerNorm = LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dense = nn.Linear(in_features, config.hidden_size)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
@@ -134,7 +133,7 @@ class Layer(nn.Module):
         self.attention = nn.ModuleDict(
             {"self": SelfAttention(config), "output": AddNorm(config, config.hidden_size)},
         )
-        self.intermediate = nn.ModuleDict({"dense": Linear(config.hidden_size, config.intermediate_size)})
+        self.intermediate = nn.ModuleDict({"dense": nn.Linear(config.hidden_size, config.intermediate_size)})
         self.output = AddNorm(config, config.intermediate_size)
 
     def forward(self, x_RD: Tensor, layout: Layout, queries: Queries | None = None) -> Tensor:
@@ -200,7 +199,7 @@ class TinyBertModel(TinyBertPreTrainedModel):
         )
         self.encoder = nn.ModuleDict({"layer": nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))})
         self.pooler = (
-            nn.ModuleDict({"dense": Linear(config.hidden_size, config.hidden_size)}) if add_pooling_layer else None
+            nn.ModuleDict({"dense": nn.Linear(config.hidden_size, config.hidden_size)}) if add_pooling_layer else None
         )
         self.post_init()
 

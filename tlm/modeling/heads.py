@@ -27,7 +27,6 @@ from tlm.modeling.dropout import Dropout
 from tlm.modeling.encoder import TinyBertModel, TinyBertPreTrainedModel, flat
 from tlm.modeling.layout import Layout, Queries
 from tlm.modeling.loss import IGNORED_LABEL, linear_cross_entropy
-from tlm.modeling.members import LayerNorm, Linear
 
 
 class Transform(nn.Module):
@@ -35,8 +34,8 @@ class Transform(nn.Module):
 
     def __init__(self, config: TinyBertConfig) -> None:
         super().__init__()
-        self.dense = Linear(config.hidden_size, config.hidden_size)
-        self.LayerNorm = LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, D) → (…, D)."""
@@ -104,23 +103,13 @@ class TinyBertForMaskedLM(TinyBertPreTrainedModel):
     def loss(
         self, ids_R: Tensor, layout: Layout, queries: Queries, labels_N: Tensor, types_R: Tensor | None = None
     ) -> Tensor:
-        """Mean cross entropy of the queried rows, 0 for none; no other row is projected onto the vocabulary.
-
-        Of M stacked members: (M,), each over those of its N / M rows whose label is not -100.
-        """
+        """Mean cross entropy of the queried rows, 0 for none; no other row is projected onto the vocabulary."""
         predictions: Any = self.cls["predictions"]
-        weight = self._words_VD()
+        weight_VD = self._words_VD()
         if not len(labels_N):
-            return weight.sum() * 0.0
+            return weight_VD.sum() * 0.0
         x_ND = predictions.transform(self.bert.encode(ids_R, layout, queries, types_R))
-        if weight.ndim == 2:
-            return linear_cross_entropy(x_ND, weight, predictions.bias, labels_N)
-        each = zip(x_ND.chunk(len(weight)), weight, predictions.bias, labels_N.chunk(len(weight)), strict=True)
-        losses = []
-        for x, weight_VD, bias_V, labels in each:
-            kept = (labels != IGNORED_LABEL).nonzero().squeeze(1)
-            losses.append(linear_cross_entropy(x[kept], weight_VD, bias_V, labels[kept]))
-        return torch.stack(losses)
+        return linear_cross_entropy(x_ND, weight_VD, predictions.bias, labels_N)
 
     def logits(self, ids_R: Tensor, layout: Layout, queries: Queries) -> Tensor:
         """Logits (N, V) of the queried rows."""
@@ -141,7 +130,7 @@ class TinyBertForSequenceClassification(TinyBertPreTrainedModel):
         self.bert = TinyBertModel(config)
         dropout = config.classifier_dropout
         self.dropout = Dropout(config.hidden_dropout_prob if dropout is None else dropout)
-        self.classifier = Linear(config.hidden_size, self.num_labels)
+        self.classifier = nn.Linear(config.hidden_size, self.num_labels)
         self.post_init()
 
     def forward(
@@ -159,9 +148,8 @@ class TinyBertForSequenceClassification(TinyBertPreTrainedModel):
         return SequenceClassifierOutput(loss=loss, logits=logits_BL)
 
     def loss(self, ids_R: Tensor, layout: Layout, labels_B: Tensor) -> Tensor:
-        """Mean cross entropy of the sequences, in the order of the layout; (M,) of M stacked members."""
-        losses_B = F.cross_entropy(self.logits(ids_R, layout), labels_B, reduction="none")
-        return losses_B.view(*self.classifier.weight.shape[:-2], -1).mean(-1)
+        """Mean cross entropy of the sequences, in the order of the layout."""
+        return F.cross_entropy(self.logits(ids_R, layout), labels_B, reduction="none").mean()
 
     def logits(self, ids_R: Tensor, layout: Layout, types_R: Tensor | None = None) -> Tensor:
         """Logits (B, L) of the sequences, in the order of the layout."""

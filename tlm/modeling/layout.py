@@ -9,7 +9,6 @@ rows, Q queries of each sequence.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -89,24 +88,6 @@ class Layout:
         lengths = torch.tensor([rectangle.length for rectangle in self.rectangles])
         return lengths.repeat_interleave(torch.tensor([rectangle.sequences for rectangle in self.rectangles]))
 
-    def split(self, members: int) -> list[Layout]:
-        """The layouts that were joined."""
-        count = len(self.rectangles) // members
-        rectangles = [self.rectangles[i * count : (i + 1) * count] for i in range(members)]
-        tensors = zip(self.positions_R.chunk(members), self.real_R.chunk(members), strict=True)
-        return [Layout(own, *pair) for own, pair in zip(rectangles, tensors, strict=True)]
-
-    @staticmethod
-    def join(layouts: Sequence[Layout]) -> Layout:
-        """One after another. ValueError if one has rows past its last rectangle, which would come to lie inside."""
-        if any(layout.filler for layout in layouts):
-            raise ValueError("layouts with filler rows cannot be joined")
-        return Layout(
-            tuple(rectangle for layout in layouts for rectangle in layout.rectangles),
-            torch.cat([layout.positions_R for layout in layouts]),
-            torch.cat([layout.real_R for layout in layouts]),
-        )
-
     @staticmethod
     def padded(mask_BT: Tensor, *, masked: bool = True) -> Layout:
         """One rectangle, from an attention mask that is True at tokens. `masked=False` promises that all are."""
@@ -119,7 +100,6 @@ class Layout:
         lengths_B: NDArray[np.int64],
         rectangle_cost: int,
         multiple: int = 1,
-        room_B: NDArray[np.int64] | None = None,
     ) -> Layout:
         """Rectangles for sequences sorted by length, longest first, that cost the least.
 
@@ -127,18 +107,14 @@ class Layout:
             lengths_B: rows of each sequence, at least 1, descending.
             rectangle_cost: how many rows of computation one more rectangle is worth.
             multiple: R is rounded up to a multiple of it.
-            room_B: lengths to make room for instead, so that several batches get the same rectangles.
 
-        Raises ValueError if the lengths do not descend to 1 at least, or there is no room for one.
+        Raises ValueError if the lengths do not descend to 1 at least.
         """
-        room_B = lengths_B if room_B is None else room_B
         if len(lengths_B) == 0 or (np.diff(lengths_B) > 0).any() or lengths_B[-1] < 1:
             raise ValueError(f"lengths must descend and be 1 or more, got {lengths_B.tolist()}")
-        if (room_B < lengths_B).any():
-            raise ValueError(f"no room for lengths {lengths_B.tolist()} in {room_B.tolist()}")
         rectangles, positions, real = [], [], []
-        for start, end in pairwise(_cheapest_cuts(room_B, rectangle_cost)):
-            lengths, length = lengths_B[start:end], int(room_B[start])
+        for start, end in pairwise(_cheapest_cuts(lengths_B, rectangle_cost)):
+            lengths, length = lengths_B[start:end], int(lengths_B[start])
             rectangles.append(Rectangle(end - start, length, bool(lengths[-1] < length)))
             column = np.arange(length)
             positions.append(np.tile(column, end - start))

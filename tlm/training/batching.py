@@ -36,17 +36,16 @@ def pack(
     vocabulary: Vocabulary,
     max_length: int,
     rectangle_cost: int,
-    room_B: Rows | None = None,
 ) -> Packed:
     """The sequences at `items`, longest first, as [CLS] ids [SEP], with as little padding as pays (`Layout.packed`).
 
     Sequences longer than max_length - 2 are cut, so that [CLS] and [SEP] always fit. A negative `rectangle_cost` asks
-    for one rectangle, all its padding included. With `room_B` (`Layout.packed`) no rows are added to round up.
+    for one rectangle, all its padding included.
     """
     lengths = with_specials(sequences.lengths[items], max_length)
     order = np.argsort(-lengths, kind="stable")
     items, lengths = items[order], lengths[order]
-    layout = _layout(lengths, rectangle_cost, room_B)
+    layout = _layout(lengths, rectangle_cost)
     batch = sequences.take(items)
     columns = np.arange(len(batch.ids)) - np.repeat(batch.offsets[:-1], batch.lengths)
     ids_R = np.full(len(layout.positions_R), vocabulary.pad, dtype=np.int64)
@@ -63,11 +62,10 @@ def with_specials(lengths: Rows, max_length: int) -> Rows:
     return np.minimum(lengths, max_length - 2) + 2
 
 
-def _layout(lengths_B: Rows, rectangle_cost: int, room_B: Rows | None) -> Layout:
-    longest = int((lengths_B if room_B is None else room_B)[0])
+def _layout(lengths_B: Rows, rectangle_cost: int) -> Layout:
     if rectangle_cost < 0:
-        return Layout.padded(torch.from_numpy(np.arange(longest) < lengths_B[:, None]))
-    return Layout.packed(lengths_B, rectangle_cost, ROW_MULTIPLE if room_B is None else 1, room_B)
+        return Layout.padded(torch.from_numpy(np.arange(lengths_B[0]) < lengths_B[:, None]))
+    return Layout.packed(lengths_B, rectangle_cost, ROW_MULTIPLE)
 
 
 def packer(config: TinyBertConfig | TinyGptConfig, device: str) -> partial[Packed]:

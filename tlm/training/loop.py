@@ -17,7 +17,7 @@ from tlm.modeling.layout import Layout, Queries
 from tlm.study.config import Optimisation
 from tlm.training.checkpoint import Checkpoints, capture, restore
 from tlm.training.memory import explained
-from tlm.training.optimisation import Curve, NonFiniteLoss, Progress, autocast, clip_gradients, learning_rate
+from tlm.training.optimisation import Curve, NonFiniteLoss, Progress, autocast, learning_rate
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ def _gradients(model: Any, inputs: Inputs, config: Optimisation, device: str) ->
         loss: Tensor = model.loss(**moved)
     loss.backward()  # type: ignore[no-untyped-call]
     if config.max_grad_norm is not None:
-        clip_gradients(model, config.max_grad_norm)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
     return loss.detach()
 
 

@@ -55,15 +55,6 @@ def learning_rate(config: Optimisation, step: int, steps: int, steps_per_epoch: 
     return config.learning_rate * max(0.0, (steps - step) / max(1.0, steps - warmup))
 
 
-def clip_gradients(model: torch.nn.Module, max_norm: float) -> None:
-    """Scale a model's gradients to a norm of at most `max_norm`; each member's on its own in a `Stack`."""
-    own = getattr(model, "clip_gradients", None)
-    if own is not None:
-        own(max_norm)
-    else:
-        torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm)
-
-
 def autocast(precision: Precision, device: str) -> AbstractContextManager[object]:
     """The context to compute in; "auto" is what the device has."""
     kind = torch.device(device).type
