@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any
@@ -43,7 +42,9 @@ def float32(ours: Ours) -> Iterator[None]:
 @contextmanager
 def padded(ours: Ours) -> Iterator[None]:
     """One rectangle a batch, as long as its longest sequence."""
-    with patch.object(ours, "pack", partial(ours.pack, rectangle_cost=-1)):
+    from tlm.modeling.packing import padder
+
+    with patch.object(ours, "pack", padder()):
         yield
 
 
@@ -54,7 +55,7 @@ def every_position(ours: Ours) -> Iterator[None]:
     from torch.nn import functional as F
 
     from tlm.modeling.layout import Queries
-    from tlm.training.masking import IGNORED
+    from tlm.modeling.loss import IGNORED_LABEL
 
     whole = ours._inputs
 
@@ -62,13 +63,13 @@ def every_position(ours: Ours) -> Iterator[None]:
         given: dict[str, Any] = {**whole(step, rows)}
         if "queries" not in given:
             return given
-        labels_R = torch.full((len(given["ids_R"]),), IGNORED)
+        labels_R = torch.full((len(given["ids_R"]),), IGNORED_LABEL)
         labels_R[given["queries"].rows_N] = given["labels_N"]
         tokens_N = given["layout"].real_R.nonzero().squeeze(1)
         return {**given, "queries": Queries.of(given["layout"], tokens_N), "labels_N": labels_R[tokens_N]}
 
     def loss(ids_R: Any, layout: Any, queries: Any, labels_N: Any) -> Any:
-        return F.cross_entropy(ours.model.logits(ids_R, layout, queries).float(), labels_N, ignore_index=IGNORED)
+        return F.cross_entropy(ours.model.logits(ids_R, layout, queries).float(), labels_N, ignore_index=IGNORED_LABEL)
 
     pretrains = ours.case.objective == "pretrain"
     with patch.object(ours, "_inputs", inputs), patch.object(ours.model, "loss", loss) if pretrains else nullcontext():

@@ -11,7 +11,7 @@ threads or more also so many members at a time, one thread each, by threads and 
 with weights of their own, as many as no cache holds. bfloat16 is tlm's `precision: bfloat16`.
 
 Costs stand beside the times: parameters, FLOPs of one item of mean length (`tlm.modeling.cost`), and sequential depth
-(`tlm.evaluation.latency.sequential_depth`), which is what bounds the time on a perfectly parallel machine. What such
+(`sequential_depth`), which is what bounds the time on a perfectly parallel machine. What such
 a machine would take for a committee is taken to be its slowest member's time alone.
 
 Run it on a quiet machine (all of it takes about half an hour on two cores): the report says how many cores others kept

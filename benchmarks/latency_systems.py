@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from tlm.data.ragged import Ragged
 from tlm.data.tokenizer import Vocabulary
 from tlm.evaluation.committee import combine
-from tlm.evaluation.latency import sequential_depth
 from tlm.modeling import TinyBertConfig, TinyBertForSequenceClassification
-from tlm.modeling.cost import expected_parameters, forward_flops
+from tlm.modeling.cost import classifier_flops, expected_parameters, sequential_depth
 from tlm.study.architecture import SHALLOW, VARIANTS, Architecture, variant
 from tlm.study.base import Precision
 from tlm.training.finetune import predict
@@ -97,16 +96,14 @@ def cost(system: System, scale: Scale, length: int) -> Cost:
     sizes = {"vocab_size": scale.vocab_size, "max_position_embeddings": scale.max_length}
     return Cost(
         parameters=sum(expected_parameters(shape, **sizes, num_labels=scale.num_labels) for shape in shapes),
-        flops=sum(forward_flops(shape, length, num_labels=scale.num_labels) for shape in shapes),
+        flops=sum(classifier_flops(shape, length, scale.num_labels) for shape in shapes),
         depth=max(sequential_depth(shape) for shape in shapes),
     )
 
 
 def shares(members: Iterable[Member], workers: int, scale: Scale) -> list[list[Member]]:
     """Members for each worker: the most expensive first, each to whoever has least to do (by FLOPs)."""
-    price = {
-        name: forward_flops(scale.architecture(name), 32, num_labels=scale.num_labels) for name in (DEEP, *SHALLOW)
-    }
+    price = {name: classifier_flops(scale.architecture(name), 32, scale.num_labels) for name in (DEEP, *SHALLOW)}
     loads, given = [0] * workers, [list[Member]() for _ in range(workers)]
     for member in sorted(members, key=lambda member: -price[member[0]]):
         worker = loads.index(min(loads))

@@ -13,13 +13,12 @@ from benchmarks.cases import LEARNING_RATE, MLM_PROBABILITY, WEIGHT_DECAY
 from benchmarks.setting import Setting
 from tlm.data.ragged import Rows
 from tlm.data.tokenizer import read_vocabulary
-from tlm.modeling import TinyBertConfig, TinyBertForMaskedLM, TinyBertForSequenceClassification
+from tlm.modeling.families.base import family_of
 from tlm.study.architecture import Architecture
 from tlm.study.base import Precision
 from tlm.study.config import FinetuneConfig, PretrainConfig
-from tlm.training.batching import packer
 from tlm.training.finetune import predict
-from tlm.training.loop import Data, Inputs, train
+from tlm.training.loop import Batches, Inputs, train
 from tlm.training.masking import Masker, masked_inputs
 from tlm.training.optimisation import Curve
 
@@ -35,18 +34,12 @@ class Ours:
         self.masker = Masker(self.vocabulary, MLM_PROBABILITY, seed=0)
         self.labels = torch.from_numpy(self.workload.labels)
         architecture = Architecture(name=self.case.name, **asdict(self.case.shape))
-        config = TinyBertConfig.from_architecture(
-            architecture,
-            vocab_size=len(self.vocabulary),
-            max_position_embeddings=self.case.max_length,
-            pad_token_id=self.vocabulary.pad,
-            cls_token_id=self.vocabulary.cls,
-            num_labels=self.workload.num_labels or None,
-        )
-        model_class = TinyBertForMaskedLM if self.case.objective == "pretrain" else TinyBertForSequenceClassification
+        family, labels = family_of(architecture), self.workload.num_labels or None
+        config = family.configure(architecture, self.vocabulary, self.case.max_length, labels)
+        model_class = family.language_model if self.case.objective == "pretrain" else family.classifier
         torch.manual_seed(0)
         self.model = model_class(config).to(setting.device)
-        self.pack = packer(config, setting.device)
+        self.pack = family.packer(config, setting.device)
 
     def prepare(self, batches: Sequence[Rows], repeats: int) -> Callable[[], None]:
         """Nothing is left to prepare: the tokens are stored as a study stores them."""
@@ -64,12 +57,12 @@ class Ours:
         pretrains = self.case.objective == "pretrain"
         train(
             self.model,
-            Data(_Given(batches), self._inputs),
+            Batches(_Given(batches), self._inputs),
             PretrainConfig(**common, steps=len(batches)) if pretrains else FinetuneConfig(**common, epochs=1),
             steps=len(batches),
             device=self.setting.device,
             curve=Curve(),
-            after_step=lambda step, epoch: None,
+            hooks=[],
         )
 
     def _inputs(self, step: int, rows: Rows) -> Inputs:

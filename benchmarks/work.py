@@ -12,7 +12,7 @@ import torch
 from benchmarks.cases import MLM_PROBABILITY, Case
 from benchmarks.workload import Workload
 from tlm.data.ragged import Rows
-from tlm.modeling.cost import forward_flops
+from tlm.modeling.cost import classifier_flops, language_model_flops
 
 TRAINING = 3
 """A training step in forward passes: the backward pass multiplies twice for each product of the forward pass."""
@@ -23,7 +23,7 @@ BLOCK_SECONDS = 0.1
 def useful_flops(case: Case, workload: Workload, batches: Sequence[Rows]) -> float:
     """Floating point operations (a multiply-add is two) that the real tokens of `batches` need.
 
-    For an item of t real tokens, [CLS] and [SEP] counted, `tlm.modeling.cost.forward_flops(shape, t, …)`: matrix
+    For an item of t real tokens, [CLS] and [SEP] counted, `tlm.modeling.cost`: matrix
     products and convolutions of the front, the layers (attention over t, not over padding) and the head, where the last
     layer and the head compute only what the loss reads: m = 0.15·(t - 2) predicted positions, or position 0 for the
     classifier. Pre-training: embeddings' look-ups, normalisations and the optimizer count nothing.
@@ -41,10 +41,8 @@ def useful_flops(case: Case, workload: Workload, batches: Sequence[Rows]) -> flo
 @lru_cache(maxsize=4096)
 def _forward(case: Case, length: int, vocab_size: int, num_labels: int) -> float:
     if num_labels:
-        return float(forward_flops(case.shape, length, num_labels=num_labels))
-    without, one = (
-        forward_flops(case.shape, length, masked_positions=masked, vocab_size=vocab_size) for masked in (0, 1)
-    )
+        return float(classifier_flops(case.shape, length, num_labels))
+    without, one = (language_model_flops(case.shape, length, masked, vocab_size) for masked in (0, 1))
     return without + MLM_PROBABILITY * (length - 2) * (one - without)
 
 

@@ -28,8 +28,7 @@ from benchmarks.latency_systems import (
 from tlm.data.ragged import Ragged
 from tlm.data.tokenizer import SPECIAL_TOKENS, Vocabulary
 from tlm.errors import UserError
-from tlm.evaluation.latency import sequential_depth
-from tlm.modeling.cost import count_parameters
+from tlm.modeling.cost import count_parameters, sequential_depth
 from tlm.study.architecture import SHALLOW
 
 TINY = Scale(head_size=4, conv_channels=2, vocab_size=50, max_length=16, num_labels=3)

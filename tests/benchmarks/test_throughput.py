@@ -30,7 +30,7 @@ from tlm.errors import UserError
 from tlm.execution.child import child_environment
 from tlm.machine.allocator import ALLOCATORS
 from tlm.machine.runtime import Runtime
-from tlm.modeling.cost import forward_flops
+from tlm.modeling.cost import classifier_flops
 
 VOCABULARY = numbered_vocabulary(40).tokens
 PLAIN = shape_of("bert6", num_hidden_layers=2, num_attention_heads=2, head_size=8)
@@ -128,7 +128,7 @@ def test_batches_are_full_and_their_real_tokens_counted(workload: Workload) -> N
 def test_useful_work_is_that_of_real_tokens_three_times_over_for_training(workload: Workload) -> None:
     batches = workload.batches(0, 2, 4)
     lengths = [min(len(workload.tokens[row]), 10) + 2 for row in np.concatenate(batches)]
-    once = sum(forward_flops(PLAIN, length, num_labels=3) for length in lengths)
+    once = sum(classifier_flops(PLAIN, length, 3) for length in lengths)
     assert useful_flops(TINY[3], workload, batches) == once
     assert useful_flops(TINY[2], workload, batches) == 3 * once
 

@@ -17,9 +17,10 @@ from tlm.cost.estimate import EVALUATIONS, Cost, Estimate, estimate, language_mo
 from tlm.data.ragged import Ragged
 from tlm.execution.execute import execute
 from tlm.machine.runtime import Runtime
-from tlm.modeling.cost import forward_flops
+from tlm.modeling import cost as model_cost
 from tlm.planning.plan import Plan, plan
 from tlm.study.architecture import Architecture
+from tlm.study.config import PretrainConfig
 
 ONE = {"num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
 
@@ -83,19 +84,17 @@ def test_max_steps_cuts_training_short(mini_data: Path) -> None:
 
 def test_a_decoder_predicts_every_position_and_an_encoder_its_masked_ones() -> None:
     encoder, decoder = (Architecture(name="one", kind=kind, **ONE) for kind in ("encoder", "decoder"))
-    assert language_model_flops(encoder, 22, vocab_size=300, mlm_probability=0.15) == pytest.approx(
-        forward_flops(encoder, 22, masked_positions=3, vocab_size=300)
-    )
-    assert language_model_flops(decoder, 22, vocab_size=300, mlm_probability=0.15) == pytest.approx(
-        forward_flops(decoder, 22, vocab_size=300)
-    )
+    config = PretrainConfig(steps=1, mlm_probability=0.15)
+    for architecture, predicted in ((encoder, 3), (decoder, 21)):
+        expected = model_cost.language_model_flops(architecture, 22, predicted, 300)
+        assert language_model_flops(architecture, config, 22, 300) == pytest.approx(expected)
 
 
 def test_a_study_of_decoders_is_estimated(mini_data: Path) -> None:
     decoders = [{"name": "one", "kind": "decoder", **ONE}]
     planned = changed(mini_data, architectures=decoders, committees=[])
     cost = cost_of(planned, mini_data, "pretrain", ws=60, arch="one")
-    forward = forward_flops(Architecture(**decoders[0]), 16, vocab_size=300)
+    forward = model_cost.language_model_flops(Architecture(**decoders[0]), 16, 15, 300)
     assert cost.training_flops == pytest.approx(3 * 48 * forward)
 
 

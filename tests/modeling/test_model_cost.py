@@ -13,7 +13,7 @@ from tlm.modeling import (
     TinyGptForCausalLM,
     TinyGptForSequenceClassification,
 )
-from tlm.modeling.cost import count_parameters, expected_parameters, forward_flops
+from tlm.modeling.cost import classifier_flops, count_parameters, expected_parameters, language_model_flops
 from tlm.study.architecture import variant
 
 PAPER_VOCAB, PAPER_POSITIONS = 30_522, 128
@@ -68,20 +68,11 @@ def test_flops_are_those_torch_counts(name: str) -> None:
     labels = mlm_labels(ids, mask)
     with FlopCounterMode(display=False) as counter:
         build(TinyBertForSequenceClassification, arch)(ids, mask)
-    assert counter.get_total_flops() == forward_flops(arch, 12, num_labels=LABELS)
+    assert counter.get_total_flops() == classifier_flops(arch, 12, LABELS)
     with FlopCounterMode(display=False) as counter:
         build(TinyBertForMaskedLM, arch)(ids, mask, labels=labels)
     masked = int((labels != -100).sum())
-    assert counter.get_total_flops() == forward_flops(arch, 12, masked_positions=masked, vocab_size=VOCAB)
-
-
-def test_one_head_must_be_described() -> None:
-    for heads in ({}, {"masked_positions": 3}, {"num_labels": 2, "masked_positions": 3, "vocab_size": 9}):
-        with pytest.raises(ValueError, match="give either num_labels"):
-            forward_flops(variant("bert6"), 12, **heads)
-    for heads in ({}, {"masked_positions": 3, "vocab_size": 9}, {"num_labels": 2, "vocab_size": 9}):
-        with pytest.raises(ValueError, match="give either num_labels, or vocab_size"):
-            forward_flops(variant("gpt6"), 12, **heads)
+    assert counter.get_total_flops() == language_model_flops(arch, 12, masked, VOCAB)
 
 
 @pytest.mark.parametrize("name", ["gpt6", "gpt1"])
@@ -94,10 +85,10 @@ def test_a_decoder_has_the_parameters_and_flops_that_are_counted(name: str) -> N
     ids, mask = batch(lengths=(12,))
     with FlopCounterMode(display=False) as counter:
         classifier(ids, mask)
-    assert counter.get_total_flops() == forward_flops(arch, 12, num_labels=LABELS)
+    assert counter.get_total_flops() == classifier_flops(arch, 12, LABELS)
     with FlopCounterMode(display=False) as counter:
         model(ids, mask, labels=ids)
-    assert counter.get_total_flops() == forward_flops(arch, 12, vocab_size=VOCAB)
+    assert counter.get_total_flops() == language_model_flops(arch, 12, 11, VOCAB)
 
 
 def test_gpt6_has_the_parameters_of_transformers_gpt2() -> None:

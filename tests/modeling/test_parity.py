@@ -17,15 +17,16 @@ from tlm.modeling import TinyBertConfig, TinyBertForMaskedLM, TinyBertForSequenc
 from tlm.modeling import interchange as ic
 from tlm.modeling.attention import attention
 from tlm.modeling.layout import Layout, Queries
-from tlm.modeling.loss import linear_cross_entropy
+from tlm.modeling.loss import IGNORED_LABEL, linear_cross_entropy
+from tlm.modeling.packing import pack
 from tlm.study.architecture import VARIANTS, variant
 from tlm.study.base import Precision
 from tlm.study.config import FinetuneConfig, Optimisation, PretrainConfig
-from tlm.training.batching import Order, pack
-from tlm.training.loop import Data, Inputs, train
-from tlm.training.masking import IGNORED
+from tlm.training.batching import EpochOrder
+from tlm.training.loop import Batches, Inputs, train
+from tlm.training.objectives.masked import Masked
 from tlm.training.optimisation import Curve, learning_rate
-from tlm.training.pretrain import mlm_data
+from tlm.training.pretrain import pretraining_batches
 
 VOCABULARY = numbered_vocabulary(120)
 LENGTH, LABELS, STEPS = 24, 4, 200
@@ -60,12 +61,12 @@ def texts(size: int = 96) -> Ragged:
 
 def padded(ids_R: Tensor, layout: Layout, queries: Queries, labels_N: Tensor) -> dict[str, Tensor]:
     """The same batch as transformers wants it: padded to LENGTH, labels at every position."""
-    labels_R = torch.full_like(ids_R, IGNORED)
+    labels_R = torch.full_like(ids_R, IGNORED_LABEL)
     labels_R[queries.rows_N] = labels_N
     sequence_R, count = layout.sequence_of(), layout.sequences
     places = (sequence_R[layout.real_R], layout.positions_R[layout.real_R])
     ids_BT, mask_BT = torch.full((count, LENGTH), VOCABULARY.pad), torch.zeros((count, LENGTH), dtype=torch.long)
-    labels_BT = torch.full((count, LENGTH), IGNORED)
+    labels_BT = torch.full((count, LENGTH), IGNORED_LABEL)
     ids_BT[places], mask_BT[places], labels_BT[places] = ids_R[layout.real_R], 1, labels_R[layout.real_R]
     return {"input_ids": ids_BT, "attention_mask": mask_BT, "labels": labels_BT}
 
@@ -102,14 +103,15 @@ def test_the_masked_rows_loss_and_gradients_are_transformers_full_ones(cost: int
     model = model_of(TinyBertForMaskedLM)
     theirs = ic.to_transformers_mlm(model).train()
     sequences = texts(16)
-    data = mlm_data(model, sequences, VOCABULARY, PretrainConfig(steps=1, batch_size=16), max_length=LENGTH, seed=0)
+    config = PretrainConfig(steps=1, batch_size=16)
+    data = pretraining_batches(Masked(), model, sequences, VOCABULARY, config, max_length=LENGTH, seed=0)
     inputs: dict[str, Any] = dict(data.inputs(1, np.arange(16)))
     batch = pack(sequences, np.arange(16), VOCABULARY, LENGTH, cost)
     given = padded(**inputs)
     places = (batch.layout.sequence_of()[batch.layout.real_R], batch.layout.positions_R[batch.layout.real_R])
-    ids_R, labels_R = batch.ids_R.clone(), torch.full_like(batch.ids_R, IGNORED)
+    ids_R, labels_R = batch.ids_R.clone(), torch.full_like(batch.ids_R, IGNORED_LABEL)
     ids_R[batch.layout.real_R], labels_R[batch.layout.real_R] = given["input_ids"][places], given["labels"][places]
-    rows_N = (labels_R != IGNORED).nonzero().squeeze(1)
+    rows_N = (labels_R != IGNORED_LABEL).nonzero().squeeze(1)
     mine = model.loss(ids_R, batch.layout, Queries.of(batch.layout, rows_N), labels_R[rows_N])
     reference = theirs(**given).loss
     assert mine.item() == pytest.approx(reference.item(), rel=1e-5)
@@ -204,7 +206,7 @@ def stock_losses(model: Any, batches: Iterator[dict[str, Tensor]], config: Optim
     return losses
 
 
-def our_losses(model: Any, data: Data, config: Optimisation) -> list[float]:
+def our_losses(model: Any, batches: Batches, config: Optimisation) -> list[float]:
     losses: list[float] = []
     whole = model.loss
 
@@ -214,7 +216,7 @@ def our_losses(model: Any, data: Data, config: Optimisation) -> list[float]:
         return loss
 
     model.loss = kept
-    train(model, data, config, steps=STEPS, device="cpu", curve=Curve(), after_step=lambda *_: None)
+    train(model, batches, config, steps=STEPS, device="cpu", curve=Curve(), hooks=[])
     return losses
 
 
@@ -227,7 +229,7 @@ def test_two_hundred_steps_of_pretraining_follow_the_stock_loop(precision: Preci
     config = PretrainConfig(steps=STEPS, batch_size=8, learning_rate=1e-3, warmup_share=0.1, precision=precision)
     model = model_of(TinyBertForMaskedLM)
     theirs = ic.to_transformers_mlm(model)
-    data = mlm_data(model, texts(), VOCABULARY, config, max_length=LENGTH, seed=3)
+    data = pretraining_batches(Masked(), model, texts(), VOCABULARY, config, max_length=LENGTH, seed=3)
     batches = (padded(**dict(data.inputs(step + 1, data.order.batch(step)[1]))) for step in range(STEPS))  # type: ignore[arg-type]
     expected = np.array(stock_losses(theirs, batches, config, data.order.steps_per_epoch))
     found = np.array(our_losses(model, data, config))
@@ -242,7 +244,7 @@ def test_two_hundred_steps_of_finetuning_follow_the_stock_loop(precision: Precis
     theirs = ic.to_transformers_classifier(model)
     sequences = texts()
     labels = torch.tensor([(int(sequences[row][0]) - 5) // 10 % LABELS for row in range(len(sequences))])
-    order = Order(len(sequences), 8, seed=1)
+    order = EpochOrder(len(sequences), 8, seed=1)
 
     def packed(rows: Any) -> Any:
         return pack(sequences, rows, VOCABULARY, LENGTH, rectangle_cost=3)
@@ -256,10 +258,10 @@ def test_two_hundred_steps_of_finetuning_follow_the_stock_loop(precision: Precis
             rows = order.batch(step)[1]
             batch = packed(rows)
             nothing = Queries.first(batch.layout)
-            given = padded(batch.ids_R, batch.layout, nothing, torch.full((len(rows),), IGNORED))
+            given = padded(batch.ids_R, batch.layout, nothing, torch.full((len(rows),), IGNORED_LABEL))
             yield {**given, "labels": labels[rows[batch.order_B]]}
 
     expected = np.array(stock_losses(theirs, stock_batches(), config, order.steps_per_epoch))
-    found = np.array(our_losses(model, Data(order, inputs), config))
+    found = np.array(our_losses(model, Batches(order, inputs), config))
     assert expected[-20:].mean() < expected[:20].mean() - 0.2
     assert np.abs(found - expected).max() < band * expected.max()

@@ -14,10 +14,10 @@ from helpers import mini_study, only, write_mini_data
 from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore
 from tlm.data.ragged import Rows
-from tlm.evaluation.latency import WARM_UP, Latency, measure_latency, sequential_depth
+from tlm.evaluation.latency import WARM_UP, Latency, measure_latency
 from tlm.execution.execute import execute
 from tlm.machine.runtime import Runtime
-from tlm.modeling.cost import forward_flops
+from tlm.modeling.cost import classifier_flops, sequential_depth
 from tlm.planning.plan import plan
 from tlm.stages import STAGES
 from tlm.stages.job import Job
@@ -121,6 +121,6 @@ def test_the_stage_times_a_fine_tuned_model_on_its_test_items(trained: Trained, 
     assert 0 < float(str(facts["p50_ms_1"])) <= float(str(facts["p95_ms_1"]))
     assert facts["parameters"] == trained.store.get(trained.step.ref).record.facts["parameters"]
     shape = mini_study().architecture_of["conv"]
-    assert facts["flops"] == forward_flops(shape, int(str(facts["mean_length"])), num_labels=2)
+    assert facts["flops"] == classifier_flops(shape, int(str(facts["mean_length"])), 2)
     assert (facts["threads"], facts["device"], facts["precision"]) == (1, "cpu", "float32")
     assert not any("/" in str(value) for value in facts.values()), "a machine is described, never a path"

@@ -13,9 +13,10 @@ from toy import CONV, finetuned, pretrained, weights
 from tlm.study.architecture import Architecture
 from tlm.training import finetune, pretrain
 from tlm.training.checkpoint import Checkpoints
+from tlm.training.hooks import Hook, Run
 
 Result = tuple[dict[str, torch.Tensor], list[Any], dict[str, float | int], Any]
-Run = Callable[[dict[str, Any]], Result]
+Training = Callable[[dict[str, Any]], Result]
 STEPS = 7
 """Pre-training: two epochs of three steps, and one step of the next."""
 
@@ -24,7 +25,18 @@ class Interrupted(Exception):
     pass
 
 
-def runner(kind: str, arch: Architecture, precision: str) -> Run:
+class Interrupt(Hook):
+    """Raises at the end of a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def after_step(self, run: Run) -> None:
+        if run.step == self.step:
+            raise Interrupted
+
+
+def runner(kind: str, arch: Architecture, precision: str) -> Training:
     """A function that runs a small training, given what merely runs it, and returns all that it made."""
 
     def pretraining(run: dict[str, Any]) -> Result:
@@ -44,21 +56,16 @@ def stop_after(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
         original = getattr(module, "original_train", None) or module.train
 
         def train(*args: Any, original: Any = original, **options: Any) -> None:
-            whole = options["after_step"]
-
-            def after_step(done: int, epoch: int) -> None:
-                whole(done, epoch)
-                if done == step:
-                    raise Interrupted
-
-            original(*args, **{**options, "after_step": after_step})
+            hooks: list[Hook] = options["hooks"]
+            place = next((i for i, hook in enumerate(hooks) if isinstance(hook, Checkpoints)), len(hooks))
+            original(*args, **{**options, "hooks": [*hooks[:place], Interrupt(step), *hooks[place:]]})
 
         monkeypatch.setattr(module, "original_train", original, raising=False)
         monkeypatch.setattr(module, "train", train)
 
 
 def every_step(folder: Path, identity: str = "run") -> dict[str, Any]:
-    return {"checkpoints": Checkpoints(folder, identity, every=0)}
+    return {"hooks": [Checkpoints(folder, identity, every=0)]}
 
 
 def assert_same(found: Result, expected: Result) -> None:

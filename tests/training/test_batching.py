@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from toy import VOCABULARY
 
 from tlm.data.ragged import Ragged
-from tlm.training.batching import Order, epoch_order, evaluation_batches, pack
+from tlm.modeling.packing import pack
+from tlm.training.batching import EpochOrder, epoch_order, evaluation_batches
 
 
 @given(
@@ -32,7 +33,7 @@ def test_a_batch_is_cls_tokens_sep_whatever_its_layout(sequences: list[list[int]
 
 @given(st.integers(1, 30), st.integers(1, 8), st.integers(0, 1_000))
 def test_every_item_comes_once_an_epoch(size: int, batch_size: int, seed: int) -> None:
-    order = Order(size, batch_size, seed)
+    order = EpochOrder(size, batch_size, seed)
     assert order.steps_per_epoch == math.ceil(size / batch_size)
     for epoch in range(3):
         steps = range(epoch * order.steps_per_epoch, (epoch + 1) * order.steps_per_epoch)

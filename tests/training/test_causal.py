@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,14 @@ from toy import ARCH, GPT, VOCABULARY, finetuned, pretrained, task_of, weights
 from tlm.data.ragged import Ragged
 from tlm.errors import UserError
 from tlm.modeling import TinyGptForCausalLM, TinyGptForSequenceClassification
+from tlm.modeling.families.base import family_of
 from tlm.modeling.gpt2 import to_gpt2
 from tlm.modeling.interchange import load_strict, save
+from tlm.modeling.packing import pack
 from tlm.study.config import PretrainConfig
-from tlm.training.batching import pack
 from tlm.training.finetune import predict
 from tlm.training.masking import next_token_inputs
-from tlm.training.objectives import KINDS
-from tlm.training.pretrain import heldout_metrics
+from tlm.training.pretrain import heldout_metrics, objective_of, pretraining_batches
 
 LENGTH = 12
 CLS, SEP = VOCABULARY.cls, VOCABULARY.sep
@@ -57,11 +56,11 @@ def test_encoders_and_decoders_see_the_same_items_in_the_same_order() -> None:
     config = PretrainConfig(steps=9, batch_size=7)
     seen = []
     for arch in (ARCH, GPT):
-        kind = KINDS[arch.kind]
-        sizes = {"vocab_size": len(VOCABULARY), "max_position_embeddings": LENGTH}
-        model = kind.language_model(kind.config.from_architecture(arch, pad_token_id=0, cls_token_id=CLS, **sizes))
-        data = kind.data(model, texts, VOCABULARY, config, max_length=LENGTH, seed=3)
-        seen.append([data.order.batch(step)[1].tolist() for step in range(9)])
+        family = family_of(arch)
+        model = family.language_model(family.configure(arch, VOCABULARY, LENGTH))
+        objective = objective_of(arch, config)
+        batches = pretraining_batches(objective, model, texts, VOCABULARY, config, max_length=LENGTH, seed=3)
+        seen.append([batches.order.batch(step)[1].tolist() for step in range(9)])
     assert seen[0] == seen[1]
 
 
@@ -84,16 +83,8 @@ def test_pretraining_lowers_the_heldout_loss_below_that_of_guessing() -> None:
 def test_the_heldout_loss_is_transformers_mean_over_all_next_tokens() -> None:
     model, texts = pretrained(arch=GPT).model, ragged_corpus()
     config = PretrainConfig(steps=1, precision="float32")
-    measure = partial(
-        heldout_metrics,
-        model=model,
-        heldout=texts,
-        vocabulary=VOCABULARY,
-        config=config,
-        max_length=LENGTH,
-        device="cpu",
-    )
-    found = measure(KINDS["decoder"])
+    objective = objective_of(GPT, config)
+    found = heldout_metrics(objective, model, model, texts, VOCABULARY, config, max_length=LENGTH)
     theirs: Any = to_gpt2(model)
     total = right = count = 0.0
     for number in range(len(texts)):

@@ -143,10 +143,11 @@ def test_what_is_restored_is_free_of_the_file(tmp_path: Path) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     model(torch.ones(1, 3)).sum().backward()
     optimizer.step()
-    Checkpoints(tmp_path, "run").save(1, lambda: checkpoint.capture(model, optimizer, "cpu"), {})
+    kept = {"optimizer": checkpoint.optimizer_values(optimizer)}
+    Checkpoints(tmp_path, "run").save(1, lambda: checkpoint.capture(model, optimizer, "cpu"), kept)
     state = Checkpoints(tmp_path, "run").latest()
     assert state is not None
-    checkpoint.restore(state.tensors, model, optimizer, "cpu")
+    checkpoint.restore(state, model, optimizer, "cpu")
     del state
     maps = Path("/proc/self/maps")
     assert not maps.exists() or str(tmp_path) not in maps.read_text()

@@ -15,7 +15,7 @@ from tlm.errors import BatchTooLarge, UserError
 from tlm.modeling import TinyBertForSequenceClassification
 from tlm.study.config import Optimisation
 from tlm.training import loop, pretrain
-from tlm.training.memory import explained, out_of_memory
+from tlm.training.memory import out_of_memory, out_of_memory_is
 from tlm.training.optimisation import Curve, NonFiniteLoss, learning_rate
 
 
@@ -106,11 +106,11 @@ SHORT = [
 
 @pytest.mark.parametrize(("error", "said"), zip(SAID, SHORT, strict=True), ids=SHORT)
 def test_running_out_of_memory_is_known_by_what_each_library_says(error: Exception, said: str) -> None:
-    with pytest.raises(UserError) as raised, explained("out of memory somewhere"):
+    with pytest.raises(UserError) as raised, out_of_memory_is("out of memory somewhere"):
         raise error
     assert raised.value.problem.lower() == f"out of memory somewhere ({said}).".lower()
     assert not isinstance(raised.value, BatchTooLarge)
-    with pytest.raises(BatchTooLarge) as batch, explained("out of memory somewhere", 8):
+    with pytest.raises(BatchTooLarge) as batch, out_of_memory_is("out of memory somewhere", 8):
         raise error
     assert batch.value.items == 8 and batch.value.way_out == "Set a smaller batch_size."
 
@@ -126,7 +126,7 @@ OTHERS = [
 @pytest.mark.parametrize("error", OTHERS, ids=str)
 def test_any_other_error_stays_what_it_is(error: BaseException) -> None:
     assert not out_of_memory(error)
-    with pytest.raises(type(error)) as raised, explained("out of memory somewhere"):
+    with pytest.raises(type(error)) as raised, out_of_memory_is("out of memory somewhere"):
         raise error
     assert raised.value is error
 

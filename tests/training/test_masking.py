@@ -8,7 +8,8 @@ import pytest
 import torch
 from toy import VOCABULARY
 
-from tlm.training.masking import IGNORED, Masker
+from tlm.modeling.loss import IGNORED_LABEL
+from tlm.training.masking import Masker
 
 
 def masked(seed: int = 0, probability: float = 0.15) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -27,7 +28,7 @@ def assert_share(hits: int, trials: int, probability: float) -> None:
 def test_the_asked_share_of_positions_is_predicted_80_10_10(probability: float) -> None:
     ids, corrupted, labels = masked(probability=probability)
     ordinary = ids >= 5
-    predicted = labels != IGNORED
+    predicted = labels != IGNORED_LABEL
     assert_share(int(predicted.sum()), int(ordinary.sum()), probability)
     total = int(predicted.sum())
     became_mask = predicted & (corrupted == VOCABULARY.mask)
@@ -41,7 +42,7 @@ def test_the_asked_share_of_positions_is_predicted_80_10_10(probability: float) 
 
 def test_labels_are_the_originals_and_unpredicted_positions_are_untouched() -> None:
     ids, corrupted, labels = masked()
-    predicted = labels != IGNORED
+    predicted = labels != IGNORED_LABEL
     assert torch.equal(labels[predicted], ids[predicted])
     assert torch.equal(corrupted[~predicted], ids[~predicted])
 
@@ -49,7 +50,7 @@ def test_labels_are_the_originals_and_unpredicted_positions_are_untouched() -> N
 def test_special_tokens_are_never_predicted() -> None:
     ids, _, labels = masked(probability=0.9)
     special = torch.isin(ids, torch.tensor([VOCABULARY.pad, VOCABULARY.cls, VOCABULARY.sep]))
-    assert (labels[special] == IGNORED).all()
+    assert (labels[special] == IGNORED_LABEL).all()
 
 
 def test_masking_is_a_function_of_its_seed_alone() -> None:

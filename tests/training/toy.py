@@ -43,7 +43,7 @@ def pretrained(
     run: dict[str, Any] | None = None,
     **f: Any,
 ) -> Pretrained:
-    """`f`: fields of the configuration; `run`: what merely runs it (checkpoints, progress)."""
+    """`f`: fields of the configuration; `run`: what merely runs it (hooks, progress)."""
     config = PretrainConfig(**{"steps": 10, "batch_size": 16, "learning_rate": 5e-3, **f})
     texts = corpus() if texts is None else texts
     return pretrain(texts, corpus(40, seed=9), VOCABULARY, arch, config, max_length=12, seed=seed, **(run or {}))

@@ -17,7 +17,7 @@ from tlm.artifacts.step import ArtifactRef, Step
 from tlm.data import sources
 from tlm.data.sources.base import confine, read_json, read_label_names
 from tlm.data.tokenizer import read_vocabulary, vocabulary_path
-from tlm.modeling.cost import forward_flops
+from tlm.modeling.families.base import family_of
 from tlm.planning.plan import Plan
 from tlm.study.architecture import Architecture
 from tlm.study.base import Frozen
@@ -64,9 +64,8 @@ class Workload(Frozen):
     def forward_flops(self, length: int) -> float:
         """Operations of the forward pass of one sequence of `length` tokens."""
         if self.pretrain is None:
-            return forward_flops(self.architecture, length, num_labels=self.labels)
-        probability = self.pretrain.mlm_probability
-        return language_model_flops(self.architecture, length, vocab_size=self.vocab_size, mlm_probability=probability)
+            return family_of(self.architecture).classifier_flops(self.architecture, length, self.labels)
+        return language_model_flops(self.architecture, self.pretrain, length, self.vocab_size)
 
 
 @dataclass(frozen=True)
@@ -99,8 +98,8 @@ class Estimate:
 def estimate(planned: Plan, facts: Mapping[str, Facts], data_root: str) -> Estimate:
     """Cost every training step of a plan, those in the store too.
 
-    Operations are `forward_flops` at the mean length, three times for a training step, once for an evaluation. At a mean
-    length attention's part, which grows with the square, is slightly underestimated.
+    Operations are those of the forward pass at the mean length, three times for a training step, once for an evaluation. At
+    a mean length attention's part, which grows with the square, is slightly underestimated.
 
     Args:
         facts: of the artifacts that are in the store, by step key.
@@ -115,17 +114,15 @@ def estimate(planned: Plan, facts: Mapping[str, Facts], data_root: str) -> Estim
     return Estimate(costs, tuple(known.assumptions))
 
 
-def language_model_flops(architecture: Architecture, length: int, *, vocab_size: int, mlm_probability: float) -> float:
-    """Operations to predict a sequence of `length` tokens in pre-training: the one place that says how many are predicted.
+def language_model_flops(architecture: Architecture, config: PretrainConfig, length: int, vocab_size: int) -> float:
+    """Operations of the forward pass of a language model over a sequence of `length` tokens in pre-training.
 
-    An encoder predicts the masked ones, of which [CLS] and [SEP] never are; a decoder the next token of every position.
+    The objective says how many of its positions are predicted. What a teacher or generator of its own computes is not
+    counted.
     """
-    if architecture.kind == "decoder":
-        return forward_flops(architecture, length, vocab_size=vocab_size)
-    return _between(
-        lambda masked: forward_flops(architecture, length, masked_positions=masked, vocab_size=vocab_size),
-        mlm_probability * (length - 2),
-    )
+    family = family_of(architecture)
+    predicted = config.objective_for(family).predicted_positions(config, length)
+    return _between(lambda count: family.language_model_flops(architecture, length, count, vocab_size), predicted)
 
 
 def sequences_seen(steps: int, items: int, batch_size: int) -> int:

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import gc
 import math
-import os
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -23,9 +21,9 @@ from tlm.data.tokenizer import SPECIAL_TOKENS, Vocabulary
 from tlm.machine.memory import limit_memory
 from tlm.machine.precision import processor
 from tlm.machine.runtime import Runtime
-from tlm.training.checkpoint import Checkpoints
 from tlm.training.finetune import finetune
-from tlm.training.memory import explained, no_substitutes
+from tlm.training.hooks import Hook, Run
+from tlm.training.memory import no_substitutes, out_of_memory_is
 from tlm.training.pretrain import pretrain
 
 WARM_UP, TIMED = 2, 2
@@ -53,31 +51,26 @@ class Timing:
     set_up: float
 
 
-class Stopwatch(Checkpoints):
-    """Asked after each step whether a checkpoint is due, it times the steps. Writes and reads none.
+class Stopwatch(Hook):
+    """Times the steps of a run, and ends it when they are enough.
 
     A GPU is waited for when the clock starts and when it stops, not in between.
     """
 
     def __init__(self, seconds: float, device: str) -> None:
-        super().__init__(Path(os.devnull), identity="", every=math.inf)
         self.seconds, self.device = seconds, device
         self.steps = self.warm_steps = 0
         self.began = self._now()
         self.warm = self.ended = math.nan
 
-    def latest(self) -> None:
-        return None
-
-    def due(self) -> bool:
-        self.steps += 1
+    def after_step(self, run: Run) -> None:
+        self.steps = run.step
         if not self.warm_steps:
             if self.steps >= WARM_UP and perf_counter() - self.began >= WARM_UP_SHARE * self.seconds:
                 self.warm, self.warm_steps = self._now(), self.steps
         elif self.steps - self.warm_steps >= TIMED and perf_counter() - self.warm >= self.seconds:
             self.ended = self._now()
             raise _Enough
-        return False
 
     @property
     def timing(self) -> Timing:
@@ -114,7 +107,7 @@ def measure(workload: Workload, device: str, seconds: float) -> dict[str, float]
     whole = workload.training.batch_size
     part = batch_to_measure(workload) if device == "cpu" else whole
     try:
-        with explained(f"out of memory on {device} while calibrating {workload.name}"):
+        with out_of_memory_is(f"out of memory on {device} while calibrating {workload.name}"):
             _train(workload, part, device, stopwatch)
     except _Enough:
         pass
@@ -133,7 +126,7 @@ def _train(workload: Workload, batch_size: int, device: str, stopwatch: Stopwatc
     vocabulary = Vocabulary(
         (*SPECIAL_TOKENS, *map(str, range(workload.vocab_size - len(SPECIAL_TOKENS)))), 0, 1, 2, 3, 4
     )
-    common: dict[str, Any] = {"max_length": workload.max_length, "seed": 0, "device": device, "checkpoints": stopwatch}
+    common: dict[str, Any] = {"max_length": workload.max_length, "seed": 0, "device": device, "hooks": [stopwatch]}
     change = {"learning_rate": 1e-6, "max_steps": None, "batch_size": batch_size}
     if workload.pretrain is not None:
         endless = workload.pretrain.model_copy(update={**change, "epochs": None, "steps": ENDLESS})

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from tlm.data.ragged import Rows
-from tlm.modeling.cost import Shape
 
 WARM_UP = 3
 """Calls before the first that counts: memory is allocated, and kernels are chosen for the shapes."""
@@ -57,16 +56,3 @@ def measure_latency(
         answer(places)
         found.append(1_000 * (clock() - start))
     return Latency(tuple(found[WARM_UP:]))
-
-
-def sequential_depth(shape: Shape) -> int:
-    """Matrix products and convolutions of a classifier that have to wait for each other.
-
-    It is what bounds the time on a perfectly parallel machine, on which the members of a committee do not wait for each
-    other. Each layer has six: queries, keys and values (side by side), scores, context, output projection, and the two of
-    the feed-forward network. The conv front has one for each convolution, the closing 1×1 included. An encoder's pooler
-    and classifier are two more, a decoder's classifier one. Look-ups, norms, softmax and GELU are not counted: they do
-    little work. BERT-6 has 38, bert1a 8.
-    """
-    convolutions = len(shape.conv_kernel_sizes) + bool(shape.conv_kernel_sizes)
-    return 6 * shape.num_hidden_layers + convolutions + (1 if shape.kind == "decoder" else 2)

@@ -23,7 +23,7 @@ from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import BatchTooLarge, UserError
 from tlm.machine.allocator import ALLOCATORS
-from tlm.machine.memory import LESS, limit_memory
+from tlm.machine.memory import WAYS_TO_NEED_LESS, limit_memory
 from tlm.machine.runtime import PACKAGE_PARENT, Runtime
 from tlm.stages import STAGES
 from tlm.stages.job import Facts, Job
@@ -55,7 +55,7 @@ def _batch_that_fits(job: Job, items: int) -> str:
         _run_child(job, trial=items, fits=sizes.append)
     if sizes[-1]:
         return f"A batch of {sizes[-1]} fits: set batch_size: {sizes[-1]}."
-    return f"Not even one item fits: use {LESS}."
+    return f"Not even one item fits: use {WAYS_TO_NEED_LESS}."
 
 
 def _run_child(job: Job, trial: int = 0, fits: Callable[[int], None] = lambda size: None) -> Facts:
@@ -180,13 +180,13 @@ def _run(job: Job, trial: int, fits: Callable[[int], None]) -> Facts:
         return stage.run(job)
 
     from tlm.execution.trial import try_batches
-    from tlm.training.memory import explained, no_substitutes
+    from tlm.training.memory import no_substitutes, out_of_memory_is
 
     device = job.runtime.torch_device()
     if device == "cpu":
         limit_memory(job.runtime.memory_gib)
         no_substitutes()
-    with explained(f"out of memory on {device}"):
+    with out_of_memory_is(f"out of memory on {device}"):
         if trial:
             try_batches(job, trial, fits)
             return {}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from tlm.errors import UserError
 from tlm.stages import STAGES
 from tlm.stages.job import Job
-from tlm.training.checkpoint import Checkpoints
+from tlm.training.hooks import Hook, Run
 
 STEPS = 3
 """A trial trains so many: the first is not the one that needs most."""
@@ -25,23 +25,18 @@ class _Enough(Exception):
     """The trial has trained its STEPS."""
 
 
-class _Counter(Checkpoints):
-    """Asked after each step whether it is time for a checkpoint; writes and reads none."""
+class StopEarly(Hook):
+    """Ends a run after STEPS steps."""
 
-    def due(self) -> bool:
-        self.asked = getattr(self, "asked", 0) + 1
-        if self.asked == STEPS:
+    def after_step(self, run: Run) -> None:
+        if run.step == STEPS:
             raise _Enough
-        return False
-
-    def latest(self) -> None:
-        return None
 
 
 @dataclass(frozen=True)
 class _Trial(Job):
-    def checkpoints(self) -> Checkpoints:
-        return _Counter(self.out, self.step.key)
+    def training_hooks(self) -> tuple[Hook, ...]:
+        return (StopEarly(),)
 
 
 def try_batches(job: Job, items: int, fits: Callable[[int], None]) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from transformers import PreTrainedModel
 
 from tlm.artifacts.step import ArtifactRef
 from tlm.artifacts.store import Artifact, ArtifactStore, Record
@@ -24,12 +25,11 @@ from tlm.data.ragged import Ragged
 from tlm.data.tokenizer import Vocabulary, encode, load_tokenizer, read_vocabulary
 from tlm.errors import UserError
 from tlm.evaluation.committee import RULES, Scores, combine, probabilities
+from tlm.modeling.families.base import family_named
 from tlm.modeling.interchange import CONFIG_FILE, WEIGHTS_FILE, load_strict
 from tlm.study.base import Precision
 from tlm.study.config import FinetuneConfig
 from tlm.training.finetune import predict as predict_logits
-from tlm.training.objectives import KINDS
-from tlm.training.objectives import Classifier as Model
 
 AT_ONCE = 4_096
 """Texts that are tokenised and predicted together: sorted by length, they fill batches with little padding."""
@@ -58,7 +58,7 @@ class Classifier:
     name: str
     labels: tuple[str, ...]
     encoder: TextEncoder
-    model: Model = field(repr=False)
+    model: PreTrainedModel = field(repr=False)
     precision: Precision = "float32"
     device: str = "cpu"
 
@@ -174,9 +174,9 @@ def chunks(texts: Iterable[str], at_once: int) -> Iterator[list[str]]:
         yield chunk
 
 
-def _model(artifact: Artifact) -> Model:
-    kind = KINDS[artifact.record.config["architecture"].get("kind", "encoder")]  # without one: made before decoders
-    return load_strict(kind.classifier, artifact.folder((CONFIG_FILE, WEIGHTS_FILE)))
+def _model(artifact: Artifact) -> PreTrainedModel:
+    kind = artifact.record.config["architecture"].get("kind", "encoder")  # without one: made before decoders
+    return load_strict(family_named(kind).classifier, artifact.folder((CONFIG_FILE, WEIGHTS_FILE)))
 
 
 def _encoder(store: ArtifactStore, finetuned: Record) -> TextEncoder:

@@ -9,8 +9,8 @@ from pathlib import Path
 from tlm.errors import UserError
 
 GIB = 1 << 30
-LESS = "a smaller model, a shorter max_length, fewer TLM_WORKERS or a higher TLM_MEMORY_GIB"
-"""What helps where not even one item fits."""
+WAYS_TO_NEED_LESS = "a smaller model, a shorter max_length, fewer TLM_WORKERS or a higher TLM_MEMORY_GIB"
+"""What an error recommends where not even one item fits."""
 LEFT_FREE = 0.05
 """Share of the machine's free memory that a process leaves alone: the kernel's own needs are not counted."""
 CGROUPS = {

@@ -54,7 +54,7 @@ class TinyBertConfig(BertConfig):  # type: ignore[misc]
         freezes [CLS] instead of [PAD]). Raises ValueError if either is outside the vocabulary.
         """
         _check_tokens(vocab_size, pad_token_id=pad_token_id, cls_token_id=cls_token_id)
-        fields: dict[str, Any] = arch.model_dump(exclude={"name", "kind"})
+        fields: dict[str, Any] = arch.model_dump(exclude={"name", "kind", "options"})
         if num_labels is not None:
             fields["num_labels"] = num_labels
         return cls(
@@ -75,8 +75,6 @@ class TinyGptConfig(PreTrainedConfig):  # type: ignore[misc]
 
     model_type = "tlm_gpt2"
     kind: ClassVar[str] = "decoder"
-    conv_kernel_sizes: ClassVar[tuple[Any, ...]] = ()  # a convolution would see what comes
-    conv_channels: ClassVar[int] = 0
 
     vocab_size: int = 30522
     hidden_size: int = 768
@@ -115,7 +113,7 @@ class TinyGptConfig(PreTrainedConfig):  # type: ignore[misc]
             raise ValueError(f"{arch.name} is of kind {arch.kind}, not {cls.kind}")
         _check_tokens(vocab_size, pad_token_id=pad_token_id, cls_token_id=cls_token_id)
         encoders_only = {"conv_kernel_sizes", "conv_channels", "conv_over_padding", "freeze_cls_embedding"}
-        fields: dict[str, Any] = arch.model_dump(exclude={"name", "kind", *encoders_only})
+        fields: dict[str, Any] = arch.model_dump(exclude={"name", "kind", "options", *encoders_only})
         if num_labels is not None:
             fields["num_labels"] = num_labels
         return cls(

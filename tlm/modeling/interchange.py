@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +23,8 @@ from transformers import (
 )
 
 from tlm.errors import UserError
-from tlm.modeling.configuration import TinyBertConfig, TinyGptConfig
+from tlm.modeling.configuration import TinyBertConfig
+from tlm.modeling.families.base import family_of
 from tlm.modeling.heads import TinyBertForMaskedLM, TinyBertForSequenceClassification
 
 CONFIG_FILE = "config.json"
@@ -33,37 +33,6 @@ WEIGHTS_FILE = "model.safetensors"
 Model = TypeVar("Model", bound=PreTrainedModel)
 Transformers = TypeVar("Transformers", BertForMaskedLM, BertForSequenceClassification)
 
-
-@dataclass(frozen=True)
-class _Transfer:
-    """From a language model to a classifier: beginnings of the names that only one of the two has, and the settings that
-    change what weights compute but no weight's shape."""
-
-    classifier_only: tuple[str, ...]
-    language_model_only: tuple[str, ...]
-    meaning: tuple[str, ...]
-
-
-_TRANSFER = {
-    TinyBertConfig.model_type: _Transfer(
-        classifier_only=("bert.pooler.", "classifier."),
-        language_model_only=("cls.",),
-        meaning=(
-            "num_attention_heads",
-            "conv_kernel_sizes",
-            "conv_over_padding",
-            "freeze_cls_embedding",
-            "pad_token_id",
-            "cls_token_id",
-            "layer_norm_eps",
-        ),
-    ),
-    TinyGptConfig.model_type: _Transfer(
-        classifier_only=("score.",),
-        language_model_only=(),  # its head is the token embeddings
-        meaning=("num_attention_heads", "bos_token_id", "layer_norm_eps"),
-    ),
-}
 
 # The fields that BERT's configuration and ours share.
 _SHARED = (
@@ -114,13 +83,13 @@ def load_strict(model_class: type[Model], folder: str | Path) -> Model:
 def load_encoder_into_classifier(classifier: PreTrainedModel, pretrained_folder: str | Path) -> None:
     """Copy every weight below the head, conv front and running statistics included, from a pre-trained model.
 
-    The head and BERT's pooler keep their values if the checkpoint (a language model) has none. Exactly `bert.pooler.*` and
-    `classifier.*`, or GPT-2's `score.*`, may be missing, and BERT's `cls.*` unused.
+    The classifier's own weights keep their values if the checkpoint (a language model) has none. Which may be missing, and
+    which of the checkpoint unused, is the family's `Transfer`: BERT's `bert.pooler.*` and `classifier.*`, and `cls.*`.
     UserError names any other weight that is missing, unexpected or of another shape, and any setting (as the number of
     heads) that differs without showing in a shape.
     """
     theirs, ours = _read_config(pretrained_folder, type(classifier).config_class), classifier.config
-    transfer = _TRANSFER[ours.model_type]
+    transfer = family_of(ours).transfer
     differing = [
         f"{f}={getattr(theirs, f)!r} there, {getattr(ours, f)!r} here"
         for f in transfer.meaning

@@ -44,7 +44,7 @@ def explain(planned: Plan, store: ArtifactStore, against: str) -> Explanation:
     record = find_run(store, against)
     before = {(ref.stage, ref.slug): ref.key for ref in record.inputs.values()}
     known = set(before.values())
-    changes = list(_changes(record.config["study"], planned.study.model_dump(mode="json")))
+    changes = list(_changes(record.config["study"], planned.study.identity()))
     causes: list[tuple[Step, str]] = []
     reused = []
     for step in planned.steps:

@@ -7,8 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from tlm.evaluation.latency import sequential_depth
-from tlm.modeling.cost import forward_flops
+from tlm.modeling.cost import classifier_flops, sequential_depth
 from tlm.report.cells import NOT_AVAILABLE, Cell, Row, Table, number, word
 from tlm.report.data import rows
 from tlm.results.evidence import Evidence
@@ -82,7 +81,7 @@ def _parameters(evidence: Evidence, task: str, members: Sequence[str]) -> float 
 
 
 def _flops(shapes: Sequence[Architecture], length: int, labels: int | None) -> float | None:
-    return sum(forward_flops(shape, length, num_labels=labels) for shape in shapes) if labels else None
+    return sum(classifier_flops(shape, length, labels) for shape in shapes) if labels else None
 
 
 def _time(members: Sequence[Facts], size: int) -> Cell:

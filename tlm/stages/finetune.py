@@ -73,7 +73,7 @@ class Finetune(Stage, name="finetune", version="2", trains=True):
                 sink=sink,
                 pretrained=start.folder(CONFIG_AND_WEIGHTS) if start else None,
                 device=job.runtime.torch_device(),
-                checkpoints=job.checkpoints(),
+                hooks=job.training_hooks(),
                 progress=job.progress,
             )
         save(done.model, job.out)

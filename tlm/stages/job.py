@@ -21,7 +21,7 @@ from tlm.machine.runtime import Runtime
 
 if TYPE_CHECKING:
     from tlm.data.corpus import Sample
-    from tlm.training.checkpoint import Checkpoints
+    from tlm.training.hooks import Hook
 
 Facts = dict[str, object]
 
@@ -82,9 +82,9 @@ class Job:
             if writer is not None:
                 writer.close()
 
-    def checkpoints(self) -> Checkpoints:
-        """Where this step's training is kept while it runs; what an earlier, interrupted run of it left is there."""
+    def training_hooks(self) -> tuple[Hook, ...]:
+        """What happens beside this step's training: checkpoints, from which an interrupted run goes on."""
         from tlm.training.checkpoint import Checkpoints
 
         folder = ArtifactStore(self.runtime.artifacts).checkpoints(self.step.ref)
-        return Checkpoints(folder, self.step.key, self.runtime.checkpoint_seconds)
+        return (Checkpoints(folder, self.step.key, self.runtime.checkpoint_seconds),)

@@ -58,13 +58,13 @@ class Latency(Stage, name="latency", version="1", trains=True):
         from tlm.evaluation.latency import measure_latency
         from tlm.machine.precision import processor
         from tlm.machine.threads import limited_threads
-        from tlm.modeling.cost import count_parameters, forward_flops
+        from tlm.modeling.cost import classifier_flops, count_parameters
+        from tlm.modeling.families.base import family_of
         from tlm.modeling.interchange import load_strict
+        from tlm.modeling.packing import with_specials
         from tlm.study.architecture import Architecture
         from tlm.study.config import FinetuneConfig
-        from tlm.training.batching import with_specials
         from tlm.training.finetune import predict
-        from tlm.training.objectives import KINDS
 
         finetuned = job.inputs["model"]
         made: dict[str, Any] = finetuned.record.config
@@ -74,7 +74,7 @@ class Latency(Stage, name="latency", version="1", trains=True):
         items = job.frame("task", "items.parquet")
         tokens = job.sequences("tokens").take(items.loc[items["part"] == "test", "row"].to_numpy())
         vocabulary = job.vocabulary()
-        model = load_strict(KINDS[shape.kind].classifier, finetuned.folder(CONFIG_AND_WEIGHTS)).to(device)
+        model = load_strict(family_of(shape).classifier, finetuned.folder(CONFIG_AND_WEIGHTS)).to(device)
 
         def answer(places: Rows) -> object:
             return predict(model, tokens, places, vocabulary, max_length, precision, device, batch_size=len(places))
@@ -99,5 +99,5 @@ class Latency(Stage, name="latency", version="1", trains=True):
             "cores": os.cpu_count() or 1,
             "parameters": count_parameters(model),
             "mean_length": length,
-            "flops": forward_flops(shape, length, num_labels=model.num_labels),
+            "flops": classifier_flops(shape, length, model.num_labels),
         }

@@ -56,7 +56,7 @@ class Pretrain(Stage, name="pretrain", version="2", trains=True):
             max_length=self.max_length,
             seed=self.seed,
             device=job.runtime.torch_device(),
-            checkpoints=job.checkpoints(),
+            hooks=job.training_hooks(),
             progress=job.progress,
         )
         save(done.model, job.out)

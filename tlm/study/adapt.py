@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from tlm.study.config import StudyConfig
+from tlm.study.families import FAMILIES
 
 
 def reference_compat(study: StudyConfig) -> StudyConfig:
@@ -14,10 +15,7 @@ def reference_compat(study: StudyConfig) -> StudyConfig:
             "pretrain": study.pretrain.model_copy(update={"schedule": "epoch", "precision": "float32"}),
             "finetune": study.finetune.model_copy(update={"schedule": "epoch", "precision": "float32"}),
             "architectures": tuple(
-                a.model_copy(update={"conv_over_padding": True, "freeze_cls_embedding": True})
-                if a.kind == "encoder"
-                else a
-                for a in study.architectures
+                a.model_copy(update=dict(FAMILIES[a.kind].reference_habits)) for a in study.architectures
             ),
         }
     )

@@ -7,11 +7,12 @@ To add a variant, add one entry to `VARIANTS`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, SerializeAsAny, ValidationInfo, field_validator, model_validator
 
-from tlm.study.base import Frozen, Name, Probability
+from tlm.study.base import Frozen, Name, Probability, added
+from tlm.study.families import FAMILIES, Options
 
 HEAD_SIZE = 64
 """The paper's width of one attention head; hidden_size = head_size × num_attention_heads."""
@@ -25,7 +26,7 @@ class Variant:
     num_attention_heads: int
     conv_kernel_sizes: tuple[tuple[int, int], ...] = ()
     conv_channels: int = 0
-    kind: Literal["encoder", "decoder"] = "encoder"
+    kind: str = "encoder"
 
 
 # bert1, one layer of BERT-6, is not among the paper's five: it is what they and BERT-6 can both be held against.
@@ -48,15 +49,14 @@ SHALLOW = ("bert1a", "bert1b", "bert1c", "bert1d", "bert1e")
 
 
 class Architecture(Frozen):
-    """A BERT encoder with an optional convolutional front (design of the BERT-1 variants), or a GPT-2-style decoder.
+    """The shape of a model of one family: a BERT encoder, with the convolutional front of the BERT-1 variants if it has
+    one, a GPT-2-style decoder, or what an extension adds.
 
     In a study file, `variant: bert1b` (with `head_size` and `conv_channels` to change the width) stands for the whole.
     """
 
     name: Name
-    kind: Literal["encoder", "decoder"] = Field(
-        "encoder", description="encoder: BERT, masked language modelling; decoder: GPT-2, causal language modelling"
-    )
+    kind: Name = Field("encoder", description="its family (`tlm.study.families`): encoder is BERT, decoder GPT-2")
     num_hidden_layers: PositiveInt
     hidden_size: PositiveInt
     num_attention_heads: PositiveInt
@@ -69,6 +69,9 @@ class Architecture(Frozen):
     attention_probs_dropout_prob: Probability = 0.1
     conv_over_padding: bool = Field(False, description="reference code: convolve and normalise over [PAD] as well")
     freeze_cls_embedding: bool = Field(False, description="reference code: padding_idx=101, so that [CLS] never learns")
+    options: SerializeAsAny[Options] = added(
+        Options(), description="fields that only its family has", validate_default=True
+    )
 
     def identity(self, **options: Any) -> dict[str, Any]:
         """Without the name, which only says what a study calls it."""
@@ -81,16 +84,22 @@ class Architecture(Frozen):
             return expand(data)
         return data
 
+    @field_validator("kind")
+    @classmethod
+    def _family_exists(cls, kind: str) -> str:
+        return FAMILIES[kind].kind
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _options_are_its_familys(cls, given: Any, info: ValidationInfo) -> Any:
+        if "kind" not in info.data:  # it is unknown, which is error enough
+            return Options()
+        own = FAMILIES[info.data["kind"]].options
+        return own.model_validate(dict(given) if isinstance(given, Options) else given)
+
     @model_validator(mode="after")
     def _shape_is_possible(self) -> Architecture:
-        if self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                f"num_attention_heads={self.num_attention_heads} does not divide hidden_size={self.hidden_size}"
-            )
-        if bool(self.conv_kernel_sizes) != bool(self.conv_channels):
-            raise ValueError("conv_kernel_sizes and conv_channels go together: give both or neither")
-        if self.kind == "decoder" and (self.conv_kernel_sizes or self.freeze_cls_embedding):
-            raise ValueError("kind: decoder has neither a convolutional front (it would see what comes) nor [CLS]")
+        FAMILIES[self.kind].check(self)
         return self
 
 

@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializationInfo, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ModelWrapValidatorHandler,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticUndefined
+
+from tlm.machine.registry import Registry
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=60)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -17,10 +32,11 @@ IDENTITY = {"identity": True}
 """Context of a dump from which a key is made."""
 
 
-def added(default: Any, **options: Any) -> Any:
+def added(default: Any = PydanticUndefined, **options: Any) -> Any:
     """A field that came after keys had been made: as long as it has its default, no key knows of it.
 
-    `options` are those of pydantic's Field. A field without it is part of every key, whatever its value.
+    `options` are those of pydantic's Field, `default_factory` among them. A field that is not added is part of every key,
+    whatever its value.
     """
     return Field(default, json_schema_extra={"added": True}, **options)
 
@@ -48,6 +64,55 @@ class Frozen(BaseModel):
                 if is_added and getattr(self, name) == field.get_default(call_default_factory=True):
                     dumped.pop(name, None)
         return dumped
+
+
+class Registered(Frozen):
+    """A configuration that is one of several kinds, to which an extension may add: an open discriminated union.
+
+    A direct subclass says what they are called and where the package's own are; each kind is a subclass of that, with a
+    literal `kind` of its own, and is known from then on:
+
+        class Optimizer(Registered, noun="optimizer", own={"adamw": "tlm.training.optimizers.adamw"}): ...
+
+        class AdamW(Optimizer):
+            kind: Literal["adamw"] = "adamw"
+
+    A field is `SerializeAsAny[Optimizer]`. It takes an instance, a mapping with `kind`, or the kind alone for one whose
+    other fields have defaults, and refuses an unknown kind with a list of those that exist.
+    """
+
+    registry: ClassVar[Registry[type[Any]]]
+    kind: str
+
+    def __init_subclass__(cls, noun: str = "", own: Mapping[str, str] | None = None, **options: Any) -> None:
+        super().__init_subclass__(**options)  # what is said of the class is read below, once its fields are known
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, noun: str = "", own: Mapping[str, str] | None = None, **options: Any) -> None:
+        super().__pydantic_init_subclass__(**options)
+        kind = cls.model_fields["kind"].default
+        if noun:
+            cls.registry = Registry(noun, own or {})
+        elif isinstance(kind, str):
+            cls.registry.register(kind, cls)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _choose_by_kind(cls, data: Any, handler: ModelWrapValidatorHandler[Any]) -> Any:
+        data = {"kind": data} if isinstance(data, str) else data
+        if "registry" not in vars(cls) or not isinstance(data, dict):
+            return handler(data)
+        kind = data.get("kind")
+        if not isinstance(kind, str):
+            raise ValueError(f"kind: choose from {cls.registry.names()}")
+        return cls.registry[kind].model_validate(data)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        if "registry" not in vars(cls):
+            return handler(schema)
+        kinds = {"type": "string", "enum": cls.registry.names()}
+        return {"type": "object", "title": cls.__name__, "properties": {"kind": kinds}, "required": ["kind"]}
 
 
 def slugify(text: str) -> str:

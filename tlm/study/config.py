@@ -6,12 +6,15 @@ Protocol values are those of arXiv 2507.14871 and its released code.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveInt, SerializeAsAny, field_validator, model_validator
 
+from tlm.errors import UserError
 from tlm.study.architecture import Architecture
-from tlm.study.base import Frozen, Name, Precision, Probability, slugify
+from tlm.study.base import Frozen, Name, Precision, Probability, Registered, added, slugify
+from tlm.study.families import FAMILIES, Family
 from tlm.study.sources import Source
 from tlm.study.treatments import Treatment
 
@@ -99,8 +102,36 @@ class TaskConfig(ItemSelection):
 # --- training ---
 
 
+class Optimizer(Registered, noun="optimizer", own={"adamw": "tlm.training.optimizers.adamw"}):
+    """How gradients change weights. Learning rate and weight decay are fields of `Optimisation`, others its own."""
+
+    @abstractmethod
+    def build(self, model: Any, config: Optimisation) -> Any:
+        """A torch.optim.Optimizer over the parameters of `model`, a torch module.
+
+        The training loop sets `lr` of every parameter group before each step. A checkpoint keeps the optimizer's
+        `state_dict()`: tensors, numbers, booleans and strings in it, and in its parameter groups.
+        """
+
+
+class Objective(
+    Registered,
+    noun="objective",
+    own={"masked": "tlm.training.objectives.masked", "causal": "tlm.training.objectives.causal"},
+):
+    """What a language model is pre-trained to do. How it does so is a `tlm.training.objectives.base.LanguageObjective`."""
+
+    @abstractmethod
+    def works_with(self, family: Family) -> bool:
+        """Whether models of this family can be trained with it."""
+
+    @abstractmethod
+    def predicted_positions(self, config: PretrainConfig, length: int) -> float:
+        """How many positions of a sequence of `length` tokens, [CLS] and [SEP] counted, are predicted on average."""
+
+
 class Optimisation(Frozen):
-    """AdamW with linear decay, as in the reference code."""
+    """How a model is trained: by default AdamW with linear decay, as in the reference code."""
 
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
@@ -115,20 +146,34 @@ class Optimisation(Frozen):
         "auto",
         description="auto: bfloat16 where the device computes with it, float32 elsewhere; what it was is recorded",
     )
+    optimizer: SerializeAsAny[Optimizer] = added(default_factory=lambda: Optimizer.registry["adamw"]())
 
 
 class PretrainConfig(Optimisation):
-    """Masked language modelling: 15 % of positions, 80/10/10, never on special tokens."""
+    """Pre-training of a language model; by default with the objective of the model's family."""
 
     epochs: PositiveInt | None = None
     steps: PositiveInt | None = Field(None, description="instead of epochs: the same number of batches at every Ws")
-    mlm_probability: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    mlm_probability: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.15, description="share of positions that masked language modelling predicts (80/10/10, never special tokens)"
+    )
+    objective: SerializeAsAny[Objective] | None = added(None, description="default: that of each model's family")
 
     @model_validator(mode="after")
     def _one_length(self) -> PretrainConfig:
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("give either epochs or steps")
         return self
+
+    def objective_for(self, family: Family) -> Objective:
+        """What models of a family are pre-trained with. Raises UserError if the objective does not work with them."""
+        objective: Objective = self.objective or Objective.registry[family.default_objective]()
+        if not objective.works_with(family):
+            raise UserError(
+                f"pretrain.objective: {objective.kind} does not work with models of kind {family.kind}.",
+                f"Leave it out, and each kind of model has its own ({family.kind}: {family.default_objective}).",
+            )
+        return objective
 
 
 class FinetuneConfig(Optimisation):
@@ -194,6 +239,8 @@ class StudyConfig(Frozen):
         _different("tasks", self.tasks)
         for committee in self.committees:
             _known(f"committees.{committee.name}.members", committee.members, architectures)
+        for architecture in self.architectures:
+            self.pretrain.objective_for(FAMILIES[architecture.kind])
         _known("learning_rates", self.learning_rates, architectures)
         _known("finetune_learning_rates", self.finetune_learning_rates, architectures)
         _known("treatment_architectures", self.treatment_architectures or (), architectures)

@@ -1,83 +1,19 @@
-"""From ragged token ids to batches of [CLS] ids [SEP] in a layout with little padding, and the order of the items."""
+"""Which items make up which batch, in training and in evaluation."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import numpy as np
-import torch
 
-from tlm.data.ragged import Ragged, Rows
-from tlm.data.tokenizer import Vocabulary
-from tlm.modeling.configuration import TinyBertConfig, TinyGptConfig
-from tlm.modeling.layout import Layout
+from tlm.data.ragged import Rows
 from tlm.study.config import Optimisation
 
-RECTANGLE_FLOP = {"cpu": 2.4e8, "cuda": 3e10}
-"""What a device computes in the time that one more rectangle costs a layer in calls (CPU: see docs/performance.md)."""
-ROW_MULTIPLE = 32
-"""Matrix products of a new shape are compiled first: so few rows are added that the number of shapes stays small."""
-
 
 @dataclass(frozen=True)
-class Packed:
-    """Token ids of a batch, row by row in its layout; sequence i of it is item `order_B[i]` of those given."""
-
-    ids_R: torch.Tensor
-    layout: Layout
-    order_B: Rows
-
-
-def pack(
-    sequences: Ragged,
-    items: Rows,
-    vocabulary: Vocabulary,
-    max_length: int,
-    rectangle_cost: int,
-) -> Packed:
-    """The sequences at `items`, longest first, as [CLS] ids [SEP], with as little padding as pays (`Layout.packed`).
-
-    Sequences longer than max_length - 2 are cut, so that [CLS] and [SEP] always fit. A negative `rectangle_cost` asks
-    for one rectangle, all its padding included.
-    """
-    lengths = with_specials(sequences.lengths[items], max_length)
-    order = np.argsort(-lengths, kind="stable")
-    items, lengths = items[order], lengths[order]
-    layout = _layout(lengths, rectangle_cost)
-    batch = sequences.take(items)
-    columns = np.arange(len(batch.ids)) - np.repeat(batch.offsets[:-1], batch.lengths)
-    ids_R = np.full(len(layout.positions_R), vocabulary.pad, dtype=np.int64)
-    first = layout.first_rows().numpy()
-    ids_R[first] = vocabulary.cls
-    inside = columns < max_length - 2
-    ids_R[(np.repeat(first, batch.lengths) + columns + 1)[inside]] = batch.ids[inside]
-    ids_R[first + lengths - 1] = vocabulary.sep
-    return Packed(torch.from_numpy(ids_R), layout, order)
-
-
-def with_specials(lengths: Rows, max_length: int) -> Rows:
-    """Lengths with [CLS] and [SEP], cut at `max_length`."""
-    return np.minimum(lengths, max_length - 2) + 2
-
-
-def _layout(lengths_B: Rows, rectangle_cost: int) -> Layout:
-    if rectangle_cost < 0:
-        return Layout.padded(torch.from_numpy(np.arange(lengths_B[0]) < lengths_B[:, None]))
-    return Layout.packed(lengths_B, rectangle_cost, ROW_MULTIPLE)
-
-
-def packer(config: TinyBertConfig | TinyGptConfig, device: str) -> partial[Packed]:
-    """`pack` with the rectangle cost of a model on a device."""
-    if config.conv_kernel_sizes and config.conv_over_padding:
-        return partial(pack, rectangle_cost=-1)
-    layer_flop = 24 * config.hidden_size**2
-    return partial(pack, rectangle_cost=int(RECTANGLE_FLOP[torch.device(device).type] / (3 * layer_flop)))
-
-
-@dataclass(frozen=True)
-class Order:
+class EpochOrder:
     """Which items make up which step: every item once an epoch, in an order that depends on seed and epoch alone."""
 
     size: int

@@ -21,6 +21,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tlm.training.hooks import Hook, Run
+
 COST_SHARE = 0.02
 """Checkpoints may take this share of the time; a model that takes long to write is written less often."""
 
@@ -35,12 +37,12 @@ class State:
     tensors: dict[str, Tensor]
     """`model.…`, `optimizer.<parameter>.<name>` and `random.<device>`."""
     notes: dict[str, Any]
-    """JSON: the curve so far."""
+    """JSON: the curve so far, and what of the optimizer is no tensor."""
 
 
 @dataclass
-class Checkpoints:
-    """The checkpoints of one run, in a folder of its own.
+class Checkpoints(Hook):
+    """The checkpoints of one run, in a folder of its own: written while it trains, and read when it starts again.
 
     Args:
         identity: of the run (its step key); a checkpoint of another is not read.
@@ -55,7 +57,28 @@ class Checkpoints:
     def __post_init__(self) -> None:
         self._due = time.monotonic() + self.every
 
+    def on_start(self, run: Run) -> None:
+        """Go back to the last checkpoint, if there is one of this model."""
+        state = self.latest()
+        if state is None:
+            return
+        try:
+            restore(state, run.model, run.optimizer, run.device)
+        except ValueError as error:
+            log.warning("the checkpoint after step %d is not used: %s", state.step, error)
+            return
+        run.curve.rows[:] = [(step, epoch, name, value) for step, epoch, name, value in state.notes["curve"]]
+        run.step = state.step
+
+    def after_step(self, run: Run) -> None:
+        """Write a checkpoint if one is due, but none of weights that a loss shows to be lost, and none at the end."""
+        if run.step < run.steps and self.due():
+            run.loss()
+            notes = {"curve": run.curve.rows, "optimizer": optimizer_values(run.optimizer)}
+            self.save(run.step, lambda: capture(run.model, run.optimizer, run.device), notes)
+
     def due(self) -> bool:
+        """Whether it is time for the next one."""
         return time.monotonic() >= self._due
 
     def save(self, step: int, capture: Callable[[], dict[str, Tensor]], notes: Mapping[str, Any]) -> None:
@@ -109,17 +132,32 @@ def capture(model: torch.nn.Module, optimizer: torch.optim.Optimizer, device: st
     """The tensors of a run; those on the CPU are not copied."""
     tensors = {f"model.{name}": tensor for name, tensor in _own_state(model).items()}
     for index, values in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": value for name, value in values.items()}
+        tensors |= {f"optimizer.{index}.{name}": value for name, value in values.items() if torch.is_tensor(value)}
     tensors["random.cpu"] = torch.get_rng_state()
     if torch.device(device).type == "cuda":
         tensors["random.cuda"] = torch.cuda.get_rng_state(device)
     return {name: tensor.detach().cpu() for name, tensor in tensors.items()}
 
 
-def restore(
-    tensors: Mapping[str, Tensor], model: torch.nn.Module, optimizer: torch.optim.Optimizer, device: str
-) -> None:
-    """Put back what `capture` took. Raises ValueError, before anything is changed, if the model has other tensors."""
+def optimizer_values(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """What of an optimizer's state is no tensor, as JSON: by parameter, and of each parameter group."""
+
+    def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in values.items() if isinstance(value, (bool, int, float, str))}
+
+    state = optimizer.state_dict()
+    return {
+        "state": {str(index): plain(values) for index, values in state["state"].items()},
+        "param_groups": [plain(group) for group in state["param_groups"]],
+    }
+
+
+def restore(state: State, model: torch.nn.Module, optimizer: torch.optim.Optimizer, device: str) -> None:
+    """Put back what `capture` and `optimizer_values` took.
+
+    Raises ValueError, before anything is changed, if the model has other tensors.
+    """
+    tensors = state.tensors
     own = {f"model.{name}": tensor for name, tensor in _own_state(model).items()}
     kept = {name: tensor for name, tensor in tensors.items() if name.startswith("model.")}
     if {name: tensor.shape for name, tensor in own.items()} != {name: tensor.shape for name, tensor in kept.items()}:
@@ -127,12 +165,15 @@ def restore(
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(kept[name])
-    state: dict[int, dict[str, Tensor]] = {}
+    values = state.notes["optimizer"]
+    moments: dict[int, dict[str, Any]] = {int(index): dict(plain) for index, plain in values["state"].items()}
     for key, tensor in tensors.items():
         if key.startswith("optimizer."):
             _, index, name = key.split(".", 2)
-            state.setdefault(int(index), {})[name] = tensor.clone()  # not the file, which the optimizer would keep open
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+            moments.setdefault(int(index), {})[name] = tensor.clone()  # not the file, which it would keep open
+    now = optimizer.state_dict()["param_groups"]
+    groups = [{**group, **plain} for group, plain in zip(now, values["param_groups"], strict=True)]
+    optimizer.load_state_dict({"state": moments, "param_groups": groups})
     torch.set_rng_state(tensors["random.cpu"])
     if torch.device(device).type == "cuda":
         torch.cuda.set_rng_state(tensors["random.cuda"], device)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,15 +15,15 @@ from numpy.typing import NDArray
 
 from tlm.data.ragged import Ragged, Rows
 from tlm.data.tokenizer import Vocabulary
+from tlm.modeling.families.base import family_of
 from tlm.modeling.interchange import load_encoder_into_classifier
 from tlm.study.architecture import Architecture
 from tlm.study.base import Precision
 from tlm.study.config import FinetuneConfig
-from tlm.training.batching import Order, evaluation_batches, packer, shortened
-from tlm.training.checkpoint import Checkpoints
-from tlm.training.loop import Data, Inputs, train
-from tlm.training.memory import explained
-from tlm.training.objectives import KINDS, Classifier
+from tlm.training.batching import EpochOrder, evaluation_batches, shortened
+from tlm.training.hooks import Evaluate, Hook, LogLoss, ReportProgress
+from tlm.training.loop import Batches, Inputs, train
+from tlm.training.memory import out_of_memory_is
 from tlm.training.optimisation import Curve, Progress, autocast
 
 PREDICTED_AT_ONCE = 64
@@ -31,7 +32,8 @@ PREDICTED_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class Finetuned:
-    model: Classifier
+    model: Any
+    """The classifier of the architecture's family."""
     curve: Curve
     facts: dict[str, float | int]
 
@@ -48,20 +50,28 @@ def finetune(
     sink: Callable[[pd.DataFrame], None],
     pretrained: Path | None = None,
     device: str = "cpu",
-    checkpoints: Checkpoints | None = None,
+    hooks: Sequence[Hook] = (),
     progress: Progress | None = None,
 ) -> Finetuned:
     """Train a classifier on the items whose part is "train" and predict the dev and test items.
 
     Args:
-        tokens: the task's source, tokenised; `items.row` points into it.
-        items: columns row, label (0 … C - 1), part, and any others.
+        tokens: token ids of every text of the task's source, without special tokens; `items.row` points into it.
+        items: columns row, label (0 … C - 1), part ("train", "dev" or "test": the split), and any others.
+        vocabulary: of the tokens; its size is that of the model's word embeddings.
+        architecture: the model's shape and family.
+        config: number of epochs, and how each step is taken.
+        max_length: tokens of a sequence at most, [CLS] and [SEP] counted; also the model's positions.
+        seed: of initialisation, order of the items, and dropout.
         sink: is given the predictions batch by batch: the dev and test items with a column logits (list of float32,
             one for each label), every item once, short texts first.
         pretrained: folder of a pre-trained model whose layers to start from; None trains from scratch.
+        device: "cpu" or "cuda".
+        hooks: what else happens before the first step and after each, as `tlm.training.checkpoint.Checkpoints`, with
+            which an interrupted run goes on where it was, to the same result.
+        progress: called as (steps done, steps in all).
 
-    The last epoch is the result: test items are looked at once, after it. With `checkpoints` an interrupted run goes on
-    where it was, to the same result.
+    The last epoch is the result: test items are predicted once, after it.
 
     Raises:
         NonFiniteLoss: if training diverges.
@@ -69,21 +79,12 @@ def finetune(
         UserError: if the pre-trained weights do not fit the architecture, or a batch to predict the memory.
     """
     torch.manual_seed(seed)
-    kind = KINDS[architecture.kind]
-    model = kind.classifier(
-        kind.config.from_architecture(
-            architecture,
-            vocab_size=len(vocabulary),
-            max_position_embeddings=max_length,
-            pad_token_id=vocabulary.pad,
-            cls_token_id=vocabulary.cls,
-            num_labels=int(items["label"].max()) + 1,
-        )
-    )
+    family, num_labels = family_of(architecture), int(items["label"].max()) + 1
+    model = family.classifier(family.configure(architecture, vocabulary, max_length, num_labels))
     if pretrained is not None:
         load_encoder_into_classifier(model, pretrained)
     model.to(device)
-    data = classification_data(
+    batches = classification_batches(
         model,
         tokens,
         items[items["part"] == "train"],
@@ -93,28 +94,21 @@ def finetune(
         seed=seed,
         device=device,
     )
-    steps = shortened(config.epochs * data.order.steps_per_epoch, config)
+    steps = shortened(config.epochs * batches.order.steps_per_epoch, config)
     held = items[items["part"] != "train"]
     dev = held[held["part"] == "dev"]
     curve = Curve()
 
-    def evaluate(step: int, epoch: int) -> None:
-        if step % data.order.steps_per_epoch == 0 or step == steps:
-            logits_NC = predict(model, tokens, dev["row"].to_numpy(), vocabulary, max_length, config.precision, device)
-            curve.add(step, epoch, dev_accuracy=accuracy(logits_NC, dev["label"].to_numpy()))
-            model.train()
+    def ends_epoch(step: int) -> bool:
+        return step % batches.order.steps_per_epoch == 0 or step == steps
 
-    train(
-        model,
-        data,
-        config,
-        steps=steps,
-        device=device,
-        curve=curve,
-        after_step=evaluate,
-        checkpoints=checkpoints,
-        progress=progress,
-    )
+    def measure() -> dict[str, float]:
+        logits_NC = predict(model, tokens, dev["row"].to_numpy(), vocabulary, max_length, config.precision, device)
+        return {"dev_accuracy": accuracy(logits_NC, dev["label"].to_numpy())}
+
+    own = [LogLoss(), Evaluate(ends_epoch, measure)]
+    last = [ReportProgress(progress)] if progress else []
+    train(model, batches, config, steps=steps, device=device, curve=curve, hooks=[*own, *hooks, *last])
     hits: dict[str, list[bool]] = {"dev": [], "test": []}
     rows = held["row"].to_numpy()
     for batch, logits_NC in predictions(model, tokens, rows, vocabulary, max_length, config.precision, device):
@@ -132,8 +126,8 @@ def finetune(
     return Finetuned(model, curve, facts)
 
 
-def classification_data(
-    model: Classifier,
+def classification_batches(
+    model: Any,
     tokens: Ragged,
     items: pd.DataFrame,
     vocabulary: Vocabulary,
@@ -142,21 +136,21 @@ def classification_data(
     max_length: int,
     seed: int,
     device: str = "cpu",
-) -> Data:
+) -> Batches:
     """The batches of fine-tuning on `items` (columns row and label)."""
     own_tokens = tokens.take(items["row"].to_numpy())
     labels = torch.from_numpy(items["label"].to_numpy().astype(np.int64))
-    pack = packer(model.config, device)
+    pack = family_of(model.config).packer(model.config, device)
 
     def inputs(step: int, rows: Rows) -> Inputs:
         batch = pack(own_tokens, rows, vocabulary, max_length)
         return {"ids_R": batch.ids_R, "layout": batch.layout, "labels_B": labels[rows[batch.order_B]]}
 
-    return Data(Order(len(items), config.batch_size, seed), inputs)
+    return Batches(EpochOrder(len(items), config.batch_size, seed), inputs)
 
 
 def predict(
-    model: Classifier,
+    model: Any,
     tokens: Ragged,
     rows: Rows,
     vocabulary: Vocabulary,
@@ -165,7 +159,23 @@ def predict(
     device: str = "cpu",
     batch_size: int = PREDICTED_AT_ONCE,
 ) -> NDArray[np.float32]:
-    """Logits (len(rows), labels) float32, in the order of `rows`."""
+    """What a classifier answers, without gradients; it is left in evaluation mode.
+
+    Args:
+        model: a classifier on `device`, with `logits(ids_R, layout)`.
+        tokens: token ids of texts, without special tokens.
+        rows: which of them to predict, int64 (N,).
+        vocabulary: of the tokens.
+        max_length: tokens of a sequence at most, [CLS] and [SEP] counted; longer texts are cut.
+        precision: to compute in; "auto" is bfloat16 where the device has it.
+        device: "cpu" or "cuda".
+        batch_size: texts at a time. It has no effect on the result beyond rounding.
+
+    Returns:
+        Logits (N, C) float32, in the order of `rows`.
+
+    Raises UserError if the memory does not hold a batch.
+    """
     logits_NC = np.empty((len(rows), model.num_labels), dtype=np.float32)
     for batch, found in predictions(model, tokens, rows, vocabulary, max_length, precision, device, batch_size):
         logits_NC[batch] = found
@@ -173,7 +183,7 @@ def predict(
 
 
 def predictions(
-    model: Classifier,
+    model: Any,
     tokens: Ragged,
     rows: Rows,
     vocabulary: Vocabulary,
@@ -184,11 +194,11 @@ def predictions(
 ) -> Iterator[tuple[Rows, NDArray[np.float32]]]:
     """Yield (places in `rows`, their logits (B, labels) float32) until every place came once."""
     model.eval()
-    pack = packer(model.config, device)
+    pack = family_of(model.config).packer(model.config, device)
     for batch in evaluation_batches(tokens.lengths[rows], batch_size):
         packed = pack(tokens, rows[batch], vocabulary, max_length)
-        short = explained(f"out of memory on {device} with a batch of {len(batch)} items to predict")
-        with short, torch.inference_mode(), autocast(precision, device):
+        within_memory = out_of_memory_is(f"out of memory on {device} with a batch of {len(batch)} items to predict")
+        with within_memory, torch.inference_mode(), autocast(precision, device):
             logits_BC = model.logits(packed.ids_R.to(device), packed.layout.to(device))
         yield batch[packed.order_B], logits_BC.float().cpu().numpy()
 

@@ -1,12 +1,9 @@
-"""The training loop that both objectives share: one step on one screen, resumable after any of them."""
+"""The training loop of every objective: one step on one screen, and hooks for all else."""
 
 from __future__ import annotations
 
-import logging
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -15,21 +12,16 @@ from torch import Tensor
 from tlm.data.ragged import Rows
 from tlm.modeling.layout import Layout, Queries
 from tlm.study.config import Optimisation
-from tlm.training.checkpoint import Checkpoints, capture, restore
-from tlm.training.memory import explained
-from tlm.training.optimisation import Curve, NonFiniteLoss, Progress, autocast, learning_rate
-
-log = logging.getLogger(__name__)
-
-LOG_EVERY = 20
-"""Steps between two entries of the curve, and on a GPU between two looks at the loss."""
+from tlm.training.hooks import Hook, Run, UnreadLoss
+from tlm.training.memory import out_of_memory_is
+from tlm.training.optimisation import Curve, NonFiniteLoss, autocast, learning_rate
 
 Inputs = Mapping[str, Tensor | Layout | Queries]
 """What a model's `loss` is called with."""
 
 
 class BatchOrder(Protocol):
-    """Which items make up which step (`Order`, and others for others' needs)."""
+    """Which items make up which step: `EpochOrder`, unless a run has batches of its own."""
 
     @property
     def steps_per_epoch(self) -> int: ...
@@ -40,77 +32,54 @@ class BatchOrder(Protocol):
 
 
 @dataclass(frozen=True)
-class Data:
+class Batches:
     """The batches of a run: which items make up a step, and how they become a model's inputs.
 
-    `inputs` is a function of (step, items) alone, so that a run can go on from any step.
+    `inputs` is a function of (1-based step, items) alone, so that a run can go on from any step.
     """
 
     order: BatchOrder
     inputs: Callable[[int, Rows], Inputs]
 
 
-@dataclass
-class _Seen:
-    """A loss not looked at yet."""
-
-    step: int
-    rate: float
-    rows: Rows
-    loss: Tensor
-
-
 def train(
-    model: Any,
-    data: Data,
-    config: Optimisation,
-    *,
-    steps: int,
-    device: str,
-    curve: Curve,
-    after_step: Callable[[int, int], None],
-    checkpoints: Checkpoints | None = None,
-    progress: Progress | None = None,
+    model: Any, batches: Batches, config: Optimisation, *, steps: int, device: str, curve: Curve, hooks: Sequence[Hook]
 ) -> None:
-    """Optimise `model.loss(**inputs)` in place for `steps` steps, from the last checkpoint if there is one.
+    """Minimise `model.loss(**inputs)` in place.
 
-    `after_step(step, epoch)` is called with the 1-based step once it is done, to evaluate when it likes.
+    Args:
+        model: a torch module on `device`; `loss` is the mean over a batch, a scalar.
+        config: optimizer, learning rate and its schedule, clipping, precision; its length is not read.
+        steps: optimiser steps of the whole run, those before a checkpoint included.
+        device: "cpu" or "cuda".
+        curve: gets what the hooks add, and has what the run had before a checkpoint.
+        hooks: called before the first step and after each (`tlm.training.hooks`), in this order.
 
     Raises:
-        NonFiniteLoss: on a CPU at once, on a GPU within LOG_EVERY steps, naming step, learning rate and batch.
+        NonFiniteLoss: on a CPU at once, on a GPU within `LOG_EVERY` steps, naming step, learning rate and batch.
         BatchTooLarge: if the memory does not hold a batch.
-        UserError: if it does not hold an evaluation.
     """
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-    )
-    done = _resume(model, optimizer, device, curve, checkpoints)
-    if progress and done:
-        progress(done, steps)
+    run = Run(model, config.optimizer.build(model, config), device, steps, curve)
+    for hook in hooks:
+        hook.on_start(run)
     model.train()
-    unseen: list[_Seen] = []
-    for step in range(done + 1, steps + 1):
-        epoch, rows = data.order.batch(step - 1)
-        rate = learning_rate(config, step - 1, steps, data.order.steps_per_epoch)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        with explained(f"out of memory on {device} with a batch of {len(rows)} at step {step}", len(rows)):
-            loss = _gradients(model, data.inputs(step, rows), config, device)
-            optimizer.step()
-        unseen.append(_Seen(step, rate, rows, loss))
-        logged = step == 1 or step % LOG_EVERY == 0 or step == steps
-        due = checkpoints is not None and step < steps and checkpoints.due()
+    while run.step < steps:
+        run.epoch, rows = batches.order.batch(run.step)
+        run.learning_rate = learning_rate(config, run.step, steps, batches.order.steps_per_epoch)
+        for group in run.optimizer.param_groups:
+            group["lr"] = run.learning_rate
+        with out_of_memory_is(
+            f"out of memory on {device} with a batch of {len(rows)} at step {run.step + 1}", len(rows)
+        ):
+            loss = _gradients(model, batches.inputs(run.step + 1, rows), config, device)
+            run.optimizer.step()
+        run.step += 1
+        run.unread.append(UnreadLoss(run.step, run.learning_rate, rows, loss))
         # Reading the loss stalls a GPU until the step is done; on a CPU it is free, so every step is checked.
-        if logged or due or device == "cpu":
-            value = _look(unseen, steps)
-        if logged:
-            curve.add(step, epoch, train_loss=value, learning_rate=rate)
-            if progress:
-                progress(step, steps)
-        with explained(f"out of memory on {device} while evaluating after step {step}"):
-            after_step(step, epoch)
-        if due and checkpoints is not None:
-            checkpoints.save(step, partial(capture, model, optimizer, device), {"curve": curve.rows})
+        if run.logs or device == "cpu":
+            run.loss()
+        for hook in hooks:
+            hook.after_step(run)
     _check_weights(model, steps)
 
 
@@ -126,41 +95,8 @@ def _gradients(model: Any, inputs: Inputs, config: Optimisation, device: str) ->
     return loss.detach()
 
 
-def _resume(
-    model: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    device: str,
-    curve: Curve,
-    checkpoints: Checkpoints | None,
-) -> int:
-    """Go back to the last checkpoint; the number of steps it had done."""
-    state = checkpoints.latest() if checkpoints else None
-    if state is None:
-        return 0
-    try:
-        restore(state.tensors, model, optimizer, device)
-    except ValueError as error:
-        log.warning("the checkpoint after step %d is not used: %s", state.step, error)
-        return 0
-    curve.rows[:] = [(step, epoch, name, value) for step, epoch, name, value in state.notes["curve"]]
-    return state.step
-
-
-def _look(unseen: list[_Seen], steps: int) -> float:
-    """The last loss, once all since the last look are known to be finite."""
-    values = torch.stack([seen.loss for seen in unseen]).tolist()
-    for seen, value in zip(unseen, values, strict=True):
-        if not math.isfinite(value):
-            raise NonFiniteLoss(
-                f"training diverged: loss is {value} at step {seen.step} of {steps}, learning rate {seen.rate:.3g}, "
-                f"batch of {len(seen.rows)} items starting with rows {seen.rows[:4].tolist()}."
-            )
-    unseen.clear()
-    return float(values[-1])
-
-
 def _check_weights(model: torch.nn.Module, steps: int) -> None:
-    """The last step's update comes after the last look at a loss."""
+    """The last step's update comes after the last reading of a loss."""
     for name, parameter in model.named_parameters():
         if not bool(parameter.isfinite().all()):
             raise NonFiniteLoss(f"training diverged: {name} is not finite after step {steps} of {steps}.")

@@ -10,10 +10,8 @@ import torch
 
 from tlm.data.tokenizer import Vocabulary
 from tlm.modeling.layout import Queries
-from tlm.training.batching import Packed
-
-IGNORED = -100
-"""Label of positions that are not predicted."""
+from tlm.modeling.loss import IGNORED_LABEL
+from tlm.modeling.packing import Packed
 
 
 class Masker:
@@ -27,7 +25,7 @@ class Masker:
         self.never = torch.tensor([vocabulary.pad, vocabulary.cls, vocabulary.sep])
 
     def __call__(self, ids: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return corrupted ids and labels (the original id where predicted, IGNORED elsewhere), both int64 on CPU.
+        """Return corrupted ids and labels (the original id where predicted, IGNORED_LABEL elsewhere), both int64 on CPU.
 
         Any shape; the same shape. A function of ids, seed and step alone.
         """
@@ -35,7 +33,7 @@ class Masker:
         generator = torch.Generator().manual_seed(int(state))
         chance = torch.rand(ids.shape, generator=generator)
         predicted = (chance < self.mlm_probability) & ~torch.isin(ids, self.never)
-        labels = torch.where(predicted, ids, IGNORED)
+        labels = torch.where(predicted, ids, IGNORED_LABEL)
         fate = torch.rand(ids.shape, generator=generator)
         random = torch.randint(len(self.vocabulary), ids.shape, generator=generator)
         corrupted = torch.where(predicted & (fate < 0.8), self.vocabulary.mask, ids)
@@ -50,7 +48,7 @@ def masked_inputs(batch: Packed, masker: Masker, step: int) -> dict[str, Any]:
     """
     tokens = batch.layout.real_R.nonzero().squeeze(1)
     corrupted, labels = masker(batch.ids_R[tokens], step)
-    predicted = labels != IGNORED
+    predicted = labels != IGNORED_LABEL
     return {
         "ids_R": batch.ids_R.index_copy(0, tokens, corrupted),
         "layout": batch.layout,

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import torch
 
 from tlm.errors import BatchTooLarge, UserError
-from tlm.machine.memory import LESS
+from tlm.machine.memory import WAYS_TO_NEED_LESS
 
 CODE = r"could not create a primitive(?! descriptor)"
 """oneDNN, when there is no room for the code that it compiles for a shape (without a descriptor: no such code exists)."""
@@ -28,8 +28,8 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def explained(problem: str, items: int = 0) -> Iterator[None]:
-    """Running out of memory inside is a UserError of `problem`; a BatchTooLarge if it is a batch of `items` to train."""
+def out_of_memory_is(problem: str, items: int = 0) -> Iterator[None]:
+    """A context in which running out of memory becomes a UserError of `problem`, or a BatchTooLarge of `items` if given."""
     try:
         yield
     except Exception as error:
@@ -37,7 +37,7 @@ def explained(problem: str, items: int = 0) -> Iterator[None]:
             raise
         found = AMOUNT.search(str(error)) or SIGNS.search(str(error))
         text = f"{problem} ({found[0].lower() if found else type(error).__name__})."
-        raise (BatchTooLarge(text, items=items) if items else UserError(text, f"Use {LESS}.")) from error
+        raise (BatchTooLarge(text, items=items) if items else UserError(text, f"Use {WAYS_TO_NEED_LESS}.")) from error
 
 
 def no_substitutes() -> None:

@@ -1,26 +1,25 @@
-"""Pre-training on Ws paragraphs: masked language modelling (paper: AdamW 5e-5, batch 32, 50 epochs), or causal."""
+"""Pre-training on Ws paragraphs (paper: masked language modelling, AdamW 5e-5, batch 32, 50 epochs)."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from tlm.data.ragged import Ragged, Rows
 from tlm.data.tokenizer import Vocabulary
+from tlm.modeling.families.base import family_of
+from tlm.modeling.packing import with_specials
 from tlm.study.architecture import Architecture
 from tlm.study.config import PretrainConfig
-from tlm.training.batching import evaluation_batches, shortened, with_specials
-from tlm.training.checkpoint import Checkpoints
-from tlm.training.loop import BatchOrder, train
-from tlm.training.objectives import KINDS, Kind, LanguageModel, mlm_data
+from tlm.training.batching import EpochOrder, evaluation_batches, shortened
+from tlm.training.hooks import Evaluate, Hook, LogLoss, ReportProgress
+from tlm.training.loop import Batches, BatchOrder, Inputs, train
+from tlm.training.objectives.base import LanguageObjective
 from tlm.training.optimisation import Curve, Progress, autocast
-
-__all__ = ["Pretrained", "heldout_metrics", "mlm_data", "pretrain", "tokens_seen"]
 
 EVALUATIONS = 5
 """How often a run measures the held-out part, evenly spaced, the last time at its end."""
@@ -30,7 +29,8 @@ HELDOUT_SEED = 20_250_714
 
 @dataclass(frozen=True)
 class Pretrained:
-    model: LanguageModel
+    model: Any
+    """The language model of the architecture's family."""
     curve: Curve
     facts: dict[str, float | int]
 
@@ -45,60 +45,86 @@ def pretrain(
     max_length: int,
     seed: int,
     device: str = "cpu",
-    checkpoints: Checkpoints | None = None,
+    hooks: Sequence[Hook] = (),
     progress: Progress | None = None,
 ) -> Pretrained:
     """Train a language model from a seeded initialisation; the last step is the result.
 
-    Its objective is that of `architecture.kind` (`tlm.training.objectives`); the items of each step are the same for both.
-    With `checkpoints` an interrupted run goes on where it was, to the same result.
+    Args:
+        corpus: token ids of the Ws paragraphs to train on, without special tokens.
+        heldout: token ids of paragraphs that are only measured.
+        vocabulary: of both; its size is that of the model's word embeddings.
+        architecture: the model's shape and family.
+        config: its objective is by default the family's own. The items of each step are the same for all objectives.
+        max_length: tokens of a sequence at most, [CLS] and [SEP] counted; also the model's positions.
+        seed: of initialisation, order of the items, dropout, and what the objective draws.
+        device: "cpu" or "cuda".
+        hooks: what else happens before the first step and after each, as `tlm.training.checkpoint.Checkpoints`, with
+            which an interrupted run goes on where it was, to the same result.
+        progress: called as (steps done, steps in all).
 
     Raises:
         NonFiniteLoss: if training diverges.
         BatchTooLarge: if the memory does not hold a batch.
-        UserError: if it does not hold the evaluation.
+        UserError: if the objective does not work with the family, or the memory does not hold the evaluation.
     """
     torch.manual_seed(seed)
-    kind = KINDS[architecture.kind]
-    model = kind.language_model(
-        kind.config.from_architecture(
-            architecture,
-            vocab_size=len(vocabulary),
-            max_position_embeddings=max_length,
-            pad_token_id=vocabulary.pad,
-            cls_token_id=vocabulary.cls,
-        )
-    ).to(device)
-    data = kind.data(model, corpus, vocabulary, config, max_length=max_length, seed=seed, device=device)
-    planned = config.steps if config.steps is not None else (config.epochs or 0) * data.order.steps_per_epoch
-    steps = shortened(planned, config)
-    curve = Curve()
-    moments = {round(steps * (i + 1) / EVALUATIONS) for i in range(EVALUATIONS)}
-
-    def evaluate(step: int, epoch: int) -> None:
-        if step in moments:
-            curve.add(step, epoch, **heldout_metrics(kind, model, heldout, vocabulary, config, max_length, device))
-            model.train()
-
-    train(
-        model,
-        data,
-        config,
-        steps=steps,
-        device=device,
-        curve=curve,
-        after_step=evaluate,
-        checkpoints=checkpoints,
-        progress=progress,
+    family = family_of(architecture)
+    objective = objective_of(architecture, config)
+    model = family.language_model(family.configure(architecture, vocabulary, max_length))
+    module = objective.trained_module(model).to(device)
+    batches = pretraining_batches(
+        objective, model, corpus, vocabulary, config, max_length=max_length, seed=seed, device=device
     )
+    planned = config.steps if config.steps is not None else (config.epochs or 0) * batches.order.steps_per_epoch
+    steps = shortened(planned, config)
+    moments = {round(steps * (i + 1) / EVALUATIONS) for i in range(EVALUATIONS)}
+    curve = Curve()
+
+    def measure() -> dict[str, float]:
+        return heldout_metrics(
+            objective, module, model, heldout, vocabulary, config, max_length=max_length, device=device
+        )
+
+    own = [LogLoss(), Evaluate(moments.__contains__, measure)]
+    last = [ReportProgress(progress)] if progress else []
+    train(module, batches, config, steps=steps, device=device, curve=curve, hooks=[*own, *hooks, *last])
     facts: dict[str, float | int] = {
         "heldout_loss": curve.last("heldout_loss"),
         "heldout_accuracy": curve.last("heldout_accuracy"),
         "steps": steps,
-        "tokens": tokens_seen(corpus.lengths, data.order, steps, max_length),
+        "tokens": tokens_seen(corpus.lengths, batches.order, steps, max_length),
         "parameters": sum(p.numel() for p in model.parameters()),
     }
     return Pretrained(model, curve, facts)
+
+
+def objective_of(architecture: Architecture, config: PretrainConfig) -> LanguageObjective:
+    """What a model of that architecture is pre-trained with. Raises UserError if the objective does not work with it."""
+    objective = config.objective_for(family_of(architecture))
+    assert isinstance(objective, LanguageObjective)
+    return objective
+
+
+def pretraining_batches(
+    objective: LanguageObjective,
+    model: Any,
+    corpus: Ragged,
+    vocabulary: Vocabulary,
+    config: PretrainConfig,
+    *,
+    max_length: int,
+    seed: int,
+    device: str = "cpu",
+) -> Batches:
+    """The batches of pre-training `model`: what is in them is a function of seed and step alone."""
+    pack = family_of(model.config).packer(model.config, device)
+
+    def inputs(step: int, rows: Rows) -> Inputs:
+        batch = pack(corpus, rows, vocabulary, max_length)
+        return objective.inputs(batch, vocabulary, config, seed=seed, step=step)
+
+    return Batches(EpochOrder(len(corpus), config.batch_size, seed), inputs)
 
 
 def tokens_seen(lengths: Rows, order: BatchOrder, steps: int, max_length: int) -> int:
@@ -110,33 +136,34 @@ def tokens_seen(lengths: Rows, order: BatchOrder, steps: int, max_length: int) -
 
 @torch.inference_mode()
 def heldout_metrics(
-    kind: Kind,
-    model: LanguageModel,
+    objective: LanguageObjective,
+    module: Any,
+    model: Any,
     heldout: Ragged,
     vocabulary: Vocabulary,
     config: PretrainConfig,
+    *,
     max_length: int,
-    device: str,
+    device: str = "cpu",
 ) -> dict[str, float]:
-    """Mean cross-entropy (nats) and accuracy over the held-out part's predicted positions, the same for every model.
+    """Each metric of the objective, `heldout_loss` and so on: the mean over the held-out part's predicted positions, which
+    are the same for every model.
 
     NaN if the part is so small that no position is predicted.
     """
-    model.eval()
-    data = kind.data(model, heldout, vocabulary, config, max_length=max_length, seed=HELDOUT_SEED, device=device)
-    total = correct = positions = 0.0
-    batches = evaluation_batches(heldout.lengths, kind.evaluated_at_once)
-    for left, rows in enumerate(batches, start=1):  # the longest first; masks are drawn by rank from the shortest
-        inputs: dict[str, Any] = dict(data.inputs(len(batches) - left, rows))
-        wanted_N: Tensor = inputs.pop("labels_N")
-        if not len(wanted_N):
-            continue
+    module.eval()
+    batches = pretraining_batches(
+        objective, model, heldout, vocabulary, config, max_length=max_length, seed=HELDOUT_SEED, device=device
+    )
+    sums = {"loss": 0.0, "accuracy": 0.0}
+    positions = 0
+    items = evaluation_batches(heldout.lengths, family_of(model.config).heldout_batch_size)
+    for left, rows in enumerate(items, start=1):  # the longest first; masks are drawn by rank from the shortest
+        inputs = batches.inputs(len(items) - left, rows)
         with autocast(config.precision, device):
-            logits_NV = model.logits(**{name: value.to(device) for name, value in inputs.items()}).float()
-        wanted_N = wanted_N.to(device)
-        total += float(cross_entropy(logits_NV, wanted_N, reduction="sum"))
-        correct += float((logits_NV.argmax(dim=1) == wanted_N).sum())
-        positions += len(wanted_N)
-    if not positions:
-        return {"heldout_loss": math.nan, "heldout_accuracy": math.nan}
-    return {"heldout_loss": total / positions, "heldout_accuracy": correct / positions}
+            moved = {name: value.to(device) for name, value in inputs.items()}
+            count, of_batch = objective.heldout_sums(module, moved)
+        positions += count
+        for name, total in of_batch.items():
+            sums[name] = sums.get(name, 0.0) + float(total)
+    return {f"heldout_{name}": total / positions if positions else math.nan for name, total in sums.items()}

@@ -1,0 +1,166 @@
+"""What a family of models is. To add one: a module with a subclass, registered under its `kind`, and a line in
+`tlm.study.families.FAMILIES`; outside the package, a module that is named as an extension (`tlm.machine.extensions`).
+
+Imports no torch: a study is planned with this. Methods that make models import what they need.
+
+Shapes: T sequence length, D hidden size, V vocabulary, L labels.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from tlm.study.architecture import Architecture
+from tlm.study.families import FAMILIES, Options
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+    from tlm.data.tokenizer import Vocabulary
+    from tlm.modeling.packing import Pack
+
+
+class Shape(Protocol):
+    """The fields that set a model's cost: an `Architecture`, or a model's configuration."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def num_hidden_layers(self) -> int: ...
+    @property
+    def hidden_size(self) -> int: ...
+    @property
+    def intermediate_size(self) -> int: ...
+    @property
+    def conv_kernel_sizes(self) -> Sequence[tuple[int, int]]: ...
+    @property
+    def conv_channels(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """From a language model to a classifier.
+
+    Args:
+        classifier_only: beginnings of the weights' names that only the classifier has.
+        language_model_only: those that only the language model has.
+        meaning: settings that change what weights compute but no weight's shape, and so must agree.
+    """
+
+    classifier_only: tuple[str, ...]
+    language_model_only: tuple[str, ...]
+    meaning: tuple[str, ...]
+
+
+class ModelFamily(ABC):
+    """All that follows from `Architecture.kind`.
+
+    The configuration class of its models has the same `kind` as a class attribute. A language model has
+    `loss(**inputs)`, the mean loss of a batch, and `logits(**inputs)` without its labels (N, V), for the inputs of the
+    objectives that work with it; a classifier has `loss(ids_R, layout, labels_B)`, `logits(ids_R, layout)` (B, L) in the
+    order of the layout, and `num_labels`.
+    """
+
+    kind: ClassVar[str]
+    causal: ClassVar[bool]
+    """Whether a position sees only those before it."""
+    default_objective: ClassVar[str]
+    options: ClassVar[type[Options]] = Options
+    """The model of the fields that only its architectures have, in `Architecture.options`."""
+    reference_habits: ClassVar[Mapping[str, Any]] = {}
+    """Fields of an architecture as the paper's released code has them, where that differs from the defaults."""
+    transfer: ClassVar[Transfer]
+    heldout_batch_size: ClassVar[int]
+    """Sequences in a batch of held-out evaluation: every predicted position has logits over the whole vocabulary."""
+
+    def check(self, architecture: Architecture) -> None:
+        """Raise ValueError, naming fields and values, if there is no model of this shape."""
+        if architecture.hidden_size % architecture.num_attention_heads:
+            raise ValueError(
+                f"num_attention_heads={architecture.num_attention_heads} does not divide "
+                f"hidden_size={architecture.hidden_size}"
+            )
+
+    # --- models ---
+
+    @abstractmethod
+    def configure(
+        self, architecture: Architecture, vocabulary: Vocabulary, max_length: int, num_labels: int | None = None
+    ) -> PreTrainedConfig:
+        """transformers' configuration of a model over one vocabulary; `num_labels` for a classifier."""
+
+    @property
+    @abstractmethod
+    def language_model(self) -> type[PreTrainedModel]:
+        """The class of its language models."""
+
+    @property
+    @abstractmethod
+    def classifier(self) -> type[PreTrainedModel]:
+        """The class of its classifiers."""
+
+    def packer(self, config: PreTrainedConfig, device: str) -> Pack:
+        """How sequences become a batch of a model with this configuration on a device."""
+        from tlm.modeling.packing import packer
+
+        return packer(config.hidden_size, device)
+
+    # --- cost ---
+
+    @abstractmethod
+    def parameters(
+        self, shape: Shape, *, vocab_size: int, max_position_embeddings: int, num_labels: int | None = None
+    ) -> int:
+        """The parameters of the classifier with `num_labels`, or without it of the language model."""
+
+    @abstractmethod
+    def classifier_flops(self, shape: Shape, seq_len: int, num_labels: int) -> int:
+        """Floating point operations, two for each multiply-add, of one sequence's forward pass as implemented."""
+
+    @abstractmethod
+    def language_model_flops(self, shape: Shape, seq_len: int, predicted: int, vocab_size: int) -> int:
+        """The same of a language model that predicts so many positions of a sequence of T = `seq_len` tokens."""
+
+    @abstractmethod
+    def sequential_depth(self, shape: Shape) -> int:
+        """Matrix products and convolutions of a classifier that have to wait for each other.
+
+        It is what bounds the time on a perfectly parallel machine, on which the members of a committee do not wait for
+        each other. Look-ups, norms, softmax and activations are not counted: they do little work.
+        """
+
+
+def family_of(shape: Any) -> ModelFamily:
+    """The family of an `Architecture` or of a model's configuration. Raises ValueError for an unknown kind."""
+    return family_named(shape.kind)
+
+
+def family_named(kind: str) -> ModelFamily:
+    """The family of that kind. Raises ValueError, with those that exist, if there is none."""
+    family = FAMILIES[kind]
+    assert isinstance(family, ModelFamily)
+    return family
+
+
+def layer_parameters(shape: Shape) -> int:
+    """Of one transformer layer: 4(D² + D) + (DF + F) + (FD + D) + 4D."""
+    size, wide = shape.hidden_size, shape.intermediate_size
+    return 4 * (size * size + size) + (size * wide + wide) + (wide * size + size) + 4 * size
+
+
+def layers_flops(shape: Shape, seq_len: int, read: int) -> int:
+    """Of all transformer layers, where of the last one only R = `read` rows are computed.
+
+    Each layer: keys and values 4TD², queries 2RD², scores and context 4RTD (causal attention too: what comes later is
+    multiplied, then masked), output and feed-forward R(2D² + 4DF); R = T in all but the last.
+    """
+    size, wide = shape.hidden_size, shape.intermediate_size
+
+    def layer(rows: int) -> int:
+        projections = 2 * size * size * (2 * seq_len + rows)
+        return projections + 4 * rows * seq_len * size + rows * (2 * size * size + 4 * size * wide)
+
+    return (shape.num_hidden_layers - 1) * layer(seq_len) + layer(read)

@@ -1,0 +1,128 @@
+"""BERT encoders, with the convolutional front of the BERT-1 variants if an architecture has one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from tlm.modeling.families.base import ModelFamily, Shape, Transfer, layer_parameters, layers_flops
+from tlm.study.architecture import Architecture
+from tlm.study.families import FAMILIES
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+    from tlm.data.tokenizer import Vocabulary
+    from tlm.modeling.packing import Pack
+
+TOKEN_TYPES = 2
+"""Rows of BERT's token type embedding."""
+
+
+class Encoder(ModelFamily):
+    """Masked language modelling from every position, classification from [CLS]."""
+
+    kind = "encoder"
+    causal = False
+    default_objective = "masked"
+    reference_habits = {"conv_over_padding": True, "freeze_cls_embedding": True}  # noqa: RUF012  # ClassVar in the base
+    heldout_batch_size = 128
+    transfer = Transfer(
+        classifier_only=("bert.pooler.", "classifier."),
+        language_model_only=("cls.",),
+        meaning=(
+            "num_attention_heads",
+            "conv_kernel_sizes",
+            "conv_over_padding",
+            "freeze_cls_embedding",
+            "pad_token_id",
+            "cls_token_id",
+            "layer_norm_eps",
+        ),
+    )
+
+    def check(self, architecture: Architecture) -> None:
+        super().check(architecture)
+        if bool(architecture.conv_kernel_sizes) != bool(architecture.conv_channels):
+            raise ValueError("conv_kernel_sizes and conv_channels go together: give both or neither")
+
+    def configure(
+        self, architecture: Architecture, vocabulary: Vocabulary, max_length: int, num_labels: int | None = None
+    ) -> PreTrainedConfig:
+        from tlm.modeling.configuration import TinyBertConfig
+
+        return TinyBertConfig.from_architecture(
+            architecture,
+            vocab_size=len(vocabulary),
+            max_position_embeddings=max_length,
+            pad_token_id=vocabulary.pad,
+            cls_token_id=vocabulary.cls,
+            num_labels=num_labels,
+        )
+
+    @property
+    def language_model(self) -> type[PreTrainedModel]:
+        from tlm.modeling import TinyBertForMaskedLM
+
+        return TinyBertForMaskedLM
+
+    @property
+    def classifier(self) -> type[PreTrainedModel]:
+        from tlm.modeling import TinyBertForSequenceClassification
+
+        return TinyBertForSequenceClassification
+
+    def packer(self, config: PreTrainedConfig, device: str) -> Pack:
+        """A front that convolves over padding gets all of it, as one rectangle."""
+        from tlm.modeling.packing import padder
+
+        if config.conv_kernel_sizes and config.conv_over_padding:
+            return padder()
+        return super().packer(config, device)
+
+    def parameters(
+        self, shape: Shape, *, vocab_size: int, max_position_embeddings: int, num_labels: int | None = None
+    ) -> int:
+        """Embeddings (V + P + 2)·D + 2D; conv front Σ (k·k'·c_in·c_out + 2·c_out), 1×1 layer included; layers; pooler
+        D² + D and classifier D·L + L, or MLM head D² + D + 2D + V (its projection is the word embeddings). P positions.
+        """
+        size = shape.hidden_size
+        embeddings = (vocab_size + max_position_embeddings + TOKEN_TYPES) * size + 2 * size
+        conv = sum(area * c_in * c_out + 2 * c_out for area, c_in, c_out in _convolutions(shape))
+        head = 2 * size + vocab_size if num_labels is None else (size + 1) * num_labels
+        transform_or_pooler = size * size + size
+        return embeddings + conv + shape.num_hidden_layers * layer_parameters(shape) + transform_or_pooler + head
+
+    def classifier_flops(self, shape: Shape, seq_len: int, num_labels: int) -> int:
+        """Conv front Σ 2·T·D·k·k'·c_in·c_out, layers of which the last computes [CLS] alone, head 2D² + 2DL."""
+        head = 2 * shape.hidden_size * (shape.hidden_size + num_labels)
+        return _conv_flops(shape, seq_len) + layers_flops(shape, seq_len, read=1) + head
+
+    def language_model_flops(self, shape: Shape, seq_len: int, predicted: int, vocab_size: int) -> int:
+        """The last layer and the head, M(2D² + 2DV), compute only the M = `predicted` positions."""
+        head = 2 * shape.hidden_size * (shape.hidden_size + vocab_size) * predicted
+        return _conv_flops(shape, seq_len) + layers_flops(shape, seq_len, read=predicted) + head
+
+    def sequential_depth(self, shape: Shape) -> int:
+        """Each layer has six: queries, keys and values (side by side), scores, context, output projection, and the two of
+        the feed-forward network. The conv front has one for each convolution, the closing 1×1 included; pooler and
+        classifier are two more. BERT-6 has 38, bert1a 8.
+        """
+        return 6 * shape.num_hidden_layers + sum(1 for _ in _convolutions(shape)) + 2
+
+
+def _conv_flops(shape: Shape, seq_len: int) -> int:
+    return sum(2 * seq_len * shape.hidden_size * area * c_in * c_out for area, c_in, c_out in _convolutions(shape))
+
+
+def _convolutions(shape: Shape) -> Iterator[tuple[int, int, int]]:
+    """(kernel area, channels in, channels out) of each convolution, the closing 1×1 one included."""
+    channels = 1
+    for positions, hidden in shape.conv_kernel_sizes:
+        yield positions * hidden, channels, shape.conv_channels
+        channels = shape.conv_channels
+    if shape.conv_kernel_sizes:
+        yield 1, channels, 1
+
+
+FAMILIES.register(Encoder.kind, Encoder())

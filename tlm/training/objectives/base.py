@@ -1,0 +1,59 @@
+"""What pre-training asks of an objective.
+
+To add one: a module with a subclass of `LanguageObjective`, and a line in `tlm.study.config.Objective`; outside the
+package, a module that is named as an extension (`tlm.machine.extensions`). A study is planned with these classes, so that
+methods that train import torch themselves.
+
+Shapes: N predicted positions of a batch, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tlm.study.config import Objective, PretrainConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tlm.data.tokenizer import Vocabulary
+    from tlm.modeling.packing import Packed
+    from tlm.training.loop import Inputs
+
+
+class LanguageObjective(Objective):
+    """An objective, with what makes it up: inputs, loss, metrics, and a teacher if there is one."""
+
+    @abstractmethod
+    def inputs(self, batch: Packed, vocabulary: Vocabulary, config: PretrainConfig, *, seed: int, step: int) -> Inputs:
+        """What the trained module's `loss` is called with for one batch; a function of its arguments alone, so that a run
+        can go on from any step.
+        """
+
+    def trained_module(self, model: Any) -> Any:
+        """The torch module that is trained: it has `loss(**inputs)`, a mean over the batch.
+
+        By default the language model itself. An objective with a teacher, a generator or a head of its own returns a
+        module that holds `model` beside these. Their weights are in checkpoints, and those that require gradients are
+        trained; the result of pre-training is `model` alone.
+        """
+        return model
+
+    def heldout_sums(self, module: Any, inputs: Mapping[str, Any]) -> tuple[int, dict[str, Tensor]]:
+        """N, and over the predicted positions of one batch the sum of each metric.
+
+        By default `loss`, the cross entropy in nats, and `accuracy`, for inputs with `labels_N` and a module with
+        `logits(**other inputs)`, (N, V). Facts and curves call a metric `heldout_loss`, and so on; `loss` and `accuracy`
+        must be among them.
+        """
+        from torch.nn.functional import cross_entropy
+
+        others = dict(inputs)
+        labels_N = others.pop("labels_N")
+        if not len(labels_N):
+            return 0, {}
+        logits_NV = module.logits(**others).float()
+        loss = cross_entropy(logits_NV, labels_N, reduction="sum")
+        return len(labels_N), {"loss": loss, "accuracy": (logits_NV.argmax(dim=1) == labels_N).sum()}
