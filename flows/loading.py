@@ -93,7 +93,10 @@ def _override(tree: Any, override: str) -> None:
     parts = path.split(".")
     place = tree
     for part in parts[:-1]:
-        place = _child(place, part, path)
+        below = _child(place, part, path)
+        if below is None and isinstance(place, dict):  # a field that is left out: what it may hold is validated later
+            below = place[part] = {"kind": None}
+        place = below
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -101,7 +104,8 @@ def _override(tree: Any, override: str) -> None:
     if isinstance(place, list):
         place[_index(place, parts[-1], path)] = value
         return
-    if not (isinstance(place, dict) and "variant" in place):  # what a variant may be given is not spelled out in it
+    # What a variant, another kind of thing or an empty mapping may be given is not spelled out in what stands there.
+    if not (isinstance(place, dict) and (not place or place.keys() & {"variant", "kind"})):
         _child(place, parts[-1], path)
     place[parts[-1]] = value
     _resolve_alternatives(place, parts[-1], value)
