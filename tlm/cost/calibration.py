@@ -29,7 +29,7 @@ from tlm.machine.runtime import Runtime
 from tlm.planning.plan import Plan
 
 SECONDS = 4.0
-"""For which the steps of one workload are timed, about."""
+"""How long the steps of one workload are timed, about."""
 WITHOUT_PROJECTION = "Or leave the projection out: --no-time."
 
 Progress = Callable[[int, int, str], None]
@@ -38,7 +38,7 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class Measured:
-    """Of a training process, seconds: each optimiser step, and once for starting up (imports, model, first products)."""
+    """Seconds that a training process takes for each optimiser step, and once to start (imports, model, first products)."""
 
     step: float
     start_up: float
@@ -46,7 +46,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was measured on which device, with how many processes side by side, of how many threads each."""
+    """What was measured, on which device, and with how many processes side by side of how many threads each."""
 
     device: str
     processes: int
@@ -54,7 +54,7 @@ class Calibration:
     measured: Mapping[Workload, Measured]
 
     def seconds(self, cost: Cost) -> float:
-        """Of one training step of a plan.
+        """How long one training step of a plan takes, projected.
 
         Evaluation is taken to run at the rate (operations a second) of training, an epoch's short last batch to take as
         long as a whole one. What loading and saving weights takes is not in it.
@@ -68,12 +68,12 @@ class Projection:
     """Seconds that the steps still to run take."""
 
     of: Mapping[str, float]
-    """By step key, in a process of its own."""
+    """By step key: as if each step had a process of its own."""
     processes: int
     longest_chain: float
-    """Of steps that wait for one another: no number of processes ends earlier."""
+    """The steps that wait for one another and take longest: more processes end no earlier than this."""
     uncounted: tuple[str, ...]
-    """Stages of which the store has no example."""
+    """Stages that are left out because the store has no record of one."""
 
     @property
     def total(self) -> float:

@@ -25,13 +25,13 @@ from tlm.study.config import FinetuneConfig, ItemSelection, PretrainConfig, Toke
 from tlm.study.sources import Source
 
 TRAINING = 3
-"""A training step in forward passes: the backward pass multiplies twice for each product of the forward pass."""
+"""How many forward passes a training step costs: the backward pass has two products for each of the forward pass."""
 EVALUATIONS = 5
 """How often pre-training measures its held-out part: `tlm.training.pretrain.EVALUATIONS`, which needs torch."""
 LENGTH_STEP = 4
 """Mean lengths are rounded to so many tokens before workloads are compared: one measurement serves similar corpora."""
 BERT_UNCASED = 30_522
-"""Tokens of bert-base-uncased."""
+"""Size of the vocabulary of bert-base-uncased."""
 PUBLISHED_LABELS = {"ag_news": 4, "dbpedia_14": 14, "train_wiki.json": 64, "val_wiki.json": 16}
 """Labels of a source on the Hub, by kind or by FewRel's file, as its authors state them."""
 
@@ -46,10 +46,10 @@ class Workload(Frozen):
     finetune: FinetuneConfig | None = None
     max_length: int
     mean_length: int
-    """Tokens of a sequence, [CLS] and [SEP] counted, to LENGTH_STEP."""
+    """Tokens of a sequence on average, [CLS] and [SEP] counted, rounded to a multiple of LENGTH_STEP."""
     vocab_size: int
     labels: int
-    """0 for pre-training."""
+    """Number of labels of a fine-tuning; 0 for pre-training."""
 
     @property
     def name(self) -> str:
@@ -74,11 +74,11 @@ class Cost:
 
     workload: Workload
     steps: int
-    """Of the optimiser."""
+    """Optimiser steps."""
     sequences: int
-    """Trained on; each epoch counts them again."""
+    """Sequences trained on; each epoch counts them again."""
     tokens: int
-    """Trained on: [CLS] and [SEP] counted, padding not."""
+    """Tokens trained on, [CLS] and [SEP] counted, padding not."""
     training_flops: float
     evaluation_flops: float
 
@@ -160,7 +160,7 @@ def _finetune(step: Step, known: _Known) -> Cost:
 
 
 class _Model:
-    """A training step's model at its mean length."""
+    """The model of a plan's training step, and the mean length of the sequences that it reads."""
 
     def __init__(self, step: Step, known: _Known, length: float | None, *, labels: int = 0) -> None:
         config = step.config
@@ -181,14 +181,17 @@ class _Model:
 
 
 def _between(cost: Callable[[int], float], at: float) -> float:
-    """`cost`, which takes whole numbers, on the line between the two that `at` lies between."""
+    """Linear interpolation of `cost`, a function of whole numbers, at a number that need not be whole."""
     low = math.floor(at)
     return cost(low) if low == at else cost(low) + (at - low) * (cost(low + 1) - cost(low))
 
 
 @dataclass
 class _Known:
-    """What records tell of a plan's steps, and else its configuration; `assumptions` are in the order they were made."""
+    """What is known of a plan's steps: from records where there are some, else from the configuration, else by assumption.
+
+    `assumptions` are the sentences that say so, in the order they were made.
+    """
 
     steps: Mapping[str, Step]
     facts: Mapping[str, Facts]

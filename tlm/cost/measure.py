@@ -27,20 +27,21 @@ from tlm.training.memory import no_substitutes, out_of_memory_is
 from tlm.training.pretrain import pretrain
 
 WARM_UP, TIMED = 2, 2
-"""Steps before the clock starts and while it runs, at least."""
+"""The least number of steps before the clock starts, and while it runs."""
 WARM_UP_SHARE = 0.25
-"""Of the seconds to measure for, the warm-up takes so much more: products of a new shape are compiled first."""
+"""The warm-up takes so much of the time to measure, in addition: products of a new shape are compiled first."""
 BATCHES = 32
-"""Made-up batches; they come again."""
+"""How many batches of random tokens are made; after the last the first comes again."""
 SPREAD = 0.6
 """Standard deviation of the logarithm of a text's length before it is cut at the longest."""
 ENDLESS = 10**9
+"""Optimiser steps, or epochs, that no measurement reaches."""
 SLOW_STEP = 3e11
 """Operations of an optimiser step that a core takes seconds for; larger ones are measured by a part of a batch on a CPU."""
 
 
 class _Enough(Exception):
-    """The stopwatch has seen what it needs."""
+    """Raised by the stopwatch once it has seen enough steps: it ends the training."""
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ from tlm.stages.job import Job
 from tlm.training.hooks import Hook, Run
 
 STEPS = 3
-"""A trial trains so many: the first is not the one that needs most."""
+"""How many steps a trial trains: the first is not the one that needs most memory."""
 MARGIN = 1.25
-"""A batch is said to fit if one so much larger does: later ones hold longer texts, or find the heap less tidy."""
+"""A batch is said to fit if one that is larger by this factor does: later batches hold longer texts, or find less of the
+heap in one piece."""
 
 
 class _Enough(Exception):

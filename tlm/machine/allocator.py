@@ -9,7 +9,7 @@ MMAP_THRESHOLD = 256 << 20
 and ask for it anew, which the kernel zeroes page by page (the logits of one batch over 30,522 tokens are 60 MB). Blocks
 above it go back, or the heap would grow with every block larger than all before."""
 TRIM_THRESHOLD = 8 << 30
-"""Bytes at the heap's end that are kept."""
+"""Bytes of free memory at the heap's end that are not given back."""
 ALLOCATORS = {
     "MALLOC_MMAP_THRESHOLD_": str(MMAP_THRESHOLD),
     "MALLOC_TRIM_THRESHOLD_": str(TRIM_THRESHOLD),
@@ -18,11 +18,11 @@ ALLOCATORS = {
 }
 """What training processes have in their environment, which glibc reads before anything is allocated."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Of malloc.h."""
+"""The numbers of mallopt's parameters, from glibc's malloc.h."""
 
 
 def keep_heap() -> None:
-    """The same for a process that runs already (glibc; elsewhere nothing happens), Arrow's pool aside."""
+    """Set these thresholds in a process that runs already. Without glibc nothing happens; Arrow's pool stays as it is."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         libc.mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD)

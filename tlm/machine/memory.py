@@ -17,7 +17,7 @@ CGROUPS = {
     "": ("sys/fs/cgroup", "memory.max", "memory.current"),
     "memory": ("sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
 }
-"""By controller (version 2 has no name): where it is mounted, and its files of what is allowed and what is used."""
+"""For each controller (the one of version 2 has no name): its mount point, its file of the limit, its file of the usage."""
 
 
 def limit_memory(gib: float | None, root: Path = Path("/")) -> None:
@@ -74,13 +74,13 @@ def _free_in_cgroups(root: Path) -> Iterator[int]:
 
 
 def _cache(folder: Path) -> int:
-    """Bytes of files in memory, which the kernel drops before it kills."""
+    """Bytes of cached files, which the kernel drops before it kills a process."""
     statistics = _numbers(folder / "memory.stat")
     return sum(statistics.get(f"total_{name}", statistics.get(name, 0)) for name in ("active_file", "inactive_file"))
 
 
 def _numbers(file: Path) -> dict[str, int]:
-    """`name: 12 kB` or `name 12`, as bytes; other lines are left out."""
+    """The values of lines like `name: 12 kB` or `name 12`, in bytes; other lines are left out."""
     rows = (line.replace(":", " ").split() for line in file.read_text().splitlines())
     return {
         row[0]: int(row[1]) * (1024 if row[2:] == ["kB"] else 1) for row in rows if len(row) > 1 and row[1].isdigit()

@@ -1,7 +1,7 @@
-"""The models of the study, BERT encoders with an optional convolutional front and GPT-2 decoders, in two sizes of import.
+"""The models of the study: BERT encoders with an optional convolutional front, GPT-2 decoders, and their families.
 
-`tlm.study.architecture` and `tlm.modeling.cost` need no torch (a study is planned with them). The names below import
-torch and transformers on first use, and register the models with transformers' Auto classes.
+`tlm.modeling.families` and `tlm.modeling.cost` need no torch: a study is planned with them. The names below import torch
+and transformers on first use, and register the models with transformers' Auto classes.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def attention(
 
 
 def written_out(device: str) -> bool:
-    """Whether attention is our own code: on a CPU. A GPU has better kernels of torch's."""
+    """Whether attention is computed by `_CpuAttention`: on a CPU. On a GPU torch's fused kernels are better."""
     return device == "cpu"
 
 
@@ -177,7 +177,7 @@ def _write(out_RD: Tensor, rows: slice, x_GIK: Tensor, sequences: int) -> None:
 
 
 def _later(scores_GIJ: Tensor) -> Tensor:
-    """(I, J), True where the key comes after the query."""
+    """A mask (I, J), True where the key comes after the query."""
     return torch.ones(scores_GIJ.shape[1:], dtype=torch.bool).triu_(1)
 
 

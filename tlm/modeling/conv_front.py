@@ -19,11 +19,11 @@ from torch.nn import functional as F
 from tlm.modeling.layout import Layout
 
 SIZES_AN_OCTAVE = 16
-"""Strips are rounded up to one of so many sizes between two powers of two, by at most a sixteenth: the convolution of a new
-size is compiled first, which costs milliseconds."""
+"""How many lengths a strip may have between two powers of two. It is rounded up to one of them, by at most a sixteenth,
+because the convolution of a new length is compiled first, which costs milliseconds."""
 EVALUATED_AT_ONCE = 4_096
-"""Positions on a strip in evaluation, unless one sequence has more: as many as a batch of the paper's in training, whose
-images of 64 channels are 0.4 GB in bfloat16."""
+"""Positions on a strip in evaluation, at most unless one sequence has more. A batch of the paper's has as many in training;
+its images of 64 channels take 0.4 GB in bfloat16."""
 
 
 class _BatchNormGelu(torch.autograd.Function):

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 def threshold(p: float) -> int:
-    """How many of 65,536 are dropped: `p` is rounded to 1/65,536, and every scale is that of the rounded value."""
+    """How many elements of 65,536 are dropped: `p` in units of 1/65,536, rounded. Scales are those of the rounded value."""
     return min(round(p * 65536), 65535)
 
 

@@ -23,7 +23,7 @@ from tlm.modeling.layout import Layout, Queries
 
 
 class _RowWithoutGradient(torch.autograd.Function):
-    """The identity; the gradient of one row is zero. (A hook on the parameter would not survive a reload.)"""
+    """The identity, except that one row's gradient is zero. (A hook on the parameter would not survive a reload.)"""
 
     @staticmethod
     def forward(ctx: Any, weight_VD: Tensor, row: int) -> Tensor:

@@ -27,7 +27,7 @@ _FIELDS = {
     "bos_token_id": "bos_token_id",
     "num_labels": "num_labels",
 }
-"""Ours and theirs."""
+"""Fields of `TinyGptConfig` and the names that `GPT2Config` has for them."""
 
 _PAIRS: dict[type[PreTrainedModel], type[PreTrainedModel]] = {
     TinyGptForCausalLM: GPT2LMHeadModel,

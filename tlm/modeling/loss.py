@@ -14,7 +14,7 @@ from torch.nn import functional as F
 IGNORED_LABEL = -100
 """The label of a position that is not predicted (the convention of torch and transformers)."""
 CHUNK_BYTES = {"cpu": 4 << 20, "cuda": 256 << 20}
-"""So much of the logits is turned into probabilities at a time, in float32: on a CPU it stays in the cache."""
+"""Bytes of logits that are turned into probabilities at a time, in float32: on a CPU they stay in the cache."""
 
 
 def linear_cross_entropy(x_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, labels_N: Tensor) -> Tensor:

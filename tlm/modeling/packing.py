@@ -14,9 +14,11 @@ from tlm.data.tokenizer import Vocabulary
 from tlm.modeling.layout import Layout
 
 RECTANGLE_FLOP = {"cpu": 2.4e8, "cuda": 3e10}
-"""What a device computes in the time that one more rectangle costs a layer in calls (CPU: see docs/performance.md)."""
+"""Operations that a device could do in the time that the calls for one more rectangle cost a layer (CPU: measured, see
+docs/performance.md)."""
 ROW_MULTIPLE = 32
-"""Matrix products of a new shape are compiled first: so few rows are added that the number of shapes stays small."""
+"""The rows of a batch are rounded up to a multiple of it, so that few shapes occur: a matrix product of a new shape is
+compiled first."""
 
 
 @dataclass(frozen=True)

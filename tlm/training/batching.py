@@ -31,7 +31,7 @@ class EpochOrder:
 
 
 def shortened(steps: int, config: Optimisation) -> int:
-    """`steps`, or the config's max_steps where that is less. The schedule of a shortened run is its own."""
+    """`steps`, or the config's max_steps where that is less. The learning rate then decays over these."""
     return steps if config.max_steps is None else min(steps, config.max_steps)
 
 

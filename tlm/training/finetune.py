@@ -27,7 +27,7 @@ from tlm.training.memory import out_of_memory_is
 from tlm.training.optimisation import Curve, Progress, autocast
 
 PREDICTED_AT_ONCE = 64
-"""Items in a batch of evaluation."""
+"""Texts in a batch of evaluation."""
 
 
 @dataclass(frozen=True)
@@ -209,5 +209,5 @@ def accuracy(logits_NC: NDArray[np.float32], labels_N: NDArray[np.int64]) -> flo
 
 
 def mean(values: Sequence[float]) -> float:
-    """NaN for none."""
+    """The mean of the values; NaN if there are none."""
     return float(np.mean(values)) if len(values) else math.nan

@@ -12,17 +12,19 @@ import torch
 from tlm.errors import BatchTooLarge, UserError
 from tlm.machine.memory import WAYS_TO_NEED_LESS
 
-CODE = r"could not create a primitive(?! descriptor)"
-"""oneDNN, when there is no room for the code that it compiles for a shape (without a descriptor: no such code exists)."""
+NO_ROOM_FOR_CODE = r"could not create a primitive(?! descriptor)"
+"""What oneDNN says when there is no room for the code that it compiles for a shape. (Followed by "descriptor" it
+means that there is no such code.)"""
 SIGNS = re.compile(
-    f"can't allocate memory|could not create a memory|{CODE}|std::bad_alloc|CUDA error: out of memory|ALLOC_FAILED"
+    f"can't allocate memory|could not create a memory|{NO_ROOM_FOR_CODE}|std::bad_alloc|"
+    "CUDA error: out of memory|ALLOC_FAILED"
 )
-"""How torch's CPU allocator, oneDNN, C++, CUDA and its libraries say it."""
+"""What the messages of torch's CPU allocator, oneDNN, C++, CUDA and its libraries have in common when memory is short."""
 AMOUNT = re.compile(r"(tried|unable) to allocate [\d.]+ \w+", re.IGNORECASE)
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether torch, numpy or Python, on any device, could not allocate; a UserError says what it has to say itself."""
+    """Whether an error means that torch, numpy or Python could not allocate memory; a UserError already says so itself."""
     known = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or SIGNS.search(str(error)) is not None
     return known and not isinstance(error, UserError)
 
@@ -41,5 +43,6 @@ def out_of_memory_is(problem: str, items: int = 0) -> Iterator[None]:
 
 
 def no_substitutes() -> None:
-    """Make it an error that a product did not find memory for its code; torch would warn and use one of other rounding."""
-    warnings.filterwarnings("error", f"mkldnn_matmul failed.*{CODE}")
+    """Make it an error if oneDNN has no memory to compile a matrix product: torch would warn, and use one that rounds
+    differently."""
+    warnings.filterwarnings("error", f"mkldnn_matmul failed.*{NO_ROOM_FOR_CODE}")

@@ -15,7 +15,7 @@ from tlm.study.base import Precision
 from tlm.study.config import Optimisation
 
 Progress = Callable[[int, int], None]
-"""Called as (done, total)."""
+"""Called as (steps done, steps in all)."""
 
 
 class NonFiniteLoss(UserError):
@@ -56,7 +56,7 @@ def learning_rate(config: Optimisation, step: int, steps: int, steps_per_epoch: 
 
 
 def autocast(precision: Precision, device: str) -> AbstractContextManager[object]:
-    """The context to compute in; "auto" is what the device has."""
+    """A context that computes in this precision; "auto" is bfloat16 where the device has it, else float32."""
     kind = torch.device(device).type
     chosen = native_precision(kind) if precision == "auto" else precision
     return torch.autocast(kind, dtype=torch.bfloat16) if chosen == "bfloat16" else nullcontext()
