@@ -30,12 +30,12 @@ def memory_for(items: int, tried: list[int]) -> Callable[[Stage, Job], Facts]:
     def run(stage: Stage, job: Job) -> Facts:
         size = int(job.step.config["pretrain"]["batch_size"])
         tried.append(size)
-        run: Any = SimpleNamespace(step=0, steps=10)
-        for run.step in range(1, 11):
+        training: Any = SimpleNamespace(step=0, steps=10)
+        for training.step in range(1, 11):
             if size > items:
                 raise BatchTooLarge("out of memory.", items=size)
             for hook in job.training_hooks():
-                hook.after_step(run)
+                hook.after_step(training)
         raise AssertionError("a trial ends early")
 
     return run

@@ -27,10 +27,10 @@ class Registry(Generic[T]):
 
     def register(self, name: str, thing: T) -> None:
         """Make `thing` known as `name`. Raises ValueError if the name is another's."""
-        there = self._things.get(name)
-        owner = _origin(there) if there is not None else (self._modules.get(name), "")
-        if (owner[0] and owner[0] != _origin(thing)[0]) or (there is not None and owner != _origin(thing)):
-            raise ValueError(f"there is another {self.noun} {name!r}, of {owner[0]}")
+        origin = _origin(thing)
+        reserved = self._modules.get(name, origin[0]) != origin[0]
+        if reserved or (name in self._things and _origin(self._things[name]) != origin):
+            raise ValueError(f"there is another {self.noun} {name!r}")
         self._things[name] = thing
 
     def __getitem__(self, name: str) -> T:
@@ -52,7 +52,7 @@ class Registry(Generic[T]):
         return sorted({*self._modules, *self._things})
 
 
-def _origin(thing: object) -> tuple[str | None, str]:
+def _origin(thing: object) -> tuple[str, str]:
     """Where something is defined: a module that is imported again registers the same thing again."""
     defined = thing if isinstance(thing, type) else type(thing)
     return defined.__module__, defined.__qualname__

@@ -146,7 +146,9 @@ class Optimisation(Frozen):
         "auto",
         description="auto: bfloat16 where the device computes with it, float32 elsewhere; what it was is recorded",
     )
-    optimizer: SerializeAsAny[Optimizer] = added(default_factory=lambda: Optimizer.registry["adamw"]())
+    optimizer: SerializeAsAny[Optimizer] = added(
+        default_factory=lambda: Optimizer.registry["adamw"](), description="its kind, and fields that only it has"
+    )
 
 
 class PretrainConfig(Optimisation):

@@ -37,6 +37,7 @@ class Run:
         steps: optimiser steps of the whole run.
         step: those that are done; a hook that restores a run sets it in `on_start`.
         epoch: of the last step, from 0.
+        learning_rate: of the last step.
     """
 
     model: Any
@@ -47,8 +48,8 @@ class Run:
     step: int = 0
     epoch: int = 0
     learning_rate: float = math.nan
-    unread: list[UnreadLoss] = field(default_factory=list)
-    _loss: float = math.nan
+    unread: list[UnreadLoss] = field(default_factory=list, init=False, repr=False)
+    _loss: float = field(default=math.nan, init=False, repr=False)
 
     @property
     def logs(self) -> bool:
