@@ -62,11 +62,13 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, d
 
     from flows.study import run_here
     from tasks import board
+    from tasks.engines import task_runner
     from tlm.report.summary import study_marts, to_rich
     from tlm.report.summary import summary as summarise
     from tlm.results import find
     from tlm.stages import STAGES
 
+    task_runner(runtime)  # refused, if it is, before a server starts for it
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     started = time.monotonic()
     with Progress(*columns, console=console, transient=True) as progress:

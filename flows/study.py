@@ -9,9 +9,9 @@ from prefect import Flow, flow, get_run_logger
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
-from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import BaseModel, ConfigDict
 
+from tasks.engines import task_runner
 from tasks.scheduling import run_all
 from tasks.stages import rebuild_catalogue, task_of
 from tasks.tracking import StepRun, Tracking, close_study, input_records, open_study
@@ -106,15 +106,16 @@ def study_flow(name: str, default: StudyConfig | None = None, workers: int | Non
     if default is not None:
         run.__defaults__ = (default,)
     run.__doc__ = default.title if default else "Run a study."
-    runner: Any = ThreadPoolTaskRunner(max_workers=workers or Runtime.from_environment().workers)
-    return flow(name=name, flow_run_name="{study.name}", task_runner=runner, persist_result=False)(run)
+    runtime = Runtime.from_environment(workers=workers)
+    options: Any = {"task_runner": task_runner(runtime), "persist_result": False}
+    return flow(name=name, flow_run_name="{study.name}", **options)(run)
 
 
 def run_here(study: StudyConfig, runtime: Runtime, planned: Plan) -> Summary:
     """Run a checked study in this process, in a flow of its own."""
-    runner: Any = ThreadPoolTaskRunner(max_workers=runtime.workers)
+    options: Any = {"task_runner": task_runner(runtime), "persist_result": False}
 
-    @flow(name=study.name, flow_run_name=study.name, task_runner=runner, persist_result=False)
+    @flow(name=study.name, flow_run_name=study.name, **options)
     def here() -> Summary:
         return run_and_show(study, runtime, planned)
 

@@ -25,20 +25,25 @@ def assert_planned_run_cached_and_catalogued(study: StudyConfig, data: Path, hom
     """The miniature study with something of another kind: everything from plan to catalogue works, and only what is
     trained, or made from it, differs.
     """
-    runtime = Runtime(home=str(home), data_root=str(data), isolate=False)
     planned, plain = plan(study, str(data)), plan(mini_study(), str(data))
     trained = {step.key for step in planned.steps if step.stage in ("pretrain", "finetune")}
     assert estimate(planned, {}, str(data)).costs.keys() == trained
     changed = {step.stage for step in planned.steps if step.key not in {step.key for step in plain.steps}}
     assert {"pretrain", "report"} <= changed <= {"pretrain", "finetune", "committee", "latency", "report"}
-    assert _run(planned, runtime) == {"executed"}
-    assert _run(planned, runtime) == {"cached"}
-    store = ArtifactStore(runtime.artifacts)
+    store = run_twice(planned, data, home)
     catalogue.build(store, home / "catalogue.duckdb", STAGES)
     with duckdb.connect(str(home / "catalogue.duckdb"), read_only=True) as connection:
         found = connection.execute("select distinct arch from results where ws = 60").fetchall()
     assert {"one", "conv"} <= {arch for (arch,) in found}
     return planned, store
+
+
+def run_twice(planned: Plan, data: Path, home: Path) -> ArtifactStore:
+    """Every step is executed, and then none."""
+    runtime = Runtime(home=str(home), data_root=str(data), isolate=False)
+    assert _run(planned, runtime) == {"executed"}
+    assert _run(planned, runtime) == {"cached"}
+    return ArtifactStore(runtime.artifacts)
 
 
 def _run(planned: Plan, runtime: Runtime) -> set[str]:

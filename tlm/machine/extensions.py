@@ -1,4 +1,4 @@
-"""Modules from outside the package that add to its registries: a model family, an objective, an optimizer.
+"""Modules from outside the package that add to its registries: model families, objectives, stages, task runners, ….
 
 The user names them, in the environment (`TLM_EXTENSIONS=my_models,my_lab.objectives`) or as an installed package's entry
 points of the group `tlm.extensions`. They are imported the first time a name is asked for that the package does not know,

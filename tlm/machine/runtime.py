@@ -42,12 +42,13 @@ class Runtime(BaseModel):
     memory_gib: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
         None, description="GiB that each training process on the CPU may use; default: what the machine has free"
     )
+    engine: str = Field("threads", description="what runs a study's tasks (`tasks.engines`)")
     tracking_uri: str | None = Field(None, description="MLflow server; default: SQLite under home")
 
     @classmethod
     def from_environment(cls, **given: object) -> Runtime:
         """Read TLM_HOME, TLM_DATA_ROOT, TLM_DEVICE, TLM_WORKERS, TLM_THREADS, TLM_STAGE_TIMEOUT, TLM_CHECKPOINT_SECONDS,
-        TLM_MEMORY_GIB, MLFLOW_TRACKING_URI; `given` wins."""
+        TLM_MEMORY_GIB, TLM_ENGINE, MLFLOW_TRACKING_URI; `given` wins."""
         names = {
             "home": "TLM_HOME",
             "data_root": "TLM_DATA_ROOT",
@@ -57,6 +58,7 @@ class Runtime(BaseModel):
             "stage_timeout": "TLM_STAGE_TIMEOUT",
             "checkpoint_seconds": "TLM_CHECKPOINT_SECONDS",
             "memory_gib": "TLM_MEMORY_GIB",
+            "engine": "TLM_ENGINE",
             "tracking_uri": "MLFLOW_TRACKING_URI",
         }
         values: dict[str, object] = {field: os.environ[name] for field, name in names.items() if os.environ.get(name)}

@@ -26,6 +26,7 @@ from tlm.stages import (
     Tokens,
 )
 from tlm.stages.duplicates import NGRAM
+from tlm.stages.evaluating import Models, evaluations
 from tlm.stages.latency import BATCH_SIZES, REPEATS
 from tlm.stages.pretraining_set import PretrainingSet
 from tlm.study.architecture import Architecture
@@ -67,6 +68,7 @@ def _wanted(study: StudyConfig, identify: Identify) -> Iterator[Stage]:
     runs = Runs(data)
     yield from runs.stages()
     yield from committees(study, runs)
+    yield from evaluations(runs.models())
     for name in study.baselines:
         for task in data.tasks.values():
             yield Baseline(task=task, source=task.source, baseline=name)
@@ -236,6 +238,12 @@ class Runs:
 
     def stages(self) -> Iterator[Stage]:
         yield from self._in_order
+
+    def models(self) -> Models:
+        """All of them, for whatever evaluates them."""
+        pretrained = tuple(stage for stage in self._in_order if isinstance(stage, Pretrain))
+        finetuned = tuple(stage for stage in self._in_order if isinstance(stage, Finetune))
+        return Models(self.study, self.data.tokenizer, pretrained, finetuned)
 
     def of(self, name: str, task: str, arch: str) -> list[Finetune]:
         """The fine-tunings that may be members of a committee, one for each pair of seeds. The set ws0 is scratch."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from functools import cached_property
 from importlib.util import find_spec
@@ -12,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from tlm.artifacts.step import Label, Step
 from tlm.artifacts.tables import Table
+from tlm.machine.extensions import load_extensions
 from tlm.study.base import Frozen, slugify
 
 if TYPE_CHECKING:
@@ -25,8 +26,38 @@ Aside = Annotated[T, "aside"]
 
 Role = Literal["corpus", "pretrains", "predicts", "combines"]
 
-STAGES: dict[str, type[Stage]] = {}
-"""Every stage by name, in the order in which their modules were imported. A class is here once it is defined."""
+
+class Stages(Mapping[str, "type[Stage]"]):
+    """Every stage by name: the package's own in the order of `tlm.stages`, then those of extensions.
+
+    A class is here once it is defined.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, type[Stage]] = {}
+
+    def add(self, kind: type[Stage]) -> None:
+        """Raises TypeError if another class has its name; the same one may be defined again (a module reloaded)."""
+        there = self._known.get(kind.name, kind)
+        if (there.__module__, there.__qualname__) != (kind.__module__, kind.__qualname__):
+            raise TypeError(f"stage {kind.name!r} is defined in {there.__module__} and in {kind.__module__}")
+        self._known[kind.name] = kind
+
+    def __getitem__(self, name: str) -> type[Stage]:
+        if name not in self._known:
+            load_extensions()
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        load_extensions()
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        load_extensions()
+        return len(self._known)
+
+
+STAGES = Stages()
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
@@ -60,10 +91,7 @@ class Stage:
             return
         cls.name, cls.version, cls.trains = name, version, trains
         dataclass(frozen=True, kw_only=True, eq=False)(cls)
-        known = STAGES.setdefault(name, cls)
-        if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
-            raise TypeError(f"stage {name!r} is defined in {known.__module__} and in {cls.__module__}")
-        STAGES[name] = cls
+        STAGES.add(cls)
 
     # --- what a stage says of itself ---
 

@@ -184,6 +184,10 @@ class FinetuneConfig(Optimisation):
     epochs: PositiveInt = 10
 
 
+class Evaluation(Registered, noun="evaluation"):
+    """A further evaluation of a study's models: what it needs to know. The stage that does it names it (`asked_by`)."""
+
+
 class CommitteeConfig(Frozen):
     """A committee: every listed architecture, each with every pre-training and fine-tuning seed."""
 
@@ -229,6 +233,7 @@ class StudyConfig(Frozen):
     treatment_architectures: tuple[Name, ...] | None = Field(None, description="default: all of them")
     committees: tuple[CommitteeConfig, ...] = ()
     baselines: tuple[Name, ...] = ("majority", "tfidf")
+    evaluations: tuple[SerializeAsAny[Evaluation], ...] = added((), description="further evaluations of its models")
 
     @model_validator(mode="after")
     def _names_meet(self) -> StudyConfig:
