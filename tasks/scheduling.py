@@ -12,7 +12,7 @@ from queue import Queue
 from prefect.futures import PrefectFuture
 
 from tlm.artifacts.step import ArtifactRef, Step
-from tlm.execution.child import stop_all
+from tlm.execution.process import stop_all
 
 Submit = Callable[[Step, list[PrefectFuture[ArtifactRef]]], PrefectFuture[ArtifactRef]]
 

@@ -17,8 +17,8 @@ from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
 from tlm.execution.bundle import EXPORTED, import_records, read_bundle, unprepared
-from tlm.execution.child import StageFailed
 from tlm.execution.execute import Outcome, Progress, execute
+from tlm.execution.process import StageFailed
 from tlm.machine.runtime import Runtime
 from tlm.planning.plan import Plan
 from tlm.stages import STAGES

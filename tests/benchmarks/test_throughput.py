@@ -27,7 +27,7 @@ from benchmarks.work import useful_flops
 from benchmarks.workload import Workload, load
 from tlm.data.ragged import Ragged
 from tlm.errors import UserError
-from tlm.execution.child import child_environment
+from tlm.execution.process import child_environment
 from tlm.machine.allocator import ALLOCATORS
 from tlm.machine.runtime import Runtime
 from tlm.modeling.cost import classifier_flops

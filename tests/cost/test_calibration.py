@@ -17,7 +17,7 @@ from tlm.cost import calibration, measure
 from tlm.cost.calibration import Calibration, Measured, calibrate, project, side_by_side
 from tlm.cost.estimate import Estimate, Workload, estimate
 from tlm.errors import UserError
-from tlm.execution.child import StageFailed
+from tlm.execution.process import StageFailed
 from tlm.machine.runtime import Runtime
 from tlm.planning.plan import Plan, plan
 from tlm.study.architecture import Architecture
@@ -121,7 +121,7 @@ def test_a_process_that_dies_is_an_error_that_says_how(
     workloads: list[Workload], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(StageFailed, match="a measuring process ended with code 1"):
+    with pytest.raises(StageFailed, match="calibration: its process ended with code 1"):
         calibrate(workloads, Runtime(device="cpu"))
 
 

@@ -16,9 +16,9 @@ from helpers import python_environment
 
 from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore
-from tlm.execution import child as worker
-from tlm.execution.child import StageFailed
+from tlm.execution import process as processes
 from tlm.execution.execute import Outcome, execute
+from tlm.execution.process import StageFailed
 from tlm.machine.runtime import Runtime
 from tlm.planning.plan import plan
 from tlm.study.config import StudyConfig
@@ -80,8 +80,8 @@ def kill_the_child(step: Step, runtime: Runtime, reports: int, delay: float) -> 
             threading.Timer(delay, kill).start()
 
     def kill() -> None:
-        for child in tuple(worker._children):
-            os.kill(child.pid, signal.SIGKILL)
+        for child in tuple(processes._living):
+            os.kill(child.process.pid, signal.SIGKILL)
 
     with pytest.raises(StageFailed, match="ended with code -9"):
         execute(step, runtime, progress=progress)

@@ -18,9 +18,10 @@ from helpers import Mini, mini_study, only, python_environment, write_mini_data
 from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
-from tlm.execution import child as worker
-from tlm.execution.child import StageFailed, run_isolated
+from tlm.execution import process
+from tlm.execution.child import run_isolated
 from tlm.execution.execute import Outcome, execute
+from tlm.execution.process import StageFailed
 from tlm.planning.plan import plan
 from tlm.stages.job import Job
 from tlm.training.optimisation import NonFiniteLoss
@@ -230,7 +231,7 @@ def test_a_killed_worker_is_a_failed_stage_and_no_artifact(own: Mini, monkeypatc
 
     step = only(own.plan, "pretrain", ws=60, arch="one")
     shutil.rmtree(own.folder(step))
-    monkeypatch.setattr(worker.subprocess, "Popen", Doomed)
+    monkeypatch.setattr(process.subprocess, "Popen", Doomed)
     with pytest.raises(StageFailed, match=r"pretrain/one-ws60.*ended with code -9 \(out of memory"):
         execute(step, own.runtime.model_copy(update={"isolate": True}))
     assert own.store.inspect(step.ref).status == "missing"
@@ -268,14 +269,13 @@ def test_any_other_error_in_a_worker_is_a_failed_stage_with_its_traceback(mini: 
         run_isolated(job_of(mini, broken, tmp_path / "out"))
 
 
-def test_a_worker_dies_with_its_parent(mini: Mini) -> None:
+def test_a_child_dies_with_its_parent() -> None:
     """Its standard input ends when the parent does, even by kill -9."""
     child = subprocess.Popen(
         [
             sys.executable,
             "-c",
-            "import threading, time; from tlm.execution import child; "
-            "threading.Thread(target=child._die_with_parent).start(); print('ready', flush=True); time.sleep(600)",
+            "import time; from tlm.execution.process import Parent; Parent().say(ready=True); time.sleep(600)",
         ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -16,8 +16,8 @@ from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
 from tlm.execution.bundle import STEPS, export_bundle
-from tlm.execution.child import StageFailed
 from tlm.execution.execute import Outcome
+from tlm.execution.process import StageFailed
 from tlm.machine.runtime import Runtime
 from tlm.planning.plan import Plan, plan
 from tlm.sequential import Clock, main, prepare, run_bundle, run_plan

@@ -13,7 +13,8 @@ from helpers import Mini, only
 from tlm.artifacts.step import Step
 from tlm.errors import BatchTooLarge, UserError
 from tlm.execution import child as worker
-from tlm.execution.child import StageFailed, run_isolated
+from tlm.execution.child import run_isolated
+from tlm.execution.process import StageFailed
 from tlm.execution.trial import MARGIN, STEPS, try_batches
 from tlm.stages import STAGES, Stage
 from tlm.stages.job import Facts, Job

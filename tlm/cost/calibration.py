@@ -1,30 +1,23 @@
 """How long a plan takes on this machine, projected from a few measured optimiser steps of each kind. Imports no torch.
 
-The steps are measured in child processes like those that train (`tlm.execution.child`), as many at once as will train
-side by side: they share the machine's memory bandwidth, and a GPU. The parent writes lines of JSON to a child's standard
-input: first how to measure, then one workload after another. The child answers with lines of JSON: {"ready": …}, then
-{"timing": …} for each workload; or {"user_error": …} or {"error": …}, and ends. Nothing is written to disk.
+The steps are measured in child processes like those that train (`tlm.execution.process`), as many at once as will train
+side by side: they share the machine's memory bandwidth, and a GPU. The parent says how to measure, which a child answers
+with {"ready": …}, then {"workload": …} again and again, each answered with {"timing": …}. Nothing is written to disk.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
-import tempfile
 import time
-import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
 from tlm.artifacts.store import Record
 from tlm.cost.estimate import Cost, Workload
 from tlm.errors import UserError
-from tlm.execution.child import StageFailed, child_environment
+from tlm.execution.process import Child, talk_to_parent
 from tlm.machine.runtime import Runtime
 from tlm.planning.plan import Plan
 
@@ -103,16 +96,20 @@ def calibrate(
     distinct = list(dict.fromkeys(workloads))
     measured: dict[Workload, Measured] = {}
     progress(0, len(distinct), "starting")
-    with _children(processes, runtime, seconds) as children:
-        ready = [child.answer("ready") for child in children]
-        imports = fmean(answer["seconds"] for answer in ready)
-        for done, workload in enumerate(distinct):
-            progress(done, len(distinct), workload.name)
-            for child in children:
-                child.say(workload.model_dump(mode="json"))
-            timings = [child.answer("timing") for child in children]
-            set_up = fmean(timing["set_up"] for timing in timings)
-            measured[workload] = Measured(fmean(timing["step"] for timing in timings), imports + set_up)
+    with ExitStack() as stack:
+        children = [stack.enter_context(_measuring(runtime, seconds)) for _ in range(processes)]
+        try:
+            ready = [child.hear()["ready"] for child in children]
+            imports = fmean(answer["seconds"] for answer in ready)
+            for done, workload in enumerate(distinct):
+                progress(done, len(distinct), workload.name)
+                for child in children:
+                    child.say(workload=workload.model_dump(mode="json"))
+                timings = [child.hear()["timing"] for child in children]
+                set_up = fmean(timing["set_up"] for timing in timings)
+                measured[workload] = Measured(fmean(timing["step"] for timing in timings), imports + set_up)
+        except UserError as error:
+            raise UserError(error.problem, f"{error.way_out} {WITHOUT_PROJECTION}".strip()) from None
     return Calibration(ready[0]["device"], processes, runtime.threads, measured)
 
 
@@ -148,79 +145,23 @@ def project(
     return Projection(of, processes, max(ends.values()), tuple(uncounted))
 
 
-class _Child:
-    """A measuring process."""
-
-    def __init__(self, runtime: Runtime, seconds: float) -> None:
-        self.noise = tempfile.TemporaryFile("w+")  # noqa: SIM115 – closed by `end`
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tlm.cost.calibration"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.noise,
-            text=True,
-            env=child_environment(runtime),
-        )
-        self.say({"runtime": runtime.model_dump(mode="json"), "seconds": seconds, "started": time.time()})
-
-    def say(self, message: Mapping[str, Any]) -> None:
-        assert self.process.stdin is not None
-        try:
-            self.process.stdin.write(json.dumps(message) + "\n")
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it is gone, and `answer` says why
-
-    def answer(self, kind: str) -> Any:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        message = json.loads(line) if line.endswith("\n") else {}
-        if kind in message:
-            return message[kind]
-        if "user_error" in message:
-            problem, way_out = message["user_error"]
-            raise UserError(problem, f"{way_out} {WITHOUT_PROJECTION}".strip())
-        code = self.process.wait()
-        self.noise.seek(0)
-        last = message.get("error") or "".join(self.noise.readlines()[-15:]).strip()
-        raise StageFailed(f"calibration: a measuring process ended with code {code}\n{last}".strip())
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.communicate()
-        self.noise.close()
-
-
-@contextmanager
-def _children(count: int, runtime: Runtime, seconds: float) -> Iterator[Sequence[_Child]]:
-    with ExitStack() as stack:
-        children = []
-        for _ in range(count):
-            children.append(_Child(runtime, seconds))
-            stack.callback(children[-1].end)
-        yield children
+def _measuring(runtime: Runtime, seconds: float) -> Child:
+    child = Child("tlm.cost.calibration", "calibration", runtime)
+    child.say(runtime=runtime.model_dump(mode="json"), seconds=seconds, started=time.time())
+    return child
 
 
 def main() -> None:
-    """The child: it ends when its standard input does."""
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # whatever a library prints must not mix with the answers
-
-    def say(**answer: Any) -> None:
-        answers.write(json.dumps(answer) + "\n")
-
-    given = json.loads(sys.stdin.readline())
-    try:
+    """The child: it measures what it is told to until its parent ends it."""
+    with talk_to_parent() as parent:
         from tlm.cost.measure import measure, prepare
 
+        given = parent.hear()
         device, shown = prepare(Runtime.model_validate(given["runtime"]))
-        say(ready={"device": shown, "seconds": time.time() - given["started"]})
-        for line in sys.stdin:
-            say(timing=measure(Workload.model_validate_json(line), device, given["seconds"]))
-    except UserError as error:
-        say(user_error=[error.problem, error.way_out])
-    except Exception:
-        say(error=traceback.format_exc())
+        parent.say(ready={"device": shown, "seconds": time.time() - given["started"]})
+        while True:
+            workload = Workload.model_validate(parent.hear()["workload"])
+            parent.say(timing=measure(workload, device, given["seconds"]))
 
 
 if __name__ == "__main__":
