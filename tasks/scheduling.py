@@ -7,6 +7,8 @@ that every worker works.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from graphlib import TopologicalSorter
+from heapq import heappop, heappush
 from queue import Queue
 
 from prefect.futures import PrefectFuture
@@ -27,28 +29,33 @@ def run_all(steps: Sequence[Step], submit: Submit, *, at_once: int) -> None:
         steps: in topological order; of those that could start, the first does.
         submit: starts a step, given the futures of its inputs (done, but they let Prefect draw the graph).
     """
-    waiting = {step.key: set(step.input_keys.values()) for step in steps}
-    by_key = {step.key: step for step in steps}
+    position = {step.key: place for place, step in enumerate(steps)}
+    graph = TopologicalSorter({step.key: step.input_keys.values() for step in steps})
+    graph.prepare()
+    ready: list[int] = []
+    """Positions of steps that could start: a heap."""
     futures: dict[str, PrefectFuture[ArtifactRef]] = {}
     done: Queue[str] = Queue()
     failed: PrefectFuture[ArtifactRef] | None = None
     running = 0
     try:
-        while running or (waiting and failed is None):
-            ready = [key for key, needs in waiting.items() if not needs]
-            for key in ready[: at_once - running] if failed is None else []:
-                del waiting[key]
-                step = by_key[key]
-                futures[key] = submit(step, [futures[k] for k in step.input_keys.values()])
-                futures[key].add_done_callback(lambda _, key=key: done.put(key))  # type: ignore[misc]
+        while True:
+            for key in graph.get_ready():
+                heappush(ready, position[key])
+            while ready and running < at_once and failed is None:
+                step = steps[heappop(ready)]
+                futures[step.key] = submit(step, [futures[key] for key in step.input_keys.values()])
+                futures[step.key].add_done_callback(lambda _, key=step.key: done.put(key))  # type: ignore[misc]
                 running += 1
+            if not running:
+                break
             key = done.get()
             running -= 1
             futures[key].wait()  # until then a done future may still answer with the state it had when last asked
-            if not futures[key].state.is_completed():
+            if futures[key].state.is_completed():
+                graph.done(key)
+            else:
                 failed = failed or futures[key]
-            for needs in waiting.values():
-                needs.discard(key)
     except BaseException:
         stop_all()
         raise

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from helpers import lines_executed
 
 from tlm.artifacts.step import Step
 
@@ -86,3 +87,18 @@ def test_after_a_failure_nothing_below_or_beside_it_starts_and_it_is_raised() ->
     with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="a broke"):
         run_all(DIAMOND, lambda step, inputs: Done(pool.submit(work, step)), at_once=1)  # type: ignore[arg-type,return-value]
     assert ran == ["a"]
+
+
+def test_twice_the_steps_are_twice_the_work() -> None:
+    """A scan over all steps for each one that ends would make it four times."""
+    from tasks import scheduling
+
+    def work_of(size: int) -> int:
+        first, *rest = chain(("first", ()), *((f"{i}", ("first",)) for i in range(size)))
+        steps = [first, *rest]
+        done = Done(Future())
+        done.future.set_result(None)
+        return lines_executed(scheduling, lambda: scheduling.run_all(steps, lambda step, inputs: done, at_once=4))  # type: ignore[arg-type,return-value]
+
+    small, large = work_of(200), work_of(400)
+    assert small > 200 * 5 and large < 2.1 * small

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tlm.artifacts.fingerprint import SHORT
+from tlm.artifacts.lineage import ancestors, descendants
 from tlm.artifacts.step import ArtifactRef
 from tlm.artifacts.store import ArtifactStore, Record
 from tlm.errors import UserError
@@ -28,11 +29,8 @@ def select(store: ArtifactStore, selector: str, *, downstream: bool = True) -> l
     chosen = {r.key for r in records if matches(r, selector)}
     if not chosen:
         raise UserError(f"No artifact matches {selector!r}.", "Give a stage, a stage/slug or a key; see `tlm plan`.")
-    grew = downstream
-    while grew:
-        more = {r.key for r in records if r.key not in chosen and any(i.key in chosen for i in r.inputs.values())}
-        chosen |= more
-        grew = bool(more)
+    if downstream:
+        chosen = descendants({r.key: r.input_keys.values() for r in records}, chosen)
     return [r for r in records if r.key in chosen]
 
 
@@ -63,14 +61,9 @@ def find_garbage(store: ArtifactStore, *, keep: set[str] | None = None, hours: f
     """
     keep = keep or set()
     records = {record.key: record for record in store.records()}
-    reached: set[str] = set()
-    queue = [r.key for r in records.values() if r.stage == "report"] + sorted(keep)
-    while queue:
-        key = queue.pop()
-        if key not in reached and key in records:
-            reached.add(key)
-            queue += [ref.key for ref in records[key].inputs.values()]
-    loose = [r for r in records.values() if r.key not in reached]
+    reports = {record.key for record in records.values() if record.stage == "report"}
+    needed = ancestors({key: record.input_keys.values() for key, record in records.items()}, reports | keep)
+    loose = [r for r in records.values() if r.key not in needed]
     made, kept = ({key[:SHORT] for key in keys} for keys in (records, keep))
     left = store.abandoned() + _spent_checkpoints(store, made, kept, hours)
     size = sum(o.bytes for r in loose for o in r.outputs.values())

@@ -6,7 +6,6 @@ references to its inputs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -52,7 +51,7 @@ class Step(BaseModel):
         return step_key(self.stage, self.version, self.config, self.input_keys)
 
     @property
-    def input_keys(self) -> Mapping[str, str]:
+    def input_keys(self) -> dict[str, str]:
         return {name: ref.key for name, ref in self.inputs.items()}
 
     @cached_property

@@ -61,6 +61,10 @@ class Record(BaseModel):
     def ref(self) -> ArtifactRef:
         return ArtifactRef(stage=self.stage, key=self.key, slug=self.slug)
 
+    @property
+    def input_keys(self) -> dict[str, str]:
+        return {name: ref.key for name, ref in self.inputs.items()}
+
 
 @dataclass(frozen=True)
 class Inspection:
@@ -107,8 +111,8 @@ class ArtifactStore:
             return Inspection("damaged", reason=f"{RECORD} is missing")
         except (ValidationError, ValueError) as error:
             return Inspection("damaged", reason=f"{RECORD} is not a record ({str(error).splitlines()[0]})")
-        inputs = {name: given.key for name, given in record.inputs.items()}
-        if record.key != ref.key or step_key(record.stage, record.version, record.config, inputs) != ref.key:
+        made_of = (record.stage, record.version, record.config, record.input_keys)
+        if record.key != ref.key or step_key(*made_of) != ref.key:
             return Inspection("damaged", reason=f"{RECORD} does not describe key {ref.key[:SHORT]}")
         reason = self._check_outputs(folder, record, verify)
         return Inspection("damaged", record, reason) if reason else Inspection("complete", record)

@@ -18,6 +18,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from tlm.artifacts.lineage import in_order
 from tlm.artifacts.step import ArtifactRef, Step
 from tlm.artifacts.store import RECORD, Artifact, ArtifactStore, Record
 from tlm.errors import UserError
@@ -71,15 +72,13 @@ def steps_to_export(planned: Plan, store: ArtifactStore, stages: Collection[str]
 
 def unprepared(planned: Plan, store: ArtifactStore, stages: Collection[str] = EXPORTED) -> list[Step]:
     """The steps that must run here before `export_bundle`: what the bundle is made from and the store does not hold."""
-    by_key = {step.key: step for step in planned.steps}
-    queue = [ref.key for ref in _inputs_from_outside(steps_to_export(planned, store, stages))]
-    found: set[str] = set()
-    while queue:
-        step = by_key[queue.pop()]
-        if step.key not in found and not STAGES[step.stage].trains and not _is_complete(store, step.ref):
-            found.add(step.key)
-            queue += step.input_keys.values()
-    return [step for step in planned.steps if step.key in found]
+    needed = {ref.key for ref in _inputs_from_outside(steps_to_export(planned, store, stages))}
+    found = []
+    for step in reversed(planned.steps):  # each before its inputs
+        if step.key in needed and not STAGES[step.stage].trains and not _is_complete(store, step.ref):
+            found.append(step)
+            needed.update(step.input_keys.values())
+    return found[::-1]
 
 
 def export_bundle(planned: Plan, store: ArtifactStore, folder: Path, *, stages: Collection[str] = EXPORTED) -> Exported:
@@ -209,15 +208,18 @@ def survey(folder: Path, store: ArtifactStore, *, closed: bool = True) -> Survey
 
 def _in_order(records: list[Record], held: set[str]) -> tuple[list[Record], list[tuple[Record, ArtifactRef]]]:
     """The records, each after its inputs (or these are `held`); and those without one of theirs, with that."""
-    ordered: dict[str, Record] = {}
-    waiting = {record.key: record for record in records}
-
-    def missing(record: Record) -> list[ArtifactRef]:
-        return [ref for ref in record.inputs.values() if ref.key not in held and ref.key not in ordered]
-
-    while ready := [record for record in waiting.values() if not missing(record)]:
-        ordered |= {record.key: waiting.pop(record.key) for record in ready}
-    return list(ordered.values()), [(record, missing(record)[0]) for record in waiting.values()]
+    of = {record.key: record for record in records}
+    ordered: list[Record] = []
+    rootless: list[tuple[Record, ArtifactRef]] = []
+    there = set(held)
+    for key in in_order({key: record.input_keys.values() for key, record in of.items()}):
+        missing = [ref for ref in of[key].inputs.values() if ref.key not in there]
+        if missing:
+            rootless.append((of[key], missing[0]))
+        else:
+            ordered.append(of[key])
+            there.add(key)
+    return ordered, rootless
 
 
 def take(found: Survey, store: ArtifactStore, track: Track | None = None) -> Imported:

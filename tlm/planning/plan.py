@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from tlm.artifacts.lineage import descendants
 from tlm.artifacts.step import Step
 from tlm.data import sources
 from tlm.data.tokenizer import tokenizer_identity
@@ -34,13 +35,8 @@ class Plan:
 
     def below(self, keys: Iterable[str]) -> list[Step]:
         """The steps with these keys and every step that depends on them."""
-        reached = set(keys)
-        found = []
-        for step in self.steps:
-            if step.key in reached or reached & set(step.input_keys.values()):
-                reached.add(step.key)
-                found.append(step)
-        return found
+        found = descendants({step.key: step.input_keys.values() for step in self.steps}, keys)
+        return [step for step in self.steps if step.key in found]
 
 
 def plan(study: StudyConfig, data_root: str, *, precision: Resolved | None = None) -> Plan:
