@@ -6,10 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
+import shell
 from helpers import Mini, mini_study, write_mini_data
 
 from tlm.artifacts.store import ArtifactStore
 from tlm.planning.plan import Plan, plan
+
+shell.set_aside()  # before any test module is imported: libraries read some of it only then
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:

@@ -233,5 +233,5 @@ def python(code_or_arguments: str | list[str], cwd: Path | None = None, **enviro
 
 
 def python_environment(**environment: str) -> dict[str, str]:
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("TLM_", "MLFLOW_", "PREFECT_", "HF_"))}
-    return {**inherited, "PYTHONPATH": str(PACKAGE_PARENT), "COLUMNS": "200", **environment}
+    """This process's environment, in which nothing of the user's shell is left, with `environment` on top."""
+    return {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT), "COLUMNS": "200", **environment}

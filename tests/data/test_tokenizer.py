@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import random
 from pathlib import Path
 
 import pytest
 from helpers import python, sentence
+from shell import real_data_root
 
 from tlm.data.tokenizer import (
     SPECIAL_TOKENS,
@@ -110,7 +110,7 @@ def test_ids_are_those_of_transformers_on_tricky_text(lowercase: bool, tmp_path:
 
 
 def test_ids_are_those_of_transformers_with_the_real_vocabulary() -> None:
-    root = os.environ.get("TLM_DATA_ROOT")
+    root = real_data_root()
     if not root:
         pytest.skip("TLM_DATA_ROOT is not set")
     path = Path(root) / "bert-base-uncased/vocab.txt"

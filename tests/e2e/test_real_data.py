@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 from project import Project
+from shell import real_data_root
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not os.environ.get("TLM_DATA_ROOT"), reason="TLM_DATA_ROOT is not set"),
+    pytest.mark.skipif(not real_data_root(), reason="TLM_DATA_ROOT is not set"),
 ]
 
 
 def test_the_quickstart_goes_through_every_stage_on_real_data(tmp_path: Path) -> None:
-    (tmp_path / "data").symlink_to(os.environ["TLM_DATA_ROOT"])
+    (tmp_path / "data").symlink_to(real_data_root())
     project = Project(tmp_path)
     small = [f"tasks.{t}.{f}={n}" for t in ("fewrel16", "agnews", "dbpedia") for f, n in SIZES.items()]
     changes = ["corpus.sizes=[0, 400, 800]", "pretrain.steps=10", "finetune.epochs=1", "treatments.0.ws=800", *small]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
+from shell import real_data_root
 from source_files import write, write_parquet
 
 
@@ -37,7 +37,7 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def real_root() -> str:
     """The real data, if there is any."""
-    place = os.environ.get("TLM_DATA_ROOT", "")
+    place = real_data_root()
     if not place:
         pytest.skip("TLM_DATA_ROOT is not set")
     return place
