@@ -150,19 +150,23 @@ class Stage:
 
     @classmethod
     def of(cls, step: Step) -> Self:
-        """The stage again, from its step: what `run` is called on, perhaps in another process."""
+        """The stage again, from its step: what `run` is called on, perhaps in another process.
+
+        The step's config decides; `access` only adds what is no part of it.
+        """
         given: dict[str, Any] = {}
-        named = {field.name for field in fields(cls)}  # type: ignore[arg-type]
-        for name, hint in _hints(cls).items():
+        hints = _hints(cls)
+        named = {name for name, hint in hints.items() if "flat" not in _marks(hint)}
+        for name, hint in hints.items():
             if name in step.inputs:
                 given[name] = step.inputs[name]
-            elif name in step.access:
-                given[name] = TypeAdapter(hint).validate_python(step.access[name])
             elif "flat" in _marks(hint):
                 own = {key: value for key, value in step.config.items() if key not in named}
                 given[name] = TypeAdapter(hint).validate_python(own)
-            elif name in step.config:
-                given[name] = TypeAdapter(hint).validate_python(step.config[name])
+            elif name in step.config and isinstance(step.config[name], Mapping):
+                given[name] = TypeAdapter(hint).validate_python({**step.access.get(name, {}), **step.config[name]})
+            elif name in step.config or name in step.access:
+                given[name] = TypeAdapter(hint).validate_python(step.config.get(name, step.access.get(name)))
         return cls(**given)
 
     def _access(self) -> dict[str, Any]:

@@ -1,0 +1,42 @@
+"""A stage is read back from its step as it was: what runs is what the key was made from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from helpers import mini_study, only
+
+from tlm.artifacts.step import Step
+from tlm.planning.plan import Plan, plan
+from tlm.stages import STAGES
+
+FOREIGN = {"kind": "files", "format": "csv", "path": "corpus.csv"}
+TREATMENTS = [
+    {"kind": "missing_tokens", "task": "topics", "ws": 120, "count": 3, "selection": "rarest", "removal": "delete"},
+    {"kind": "shuffled", "ws": 120, "scope": "corpus", "seed": 3},
+    {"kind": "sampled", "task": "topics", "ws": 60, "sampler": "bm25"},
+    {"kind": "foreign", "name": "other", "source": FOREIGN, "own": 20, "general": 10},
+]
+
+
+def test_every_field_of_every_stage_is_what_its_steps_config_says(mini_data: Path) -> None:
+    planned = plan(mini_study(treatments=TREATMENTS), str(mini_data))
+    assert {step.stage for step in planned.steps} == set(STAGES)
+    for step in planned.steps:
+        read = STAGES[step.stage].of(step).config()
+        assert {name: value for name, value in read.items() if name not in step.inputs} == step.config, step.ref
+
+
+def test_a_changed_config_changes_what_runs_whatever_the_step_was_made_with(mini_plan: Plan) -> None:
+    for stage in ("pretrain", "finetune"):
+        step = next(step for step in mini_plan.steps if step.stage == stage)
+        config = {**step.config, stage: {**step.config[stage], "batch_size": 3, "learning_rate": 0.5}}
+        changed = STAGES[stage].of(Step.model_validate({**step.model_dump(), "config": config}))
+        assert (getattr(changed, stage).batch_size, getattr(changed, stage).learning_rate) == (3, 0.5)
+        assert getattr(changed, "architecture").name == step.labels["arch"], "which is no identity, and so not in it"
+
+
+def test_a_removal_is_the_one_that_was_asked_for(mini_data: Path) -> None:
+    step = only(plan(mini_study(treatments=TREATMENTS[:1]), str(mini_data)), "inject")
+    removal = STAGES["inject"].of(step).removal  # type: ignore[attr-defined]
+    assert (removal.selection, removal.removal, removal.count) == ("rarest", "delete", 3)
