@@ -50,7 +50,8 @@ from benchmarks.latency_systems import (
     systems,
 )
 from tlm.data.ragged import Ragged
-from tlm.data.tokenizer import SPECIAL_TOKENS, Vocabulary, read_vocabulary
+from tlm.data.tokenizer import Vocabulary
+from tlm.data.wordpiece import SPECIAL_TOKENS, read_vocabulary
 from tlm.errors import UserError
 from tlm.machine.allocator import keep_heap
 from tlm.machine.runtime import PACKAGE_PARENT, Runtime

@@ -12,7 +12,7 @@ import torch
 from benchmarks.cases import LEARNING_RATE, MLM_PROBABILITY, WEIGHT_DECAY
 from benchmarks.setting import Setting
 from tlm.data.ragged import Rows
-from tlm.data.tokenizer import read_vocabulary
+from tlm.data.wordpiece import read_vocabulary
 from tlm.modeling.families.base import family_of
 from tlm.study.architecture import Architecture
 from tlm.study.base import Precision

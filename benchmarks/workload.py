@@ -19,7 +19,7 @@ from tlm.data.ragged import Ragged, Rows
 from tlm.errors import UserError
 
 if TYPE_CHECKING:
-    from tlm.data.tokenizer import Vocabulary
+    from tlm.data.wordpiece import WordPiece
 
 ITEMS = 4_096
 """The most items kept of a source."""
@@ -93,12 +93,12 @@ def prepare(name: str, folder: Path, max_length: int) -> Workload:
             "TLM_DATA_ROOT is not set, and the benchmark runs on real text.",
             "Set it to a folder in the layout of data/README.md, or give --workloads.",
         )
-    source, vocabulary_of = WORKLOADS[name]
+    source, tokenizer_of = WORKLOADS[name]
     texts, labels, num_labels = _read(source, data_root)
-    vocabulary = vocabulary_of(texts, data_root)
+    tokenizer = tokenizer_of(texts, data_root)
     rows = np.random.default_rng(SEED).permutation(len(texts))[:ITEMS]
-    tokens = _encode([texts[row] for row in rows], vocabulary, max_length - 2)
-    workload = Workload(folder, tokens, labels[rows], num_labels, vocabulary.tokens)
+    tokens = tokenizer.encode([texts[row] for row in rows], max_length - 2)
+    workload = Workload(folder, tokens, labels[rows], num_labels, tokenizer.vocabulary.tokens)
     workload.save()
     return workload
 
@@ -117,34 +117,24 @@ def _read(source: dict[str, str], data_root: str) -> tuple[list[str], NDArray[np
     return frame["text"].tolist(), labels.astype(np.int64), len(loaded.label_names or ())
 
 
-def _encode(texts: list[str], vocabulary: Vocabulary, length: int) -> Ragged:
-    from tlm.data.tokenizer import load_tokenizer
+def _bert(texts: list[str], data_root: str) -> WordPiece:
+    """With the vocabulary of bert-base-uncased, under the data root."""
+    from tlm.data.wordpiece import VocabularyTokenizer
 
-    encoder = load_tokenizer(vocabulary, lowercase=True, max_length=length)
-    return Ragged.from_lists(e.ids for e in encoder.encode_batch_fast(texts, add_special_tokens=False))
-
-
-def _bert_vocabulary(texts: list[str], data_root: str) -> Vocabulary:
-    """The vocabulary of bert-base-uncased, under the data root."""
-    from tlm.data.tokenizer import read_vocabulary, vocabulary_path
-    from tlm.study.config import VocabularyTokenizer
-
-    return read_vocabulary(vocabulary_path(VocabularyTokenizer(), data_root))
+    return VocabularyTokenizer().make(lambda: texts, data_root)
 
 
-def _small_vocabulary(texts: list[str], data_root: str) -> Vocabulary:
-    """WordPiece of tlm's default size, trained on the first paragraphs."""
-    from tlm.data.tokenizer import SPECIAL_TOKENS, Vocabulary, train_wordpiece
-    from tlm.study.config import TrainedTokenizer
+def _small(texts: list[str], data_root: str) -> WordPiece:
+    """Of tlm's default size, trained on the first paragraphs."""
+    from tlm.data.wordpiece import TrainedTokenizer
 
-    tokens = train_wordpiece(texts[:VOCABULARY_PARAGRAPHS], TrainedTokenizer())
-    return Vocabulary(tokens, *(tokens.index(special) for special in SPECIAL_TOKENS))
+    return TrainedTokenizer().make(lambda: texts[:VOCABULARY_PARAGRAPHS], data_root)
 
 
-WORKLOADS: dict[str, tuple[dict[str, str], Callable[[list[str], str], Vocabulary]]] = {
-    "wikipedia": ({"kind": "wikipedia"}, _bert_vocabulary),
-    "wikipedia-8192": ({"kind": "wikipedia"}, _small_vocabulary),
-    "few_rel": ({"kind": "few_rel", "file": "val_wiki.json"}, _bert_vocabulary),
-    "ag_news": ({"kind": "ag_news"}, _bert_vocabulary),
-    "dbpedia": ({"kind": "dbpedia_14"}, _bert_vocabulary),
+WORKLOADS: dict[str, tuple[dict[str, str], Callable[[list[str], str], WordPiece]]] = {
+    "wikipedia": ({"kind": "wikipedia"}, _bert),
+    "wikipedia-8192": ({"kind": "wikipedia"}, _small),
+    "few_rel": ({"kind": "few_rel", "file": "val_wiki.json"}, _bert),
+    "ag_news": ({"kind": "ag_news"}, _bert),
+    "dbpedia": ({"kind": "dbpedia_14"}, _bert),
 }

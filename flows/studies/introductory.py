@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flows.studies.registry import study
+from tlm.data.wordpiece import TrainedTokenizer, VocabularyTokenizer
 from tlm.study.architecture import variant
 from tlm.study.config import (
     CommitteeConfig,
@@ -13,8 +14,6 @@ from tlm.study.config import (
     PretrainConfig,
     StudyConfig,
     TaskConfig,
-    TrainedTokenizer,
-    VocabularyTokenizer,
 )
 from tlm.study.sources import AgNewsSource, DbpediaSource, DocstringsSource, FewRelSource, WikipediaSource
 from tlm.study.treatments import MissingTokens

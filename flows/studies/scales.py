@@ -8,18 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tlm.data.wordpiece import HubTokenizer, TrainedTokenizer, VocabularyTokenizer
 from tlm.study.architecture import HEAD_SIZE, VARIANTS, Architecture, variant
 from tlm.study.config import (
     CorpusConfig,
     FinetuneConfig,
-    HubTokenizer,
     PretrainConfig,
     TaskConfig,
-    Tokenizer,
-    TrainedTokenizer,
-    VocabularyTokenizer,
 )
 from tlm.study.sources import AgNewsSource, DbpediaSource, FewRelSource, Origin, Source, WikipediaSource
+from tlm.study.tokenizers import TokenizerConfig
 
 DEFAULT_SCALE = "tiny"
 TASKS = ("fewrel", "agnews", "dbpedia")
@@ -100,7 +98,7 @@ class Scale:
             "seeds": "paired",
         }
 
-    def tokenizer(self) -> Tokenizer:
+    def tokenizer(self) -> TokenizerConfig:
         if self.vocab_size is not None:
             return TrainedTokenizer(vocab_size=self.vocab_size)
         return VocabularyTokenizer() if self.origin == "local" else HubTokenizer()

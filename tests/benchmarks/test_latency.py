@@ -26,7 +26,8 @@ from benchmarks.latency_systems import (
     systems,
 )
 from tlm.data.ragged import Ragged
-from tlm.data.tokenizer import SPECIAL_TOKENS, Vocabulary
+from tlm.data.tokenizer import Vocabulary
+from tlm.data.wordpiece import SPECIAL_TOKENS
 from tlm.errors import UserError
 from tlm.modeling.cost import count_parameters, sequential_depth
 from tlm.study.architecture import SHALLOW

@@ -164,7 +164,7 @@ def test_a_case_survives_json() -> None:
 
 
 def test_the_process_has_the_allocators_of_a_training_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ALLOCATORS:
+    for name in (*ALLOCATORS, "PYTHONPATH"):
         monkeypatch.delenv(name, raising=False)
     workers = child_environment(Runtime(threads=3))
     assert {n: v for n, v in machine.environment(3).items() if workers.get(n) != v} == {}

@@ -9,18 +9,20 @@ import pytest
 from helpers import python, sentence
 from shell import real_data_root
 
-from tlm.data.tokenizer import (
+from tlm.data.tokenizer import Vocabulary
+from tlm.data.wordpiece import (
     SPECIAL_TOKENS,
-    Vocabulary,
+    HubTokenizer,
+    TrainedTokenizer,
+    VocabularyTokenizer,
+    WordPiece,
+    bert_vocabulary,
     fetch_hub_vocabulary,
-    load_tokenizer,
     read_vocabulary,
-    tokenizer_identity,
     train_wordpiece,
     write_vocabulary,
 )
 from tlm.errors import UserError
-from tlm.study.config import HubTokenizer, TrainedTokenizer, VocabularyTokenizer
 
 WORDS = [
     "the",
@@ -99,8 +101,8 @@ def reference_ids(path: Path, texts: list[str], lowercase: bool) -> list[list[in
 
 
 def own_ids(vocabulary: Vocabulary, texts: list[str], lowercase: bool = True) -> list[list[int]]:
-    tokenizer = load_tokenizer(vocabulary, lowercase=lowercase)
-    return [encoding.ids for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
+    encoded = WordPiece(vocabulary, lowercase).encode(texts)
+    return [encoded[index].tolist() for index in range(len(encoded))]
 
 
 @pytest.mark.parametrize("lowercase", [True, False])
@@ -123,17 +125,18 @@ def test_ids_are_those_of_transformers_with_the_real_vocabulary() -> None:
 
 def test_special_tokens_written_in_a_text_are_ordinary_characters() -> None:
     """A text cannot smuggle in a [SEP] or a [MASK]."""
-    vocabulary = Vocabulary((*SPECIAL_TOKENS, *WORDS), 0, 1, 2, 3, 4)
+    vocabulary = bert_vocabulary((*SPECIAL_TOKENS, *WORDS))
     ids = own_ids(vocabulary, ["[MASK] the [CLS]"])[0]
     assert [vocabulary.tokens[i] for i in ids] == ["[", "mask", "]", "the", "[", "cls", "]"]
 
 
 def test_texts_are_cut_to_the_given_number_of_tokens() -> None:
-    vocabulary = Vocabulary((*SPECIAL_TOKENS, *WORDS), 0, 1, 2, 3, 4)
-    whole = own_ids(vocabulary, ["the unaffable world !"])[0]
-    cut = load_tokenizer(vocabulary, lowercase=True, max_length=3)
-    assert cut.encode("the unaffable world !", add_special_tokens=False).ids == whole[:3]
-    assert cut.encode("the", add_special_tokens=False).ids == whole[:1]
+    vocabulary = bert_vocabulary((*SPECIAL_TOKENS, *WORDS))
+    tokenizer = WordPiece(vocabulary)
+    [whole] = own_ids(vocabulary, ["the unaffable world !"])
+    assert tokenizer.encode(["the unaffable world !", "the"], 3)[0].tolist() == whole[:3]
+    assert tokenizer.encode(["the unaffable world !", "the"], 3)[1].tolist() == whole[:1]
+    assert tokenizer.encode(["the unaffable world !"])[0].tolist() == whole, "not cut without a length"
 
 
 # --- reading a vocabulary ---
@@ -186,27 +189,27 @@ def test_a_local_vocabulary_is_identified_by_its_content_not_its_place(tmp_path:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         saved(tmp_path / folder, (*SPECIAL_TOKENS, "x"))
-    one = tokenizer_identity(VocabularyTokenizer(path="vocab.txt"), str(tmp_path / "a"))
-    assert one == tokenizer_identity(VocabularyTokenizer(path="b/vocab.txt"), str(tmp_path))
-    assert one != tokenizer_identity(VocabularyTokenizer(path="vocab.txt", lowercase=False), str(tmp_path / "a"))
+    one = VocabularyTokenizer(path="vocab.txt").content(str(tmp_path / "a"))
+    assert one == VocabularyTokenizer(path="b/vocab.txt").content(str(tmp_path))
+    assert one != VocabularyTokenizer(path="vocab.txt", lowercase=False).content(str(tmp_path / "a"))
     saved(tmp_path / "b", (*SPECIAL_TOKENS, "y"))
-    assert one != tokenizer_identity(VocabularyTokenizer(path="b/vocab.txt"), str(tmp_path))
+    assert one != VocabularyTokenizer(path="b/vocab.txt").content(str(tmp_path))
 
 
 def test_a_vocabulary_outside_the_data_root_is_refused(tmp_path: Path) -> None:
     saved(tmp_path, (*SPECIAL_TOKENS, "x"))
     (tmp_path / "root").mkdir()
     with pytest.raises(UserError, match="leads outside the data root"):
-        tokenizer_identity(VocabularyTokenizer(path="../vocab.txt"), str(tmp_path / "root"))
+        VocabularyTokenizer(path="../vocab.txt").content(str(tmp_path / "root"))
 
 
 def test_other_tokenizers_are_identified_by_their_configuration() -> None:
-    assert tokenizer_identity(TrainedTokenizer(vocab_size=300), "") == {
+    assert TrainedTokenizer(vocab_size=300).content("") == {
         "kind": "wordpiece",
         "vocab_size": 300,
         "lowercase": True,
     }
-    assert tokenizer_identity(HubTokenizer(), "")["revision"] == HubTokenizer().revision
+    assert HubTokenizer().content("")["revision"] == HubTokenizer().revision
 
 
 def test_a_hub_vocabulary_that_is_not_cached_is_a_users_error_when_offline(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,14 +242,14 @@ def test_training_puts_the_special_tokens_first_and_keeps_to_the_size(tmp_path: 
 
 def test_a_trained_vocabulary_knows_every_character_it_was_trained_on() -> None:
     tokens = train_wordpiece(sentences(), TrainedTokenizer(vocab_size=256))
-    vocabulary = Vocabulary(tokens, 0, 1, 2, 3, 4)
+    vocabulary = bert_vocabulary(tokens)
     assert not any(vocabulary.unk in ids for ids in own_ids(vocabulary, sentences()))
 
 
 def test_training_repeats_itself_in_another_process_with_other_threads() -> None:
     code = (
-        "import random; from helpers import sentence; from tlm.study.config import TrainedTokenizer;"
-        "from tlm.data.tokenizer import train_wordpiece; g = random.Random(3);"
+        "import random; from helpers import sentence; from tlm.data.wordpiece import TrainedTokenizer, train_wordpiece;"
+        " g = random.Random(3);"
         "t = [sentence(g, ('sea', 'land')[i % 2]) for i in range(150)];"
         "print('\\n'.join(train_wordpiece(t, TrainedTokenizer(vocab_size=256))))"
     )

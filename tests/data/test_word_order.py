@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from tlm.data.ragged import Ragged
 from tlm.data.word_order import SENTENCE_ENDS, SHUFFLES, shuffle_across_corpus, shuffle_within_sentences
+from tlm.data.wordpiece import WordPiece
 
 VOCABULARY = vocabulary("the", "sea", "ship", "sail", "##s", "##ing", ".", "!", "?", ",")
+TOKENIZER = WordPiece(VOCABULARY)
 ID = {token: index for index, token in enumerate(VOCABULARY.tokens)}
 ENDS = {ID[token] for token in SENTENCE_ENDS}
 CONTINUES = {ID["##s"], ID["##ing"]}
@@ -55,7 +57,7 @@ def sentences(paragraph: list[int]) -> list[list[int]]:
 @given(CORPUS, SEEDS)
 def test_no_token_is_lost_no_word_broken_and_no_paragraph_added(scope: str, corpus: list[list[int]], seed: int) -> None:
     before = Ragged.from_lists(corpus)
-    after = SHUFFLES[scope](before, VOCABULARY, np.random.default_rng(seed))
+    after = SHUFFLES[scope](before, TOKENIZER, np.random.default_rng(seed))
     assert Counter(after.ids.tolist()) == Counter(before.ids.tolist())
     assert len(after) == len(before)
     assert (after.ids.dtype, after.offsets.dtype) == (np.uint16, np.int64)
@@ -65,7 +67,7 @@ def test_no_token_is_lost_no_word_broken_and_no_paragraph_added(scope: str, corp
 def test_within_sentences_every_sentence_keeps_its_place_its_words_and_its_end(
     corpus: list[list[int]], seed: int
 ) -> None:
-    after = shuffle_within_sentences(Ragged.from_lists(corpus), VOCABULARY, np.random.default_rng(seed))
+    after = shuffle_within_sentences(Ragged.from_lists(corpus), TOKENIZER, np.random.default_rng(seed))
     for index, paragraph in enumerate(corpus):
         old, new = sentences(paragraph), sentences(after[index].tolist())
         assert [len(s) for s in new] == [len(s) for s in old]
@@ -83,7 +85,7 @@ def test_across_the_corpus_every_paragraph_keeps_its_number_of_words(corpus: lis
         [t for token in paragraph for t in ([token, ID["##s"]] if token == ID["ship"] else [token])]
         for paragraph in whole
     ]
-    after = shuffle_across_corpus(Ragged.from_lists(with_ends), VOCABULARY, np.random.default_rng(seed))
+    after = shuffle_across_corpus(Ragged.from_lists(with_ends), TOKENIZER, np.random.default_rng(seed))
     new = [words(after[index].tolist()) for index in range(len(after))]
     assert [len(paragraph) for paragraph in new] == [len(words(paragraph)) for paragraph in with_ends]
     assert Counter(w for p in new for w in p) == Counter(w for p in with_ends for w in words(p))
@@ -92,14 +94,14 @@ def test_across_the_corpus_every_paragraph_keeps_its_number_of_words(corpus: lis
 @pytest.mark.parametrize("scope", SHUFFLES)
 @given(CORPUS, SEEDS)
 def test_the_same_generator_shuffles_the_same(scope: str, corpus: list[list[int]], seed: int) -> None:
-    one, two = (SHUFFLES[scope](Ragged.from_lists(corpus), VOCABULARY, np.random.default_rng(seed)) for _ in range(2))
+    one, two = (SHUFFLES[scope](Ragged.from_lists(corpus), TOKENIZER, np.random.default_rng(seed)) for _ in range(2))
     assert np.array_equal(one.ids, two.ids) and np.array_equal(one.offsets, two.offsets)
 
 
 def test_every_order_of_a_sentence_comes_up_and_no_other() -> None:
     corpus = Ragged.from_lists([ids("the ship ##s sail ##ing . sea !"), [], ids("sea")])
     seen = {
-        tuple(texts(shuffle_within_sentences(corpus, VOCABULARY, np.random.default_rng(seed)))) for seed in range(100)
+        tuple(texts(shuffle_within_sentences(corpus, TOKENIZER, np.random.default_rng(seed)))) for seed in range(100)
     }
     orders = [
         "the ship ##s sail ##ing",
@@ -114,7 +116,7 @@ def test_every_order_of_a_sentence_comes_up_and_no_other() -> None:
 
 def test_across_the_corpus_words_and_sentence_ends_change_paragraphs() -> None:
     corpus = Ragged.from_lists([ids("ship ##s ."), [], ids("sea")])
-    seen = {tuple(texts(shuffle_across_corpus(corpus, VOCABULARY, np.random.default_rng(seed)))) for seed in range(100)}
+    seen = {tuple(texts(shuffle_across_corpus(corpus, TOKENIZER, np.random.default_rng(seed)))) for seed in range(100)}
     assert seen == {
         ("ship ##s .", "", "sea"),
         ("ship ##s sea", "", "."),
@@ -128,6 +130,6 @@ def test_across_the_corpus_words_and_sentence_ends_change_paragraphs() -> None:
 def test_a_continuation_whose_beginning_was_removed_is_a_word_to_itself() -> None:
     corpus = Ragged.from_lists([ids("the . ##s"), ids("##ing sea .")])
     seen = {
-        tuple(texts(shuffle_within_sentences(corpus, VOCABULARY, np.random.default_rng(seed)))) for seed in range(20)
+        tuple(texts(shuffle_within_sentences(corpus, TOKENIZER, np.random.default_rng(seed)))) for seed in range(20)
     }
     assert seen == {("the . ##s", "##ing sea ."), ("the . ##s", "sea ##ing .")}

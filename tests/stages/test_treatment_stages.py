@@ -16,7 +16,7 @@ from tlm.artifacts.step import Step
 from tlm.artifacts.store import Artifact, ArtifactStore
 from tlm.data.corpus import sample_corpus
 from tlm.data.ragged import Ragged
-from tlm.data.tokenizer import write_vocabulary
+from tlm.data.wordpiece import WordPiece
 from tlm.errors import UserError
 from tlm.machine.runtime import Runtime
 from tlm.stages import STAGES
@@ -47,18 +47,19 @@ class Bench:
     def __init__(self, folder: Path, store: ArtifactStore) -> None:
         self.folder, self.store = folder, store
 
-    def artifact(self, stage: str, write: Callable[[Path], object]) -> Artifact:
-        step = Step(stage=stage, version="1", config={"made": len(list(self.store.records()))}, slug=f"{stage}-by-hand")
+    def artifact(self, stage: str, write: Callable[[Path], object], **config: Any) -> Artifact:
+        config["made"] = len(list(self.store.records()))
+        step = Step(stage=stage, version="1", config=config, slug=f"{stage}-by-hand")
         with self.store.lock(step.ref), self.store.draft(step.ref) as draft:
-            write(draft)
-            self.store.publish(step, draft, facts={}, provenance={}, seconds=0)
+            facts = write(draft)
+            self.store.publish(step, draft, facts=facts if isinstance(facts, dict) else {}, provenance={}, seconds=0)
         return self.store.get(step.ref)
 
     def tokens(self, sequences: Ragged) -> Artifact:
         return self.artifact("tokens", lambda draft: sequences.save(draft, "tokens"))
 
     def tokenizer(self) -> Artifact:
-        return self.artifact("tokenizer", lambda draft: write_vocabulary(VOCABULARY.tokens, draft / "vocab.txt"))
+        return self.artifact("tokenizer", WordPiece(VOCABULARY).save, kind="vocabulary")
 
     def task(self, parts: list[str]) -> Artifact:
         rows = range(len(parts))

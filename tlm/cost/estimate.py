@@ -16,13 +16,13 @@ from pydantic import TypeAdapter
 from tlm.artifacts.step import ArtifactRef, Step
 from tlm.data import sources
 from tlm.data.sources.base import confine, read_json, read_label_names
-from tlm.data.tokenizer import read_vocabulary, vocabulary_path
 from tlm.modeling.families.base import family_of
 from tlm.planning.plan import Plan
 from tlm.study.architecture import Architecture
 from tlm.study.base import Frozen
-from tlm.study.config import FinetuneConfig, ItemSelection, PretrainConfig, Tokenizer
+from tlm.study.config import FinetuneConfig, ItemSelection, PretrainConfig
 from tlm.study.sources import Source
+from tlm.study.tokenizers import TokenizerConfig
 
 TRAINING = 3
 """How many forward passes a training step costs: the backward pass has two products for each of the forward pass."""
@@ -30,8 +30,6 @@ EVALUATIONS = 5
 """How often pre-training measures its held-out part: `tlm.training.pretrain.EVALUATIONS`, which needs torch."""
 LENGTH_STEP = 4
 """Mean lengths are rounded to so many tokens before workloads are compared: one measurement serves similar corpora."""
-BERT_UNCASED = 30_522
-"""Size of the vocabulary of bert-base-uncased."""
 PUBLISHED_LABELS = {"ag_news": 4, "dbpedia_14": 14, "train_wiki.json": 64, "val_wiki.json": 16}
 """Labels of a source on the Hub, by kind or by FewRel's file, as its authors state them."""
 
@@ -272,18 +270,10 @@ class _Known:
 
     def _vocabulary_to_be(self, step: Step) -> int:
         """Tokens of a tokenizer that has not been made yet."""
-        config: Any = TypeAdapter(Tokenizer).validate_python(step.access["tokenizer"])
-        match config.kind:
-            case "vocabulary":
-                return len(read_vocabulary(vocabulary_path(config, self.data_root), config.path))
-            case "wordpiece":
-                self.assume(f"vocabulary not trained yet: assumed {config.vocab_size:,}, the most it may have")
-                return int(config.vocab_size)
-        if not config.repo.endswith("bert-base-uncased"):
-            self.assume(
-                f"vocabulary of {config.repo} not known yet: assumed {BERT_UNCASED:,}, as bert-base-uncased has"
-            )
-        return BERT_UNCASED
+        size, assumption = TokenizerConfig.model_validate(step.access["tokenizer"]).vocabulary_size(self.data_root)
+        if assumption:
+            self.assume(assumption)
+        return size
 
 
 def _labels_without_reading(source: Any, data_root: str) -> int | None:

@@ -28,7 +28,8 @@ class Source:
 
     tokens: Ragged
     sample: Sample
-    unk: int
+    unk: int | None
+    """The id of [UNK]; None if the tokenizer has none."""
 
 
 Removal = Callable[[Source, NDArray[np.bool_]], tuple[Ragged, Rows]]
@@ -71,7 +72,9 @@ SELECTIONS: dict[str, Selection] = {
 
 
 def replace_by_unk(source: Source, removed: NDArray[np.bool_]) -> tuple[Ragged, Rows]:
-    """Every occurrence becomes [UNK]; lengths and paragraphs stay."""
+    """Every occurrence becomes [UNK]; lengths and paragraphs stay. Raises UserError if there is no [UNK]."""
+    if source.unk is None:
+        raise UserError("removal: unk needs a tokenizer with [UNK], and this one has none.", "Use another removal.")
     corpus = source.tokens.take(source.sample.rows)
     ids = np.where(removed[corpus.ids], np.uint16(source.unk), corpus.ids).astype(np.uint16)
     return Ragged(ids, corpus.offsets), source.sample.rows

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -22,7 +21,7 @@ from transformers import PreTrainedModel
 from tlm.artifacts.step import ArtifactRef
 from tlm.artifacts.store import Artifact, ArtifactStore, Record
 from tlm.data.ragged import Ragged
-from tlm.data.tokenizer import Vocabulary, encode, load_tokenizer, read_vocabulary
+from tlm.data.tokenizer import Tokenizer, load_tokenizer
 from tlm.errors import UserError
 from tlm.evaluation.committee import RULES, Scores, combine, probabilities
 from tlm.modeling.families.base import family_named
@@ -43,12 +42,11 @@ class TextEncoder:
 
     name: str
     max_length: int
-    vocabulary: Vocabulary = field(repr=False, compare=False)
-    tokenizer: Any = field(repr=False, compare=False)
+    tokenizer: Tokenizer = field(repr=False, compare=False)
 
     def __call__(self, texts: Sequence[str]) -> Ragged:
         """Ids of each text, cut to max_length - 2 as the stage `tokens` cuts them."""
-        return encode(self.tokenizer, texts)
+        return self.tokenizer.encode(texts, self.max_length - 2)
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ class Classifier:
         encoder = self.encoder
         rows = np.arange(len(tokens))
         return predict_logits(
-            self.model, tokens, rows, encoder.vocabulary, encoder.max_length, self.precision, self.device
+            self.model, tokens, rows, encoder.tokenizer.vocabulary, encoder.max_length, self.precision, self.device
         )
 
 
@@ -181,11 +179,7 @@ def _model(artifact: Artifact) -> PreTrainedModel:
 
 def _encoder(store: ArtifactStore, finetuned: Record) -> TextEncoder:
     made = _whole(store, finetuned.inputs["tokenizer"])
-    vocabulary = read_vocabulary(made.path("vocab.txt"))
-    max_length = int(finetuned.config["max_length"])
-    lowercase = bool(made.record.facts["lowercase"])
-    tokenizer = load_tokenizer(vocabulary, lowercase=lowercase, max_length=max_length - 2)
-    return TextEncoder(made.record.key, max_length, vocabulary, tokenizer)
+    return TextEncoder(made.record.key, int(finetuned.config["max_length"]), load_tokenizer(made))
 
 
 def _label_names(store: ArtifactStore, task: Artifact) -> tuple[str, ...]:

@@ -129,7 +129,7 @@ def prepare(study: StudyConfig, identify: Identify) -> Data:
         return Source(content=identify(source), source=source)
 
     text = read(study.corpus.source)
-    trained_on = text if study.tokenizer.kind == "wordpiece" else None
+    trained_on = text if study.tokenizer.trained else None
     tokenizer = Tokenizer(content=identify(study.tokenizer), tokenizer=study.tokenizer, source=trained_on)
 
     def tokenised(text: Source) -> Tokens:

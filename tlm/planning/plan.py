@@ -13,13 +13,12 @@ from typing import Any
 from tlm.artifacts.lineage import descendants
 from tlm.artifacts.step import Step
 from tlm.data import sources
-from tlm.data.tokenizer import tokenizer_identity
 from tlm.errors import UserError
 from tlm.machine.precision import Resolved, native_precision
 from tlm.planning.graph import graph
 from tlm.study.adapt import with_precision
 from tlm.study.config import StudyConfig
-from tlm.study.sources import SourceConfig
+from tlm.study.tokenizers import TokenizerConfig
 
 
 @dataclass(frozen=True)
@@ -79,9 +78,10 @@ class Identities:
             raise UserError(" ".join(problems), self.errors[0].way_out)
 
     def _identify(self, config: Any, place: str) -> dict[str, Any]:
-        identify = sources.identity if isinstance(config, SourceConfig) else tokenizer_identity
         try:
-            return identify(config, self.data_root)
+            if isinstance(config, TokenizerConfig):
+                return config.content(self.data_root)
+            return sources.identity(config, self.data_root)
         except UserError as error:
             self.errors.append(error)
             return {"unknown": place}

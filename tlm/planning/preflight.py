@@ -14,7 +14,6 @@ from tlm.data import sources
 from tlm.data.corpus import SAMPLERS, check_sampler, check_size
 from tlm.data.injection import REMOVALS, SELECTIONS
 from tlm.data.items import select_items
-from tlm.data.tokenizer import fetch_hub_vocabulary, read_vocabulary
 from tlm.errors import UserError
 from tlm.evaluation.baselines import BASELINES
 from tlm.machine.runtime import Runtime
@@ -22,6 +21,7 @@ from tlm.planning.plan import Plan, plan
 from tlm.results import ANALYSES
 from tlm.study.base import slugify
 from tlm.study.config import StudyConfig
+from tlm.study.families import FAMILIES
 from tlm.study.sources import Source
 
 
@@ -65,11 +65,27 @@ def check_registries(study: StudyConfig) -> None:
 
 
 def _check_tokenizer(study: StudyConfig, planned: Plan, runtime: Runtime) -> None:
-    """Fetch a vocabulary from the Hub (200 kB, into the Hub's own cache) unless an artifact holds it."""
-    if study.tokenizer.kind == "hub":
-        step = next(step for step in planned.steps if step.stage == "tokenizer")
-        if not _is_complete(ArtifactStore(runtime.artifacts), step):
-            read_vocabulary(fetch_hub_vocabulary(study.tokenizer), f"{study.tokenizer.repo}/vocab.txt")
+    """It has the special tokens that the study needs, and can be had, unless an artifact holds it already."""
+    lacking = sorted(_special_tokens_needed(study) - study.tokenizer.special_tokens)
+    if lacking:
+        raise UserError(
+            f"tokenizer: kind {study.tokenizer.kind} has no {', '.join(f'[{name.upper()}]' for name in lacking)}, which "
+            "the study needs.",
+            "Use another tokenizer.",
+        )
+    step = next(step for step in planned.steps if step.stage == "tokenizer")
+    if not _is_complete(ArtifactStore(runtime.artifacts), step):
+        study.tokenizer.check_available()
+
+
+def _special_tokens_needed(study: StudyConfig) -> set[str]:
+    needed = {"pad", "cls", "sep"}
+    objectives = {study.pretrain.objective_for(FAMILIES[each.kind]).kind for each in study.architectures}
+    if "masked" in objectives:
+        needed.add("mask")
+    if any(getattr(treatment, "removal", None) == "unk" for treatment in study.treatments):
+        needed.add("unk")
+    return needed
 
 
 def _check_data(study: StudyConfig, planned: Plan, runtime: Runtime) -> None:

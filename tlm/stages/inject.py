@@ -56,7 +56,7 @@ class Inject(PretrainingSet, name="inject", version="1"):
         from tlm.data.overlap import count_tokens, token_table
 
         vocabulary = job.vocabulary()
-        source = Source(job.sequences("corpus_tokens"), job.sample("corpus"), vocabulary.unk)
+        source = Source(job.sequences("corpus_tokens"), job.sample("corpus"), vocabulary.special.get("unk"))
         corpus = count_tokens(job.sequences("corpus"), vocabulary)
         task = count_tokens(job.task_tokens(), vocabulary)
         tokens, rows, removed = inject_missing_tokens(source, corpus.occurrences, task.occurrences, self.removal)

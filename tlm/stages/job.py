@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from tlm.artifacts.step import Step
 from tlm.artifacts.store import Artifact, ArtifactStore
 from tlm.data.ragged import Ragged
-from tlm.data.tokenizer import Vocabulary, read_vocabulary
+from tlm.data.tokenizer import Tokenizer, Vocabulary, load_tokenizer
 from tlm.machine.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -36,8 +36,11 @@ class Job:
     runtime: Runtime
     progress: Callable[[int, int], None]
 
+    def tokenizer(self) -> Tokenizer:
+        return load_tokenizer(self.inputs["tokenizer"])
+
     def vocabulary(self) -> Vocabulary:
-        return read_vocabulary(self.inputs["tokenizer"].path("vocab.txt"))
+        return self.tokenizer().vocabulary
 
     def sequences(self, input_name: str, name: str = "tokens") -> Ragged:
         artifact = self.inputs[input_name]

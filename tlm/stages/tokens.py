@@ -32,15 +32,13 @@ class Tokens(Stage, name="tokens", version="1"):
         import pyarrow.parquet as pq
 
         from tlm.data.ragged import concatenate
-        from tlm.data.tokenizer import encode, load_tokenizer
 
         length = self.max_length - 2
-        lowercase = bool(job.inputs["tokenizer"].record.facts["lowercase"])
-        encoder = load_tokenizer(job.vocabulary(), lowercase=lowercase, max_length=length)
+        tokenizer = job.tokenizer()
         texts = pq.read_table(job.inputs["source"].path("rows.parquet"), columns=["text"]).column("text")
         chunks = []
         for start in range(0, len(texts), TOKENIZE_AT_ONCE):
-            chunks.append(encode(encoder, texts.slice(start, TOKENIZE_AT_ONCE).to_pylist()))
+            chunks.append(tokenizer.encode(texts.slice(start, TOKENIZE_AT_ONCE).to_pylist(), length))
             job.progress(min(start + TOKENIZE_AT_ONCE, len(texts)), len(texts))
         encoded = concatenate(chunks)
         encoded.save(job.out, "tokens")

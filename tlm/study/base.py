@@ -111,8 +111,8 @@ class Registered(Frozen):
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         if "registry" not in vars(cls):
             return handler(schema)
-        kinds = {"type": "string", "enum": cls.registry.names()}
-        return {"type": "object", "title": cls.__name__, "properties": {"kind": kinds}, "required": ["kind"]}
+        kinds = [handler(cls.registry[name].__pydantic_core_schema__) for name in cls.registry.names()]
+        return {"title": cls.__name__, "oneOf": kinds}
 
 
 def slugify(text: str) -> str:

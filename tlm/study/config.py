@@ -16,38 +16,8 @@ from tlm.study.architecture import Architecture
 from tlm.study.base import Frozen, Name, Precision, Probability, Registered, added, slugify
 from tlm.study.families import FAMILIES, Family
 from tlm.study.sources import Source
+from tlm.study.tokenizers import TokenizerConfig
 from tlm.study.treatments import Treatment
-
-# --- tokenizer ---
-
-
-class VocabularyTokenizer(Frozen):
-    """WordPiece with a local BERT vocabulary file (one token a line) under the data root."""
-
-    kind: Literal["vocabulary"] = "vocabulary"
-    path: str = "bert-base-uncased/vocab.txt"
-    lowercase: bool = True
-
-
-class HubTokenizer(Frozen):
-    """WordPiece with the `vocab.txt` of a Hugging Face Hub model, at a pinned revision."""
-
-    kind: Literal["hub"] = "hub"
-    repo: str = "google-bert/bert-base-uncased"
-    revision: str = "86b5e0934494bd15c9632b12f734a8a67f723594"
-    lowercase: bool = True
-
-
-class TrainedTokenizer(Frozen):
-    """WordPiece trained on the text of the study's pre-training source."""
-
-    kind: Literal["wordpiece"] = "wordpiece"
-    vocab_size: Annotated[int, Field(ge=256, le=65_536)] = 8_192
-    lowercase: bool = True
-
-
-Tokenizer = Annotated[VocabularyTokenizer | HubTokenizer | TrainedTokenizer, Field(discriminator="kind")]
-
 
 # --- data ---
 
@@ -206,7 +176,7 @@ class StudyConfig(Frozen):
     analysis: Name | None = Field(None, description="the question that `tlm report` answers from it (`tlm.results`)")
     scale: Name | None = Field(None, description="how large it is (tiny, small, paper); for the reader alone")
     corpus: CorpusConfig
-    tokenizer: Tokenizer
+    tokenizer: SerializeAsAny[TokenizerConfig]
     max_length: Annotated[int, Field(ge=8, le=512)] = 128
     architectures: tuple[Architecture, ...] = Field(min_length=1)
     tasks: tuple[TaskConfig, ...] = Field(min_length=1)
