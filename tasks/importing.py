@@ -11,7 +11,7 @@ from tasks.tracking import StepRun, Tracking, close_study, execute_tracked, inpu
 from tlm.artifacts.provenance import provenance
 from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore, Record
-from tlm.execution.bundle import EXPORTED, Imported, survey, take, unprepared
+from tlm.execution.bundle import EXPORTED, Imported, copy_new, survey, unprepared
 from tlm.execution.execute import Outcome
 from tlm.machine.runtime import Runtime
 from tlm.planning.plan import Plan
@@ -29,10 +29,10 @@ def import_folder(folder: Path, runtime: Runtime) -> Imported:
     store = ArtifactStore(runtime.artifacts)
     found = survey(folder, store)
     if not found.new:
-        return take(found, store)
+        return copy_new(found, store)
     origin = folder.resolve().name
     with _parent_run(runtime, "import", {"imported_from": origin}) as (tracking, numbers):
-        done = take(found, store, partial(_imported_run, tracking, store, origin))
+        done = copy_new(found, store, partial(_imported_run, tracking, store, origin))
         numbers |= {"imported": len(done.imported), "present": len(done.present), "refused": len(done.refused)}
     return done
 

@@ -16,7 +16,7 @@ from tlm.errors import UserError
 
 
 def select(store: ArtifactStore, selector: str, *, downstream: bool = True) -> list[Record]:
-    """Artifacts that a selector names, and by default all that were made from them.
+    """The artifacts that a selector names and, by default, all that were made from them.
 
     Args:
         selector: a stage ("pretrain"), the beginning of `stage/slug` ("finetune/agnews"), a whole `stage/slug-key` as
@@ -44,20 +44,21 @@ def matches(record: Record, selector: str) -> bool:
 
 @dataclass(frozen=True)
 class Garbage:
-    """What gc would remove."""
+    """What garbage collection (`tlm gc`) would remove."""
 
     unreferenced: tuple[ArtifactRef, ...]
     """Artifacts that no study's report was made from."""
     abandoned: tuple[Path, ...]
-    """Drafts of builders that no longer live, and checkpoints that no training will go on from."""
+    """Drafts of processes that have died, and checkpoints from which no training will be resumed."""
     bytes: int
+    """The size of all of it."""
 
 
 def find_garbage(store: ArtifactStore, *, keep: set[str] | None = None, hours: float = 0) -> Garbage:
-    """Everything not reachable from a report, except the keys in `keep` and all that they were made from.
+    """Find the artifacts that neither a report nor an artifact with a key in `keep` was made from.
 
-    Checkpoints of an interrupted training count if its artifact has been made since, or if they are older than `hours`
-    and `keep` does not have their key.
+    The checkpoints of an interrupted training are garbage if its artifact has been made since, or if they are older than
+    `hours` and their key is not in `keep`.
     """
     keep = keep or set()
     records = {record.key: record for record in store.records()}
@@ -77,13 +78,13 @@ def _spent_checkpoints(store: ArtifactStore, made: set[str], kept: set[str], hou
 
 
 def recent(store: ArtifactStore, hours: float) -> set[str]:
-    """Keys of artifacts made in the last `hours`: of a study at work elsewhere, or that a changed one may share."""
+    """Keys of artifacts made in the last `hours`, which a study that runs elsewhere, or a changed study, may still need."""
     since = datetime.now(UTC) - timedelta(hours=hours)
     return {record.key for record in store.records() if datetime.fromisoformat(record.created) > since}
 
 
 def collect(store: ArtifactStore, garbage: Garbage) -> None:
-    """Remove it. An artifact or draft in use by another process is left alone until that process is done."""
+    """Remove what was found. An artifact that another process is using is removed once that process is done."""
     for ref in garbage.unreferenced:
         with store.lock(ref):
             store.delete(ref)

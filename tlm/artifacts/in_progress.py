@@ -20,10 +20,11 @@ class Unfinished:
 
     name: str
     begun: datetime
-    """Last."""
+    """When it was last begun."""
     keys: frozenset[str]
-    """Of all its steps, made or not."""
+    """The keys of all its steps, whether their artifacts are made or not."""
     place: str
+    """The path of its note in the store."""
 
 
 def begin(store: ArtifactStore, study: str, steps: Sequence[Step]) -> None:
@@ -38,17 +39,18 @@ def begin(store: ArtifactStore, study: str, steps: Sequence[Step]) -> None:
 
 
 def end(store: ArtifactStore, steps: Sequence[Step]) -> None:
-    """It has its report, which is what it made is known by from now on."""
+    """Note that a study has ended: from now on its report says what it needs."""
     forget(store, _place(store, steps))
 
 
 def forget(store: ArtifactStore, place: str) -> None:
+    """Remove a study's note: what it has made is kept no longer for its sake."""
     if store.fs.exists(place):
         store.fs.rm_file(place)
 
 
 def unfinished(store: ArtifactStore) -> Iterator[Unfinished]:
-    """Every study that was begun and has not ended; a note cut short by a crash is none."""
+    """Every study that was begun and has not ended. A note that was cut short by a crash is passed over."""
     folder = f"{store.root}/{FOLDER}"
     if not store.fs.exists(folder):
         return

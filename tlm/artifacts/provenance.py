@@ -22,6 +22,7 @@ def code_version() -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def environment() -> dict[str, Any]:
+    """Python, operating system and the versions of `PACKAGES`; None for one that is not installed."""
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -30,6 +31,7 @@ def environment() -> dict[str, Any]:
 
 
 def provenance(**more: Any) -> dict[str, Any]:
+    """What a record says of its making: code, environment, and `more` (device, threads)."""
     return {**code_version(), **environment(), **more}
 
 

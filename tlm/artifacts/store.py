@@ -32,13 +32,15 @@ CHECKPOINTS = ".checkpoints"
 
 
 class Output(BaseModel):
+    """The digest and size of one file of an artifact."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
     sha256: str
     bytes: int
 
 
 class Record(BaseModel):
-    """What stands beside every artifact. `facts` are the stage's small results (accuracy, sizes, …)."""
+    """The description stored beside every artifact; `facts` are small results of its stage (accuracy, sizes, …)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -125,7 +127,7 @@ class ArtifactStore:
         return Artifact(self, found.record)
 
     def records(self) -> Iterator[Record]:
-        """Every readable record, sorted by folder; outputs are not verified. A record in a draft is none."""
+        """Every readable record, sorted by folder. Outputs are not verified, and drafts are passed over."""
         stages = [name.rstrip("/").rsplit("/", 1)[-1] for name in self._folders("")]
         for folder in (folder for stage in stages if not stage.startswith(".") for folder in self._folders(stage)):
             try:
@@ -134,6 +136,12 @@ class ArtifactStore:
                 continue
 
     def local_path(self, record: Record, name: str) -> Path:
+        """A local path of one output of an artifact, fetched first if the store is remote.
+
+        Raises:
+            KeyError: if the record lists no such output.
+            LookupError: if the artifact is gone.
+        """
         if name not in record.outputs:
             raise KeyError(f"{record.ref} has no output {name!r}; it has {sorted(record.outputs)}")
         folder = self._find(record.ref)
@@ -153,14 +161,14 @@ class ArtifactStore:
 
     @contextmanager
     def lock(self, ref: ArtifactRef) -> Iterator[None]:
-        """One builder at a time for a key on this machine; the kernel releases it when its holder dies, however."""
+        """Let one process at a time on this machine build a key. The kernel releases the lock however its holder ends."""
         self._locks.mkdir(parents=True, exist_ok=True)
         with FileLock(self._locks / f"{ref.key}.lock"):
             yield
 
     @contextmanager
     def draft(self, ref: ArtifactRef) -> Iterator[Path]:
-        """A local folder to build in; gone afterwards unless published. Call with the lock held."""
+        """A local folder to build an artifact in, removed afterwards unless it was published. Call with the lock held."""
         base = Path(self.root) / DRAFTS if self.is_local else Path(tempfile.gettempdir()) / "tlm-drafts"
         base.mkdir(parents=True, exist_ok=True)
         for abandoned in base.glob(f"{ref.key[:SHORT]}-*"):
@@ -172,7 +180,7 @@ class ArtifactStore:
             shutil.rmtree(folder, ignore_errors=True)
 
     def checkpoints(self, ref: ArtifactRef) -> Path:
-        """A local folder that outlives an interrupted builder, for the next one to go on from; gone once published."""
+        """A local folder for checkpoints: it outlives an interrupted training and goes once the artifact is published."""
         return self._checkpoints / ref.key[:SHORT]
 
     @property
@@ -233,7 +241,7 @@ class ArtifactStore:
         return True
 
     def abandoned(self) -> list[Path]:
-        """Drafts that no living process builds."""
+        """Drafts whose process has died."""
         if not self.is_local:
             return []
         return [d for d in sorted((Path(self.root) / DRAFTS).glob("*")) if not self._is_building(d.name[:SHORT])]

@@ -19,13 +19,13 @@ from tlm.errors import UserError
 
 @dataclass(frozen=True)
 class SamplerEntry:
-    """A sampler and what it has to be given."""
+    """A sampler, and what it needs to be given."""
 
     function: Sampler
     needs_task: bool = False
     needs_level: bool = False
     covers: bool = False
-    """A sample must be large enough to hold every type of the task that the source has; a smaller Ws is refused."""
+    """Whether a sample must hold every token type of the task that the source holds: a Ws too small for that is refused."""
 
 
 SAMPLERS: dict[str, SamplerEntry] = {
@@ -40,13 +40,13 @@ SAMPLERS: dict[str, SamplerEntry] = {
 
 @dataclass(frozen=True)
 class Sample:
-    """Source rows by role; the three are disjoint."""
+    """Rows of the source by role (held-out, sample of size Ws, reserve); no row has two roles."""
 
     heldout: Rows
     rows: Rows
     reserve: Rows
     core: int | None = None
-    """How many of the first rows cover the task, for a sampler that promises to."""
+    """For a sampler that covers the task: how many of the first rows are enough to do so."""
 
 
 def sample_corpus(

@@ -24,7 +24,7 @@ Selection = Callable[[TokenIds, Counts, int, np.random.Generator], TokenIds]
 
 @dataclass(frozen=True)
 class Source:
-    """What a removal may draw on: the tokens of the whole source and the roles of its rows."""
+    """What a removal may use: the tokens of the whole source and the roles of its rows."""
 
     tokens: Ragged
     sample: Sample
@@ -40,6 +40,7 @@ Removal = Callable[[Source, NDArray[np.bool_]], tuple[Ragged, Rows]]
 
 
 def select_random(ids: TokenIds, counts: Counts, size: int, generator: np.random.Generator) -> TokenIds:
+    """Tokens drawn at random, each with the same probability."""
     return generator.permutation(ids)[:size]
 
 
@@ -72,7 +73,7 @@ SELECTIONS: dict[str, Selection] = {
 
 
 def replace_by_unk(source: Source, removed: NDArray[np.bool_]) -> tuple[Ragged, Rows]:
-    """Every occurrence becomes [UNK]; lengths and paragraphs stay. Raises UserError if there is no [UNK]."""
+    """Replace every occurrence by [UNK], so that no paragraph changes its length. Raises UserError if there is no [UNK]."""
     if source.unk is None:
         raise UserError("removal: unk needs a tokenizer with [UNK], and this one has none.", "Use another removal.")
     corpus = source.tokens.take(source.sample.rows)
@@ -81,14 +82,14 @@ def replace_by_unk(source: Source, removed: NDArray[np.bool_]) -> tuple[Ragged, 
 
 
 def delete(source: Source, removed: NDArray[np.bool_]) -> tuple[Ragged, Rows]:
-    """Occurrences disappear and paragraphs get shorter; a paragraph left empty is replaced from the reserve."""
+    """Delete every occurrence, which shortens paragraphs; one that is left empty is replaced from the reserve."""
     return _kept_and_refilled(
         source, lambda tokens: tokens.keep(~removed[tokens.ids]), lambda tokens: tokens.lengths > 0
     )
 
 
 def drop_paragraphs(source: Source, removed: NDArray[np.bool_]) -> tuple[Ragged, Rows]:
-    """Paragraphs that hold a removed token go, and others from the reserve that hold none take their place."""
+    """Replace each paragraph that holds a removed token by one from the reserve that holds none."""
 
     def holds_none(tokens: Ragged) -> NDArray[np.bool_]:
         hits = np.bincount(tokens.sequence_of, weights=removed[tokens.ids], minlength=len(tokens))

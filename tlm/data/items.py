@@ -8,7 +8,7 @@ import pandas as pd
 from tlm.errors import UserError
 from tlm.study.config import ItemSelection
 
-PARTS = ("train", "dev", "test")
+SPLITS = ("train", "dev", "test")
 
 
 def select_items(labels: pd.DataFrame, label_names: tuple[str, ...], config: ItemSelection, task: str) -> pd.DataFrame:
@@ -17,7 +17,7 @@ def select_items(labels: pd.DataFrame, label_names: tuple[str, ...], config: Ite
     Args:
         labels: one row for each source row, with columns `label` (int) and `split` ("train", "test" or "all").
         label_names: names by label.
-        config: how many of each label, which seed. Dev is always taken from the training side.
+        config: how many of each label, which seed. Dev items are always taken from the training split of the source.
         task: its name, for error messages.
 
     Returns:
@@ -63,6 +63,7 @@ def choose_labels(
 
 
 def _demand(config: ItemSelection, pooled: bool) -> dict[str, dict[str, int]]:
+    """Split of the source → split of the task → items of each label. A `pooled` source has the one split "all"."""
     train = {"train": config.train_per_label - config.dev_per_label, "dev": config.dev_per_label}
     test = {"test": config.test_per_label}
     return {"all": {**test, **train}} if pooled else {"train": train, "test": test}

@@ -1,4 +1,4 @@
-"""Task items that a pre-training set holds, in whole or in part: n-grams in common.
+"""Near-duplicates: items of a task that have n-grams in common with a pre-training set.
 
 The check is GPT-3's for contamination (arXiv 2005.14165, appendix C: 13-grams), with tokens in the place of words.
 """
@@ -86,7 +86,7 @@ def _hashes(ids: NDArray[np.uint16], starts: Rows, size: int) -> NDArray[np.uint
 
 
 def _among(values: NDArray[np.uint64], ordered: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Which values are in a sorted array; np.isin would sort the values first."""
+    """Which of `values` are in a sorted array. np.isin would sort the values first."""
     places = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
     return ordered[places] == values
 

@@ -1,6 +1,6 @@
 """Token overlap between a pre-training set and a task (paper: the number of task tokens missing from Ws).
 
-Counts are numpy (30 ms for 90,000 × 128 tokens); their tables are Parquet; questions to them are DuckDB's.
+Counts are numpy (30 ms for 90,000 × 128 tokens); their tables are Parquet, which DuckDB queries.
 """
 
 from __future__ import annotations

@@ -25,7 +25,10 @@ BM25_TURNS = 200
 
 @dataclass(frozen=True)
 class Draw:
-    """What a sampler may look at. Special tokens are no types: whoever gives a task leaves them out of both sides."""
+    """What a sampler may look at.
+
+    If it chooses for a task, `tokens` and `task` come without special tokens, which are no types that a sample could cover.
+    """
 
     tokens: Ragged
     """The source; row i of it is sequence i."""
@@ -35,7 +38,7 @@ class Draw:
     task: Ragged | None = None
     """The task's training items; never dev or test, which would leak into what is pre-trained on."""
     level: float | None = None
-    """0 … 1, for a sampler with a knob."""
+    """From 0 to 1: the share that a sampler such as `irrelevant` is asked for."""
 
     @property
     def task_counts(self) -> Weights:
@@ -46,11 +49,11 @@ class Draw:
 
 
 Sampler = Callable[[Draw], Rows]
-"""A draw → its candidates, the best to pre-train on first."""
+"""A function from a draw to its candidates, sorted so that the best to pre-train on come first."""
 
 
 def random_order(draw: Draw) -> Rows:
-    """The paper's sample: random entries."""
+    """Keep the random order in which candidates come, as the paper does."""
     return draw.candidates
 
 

@@ -1,4 +1,4 @@
-"""Word order taken away, the words left: what does pre-training learn from order, and what from the words alone?
+"""Shuffling words: what does pre-training learn from their order, and what from the words alone?
 
 Words are moved whole: a token that continues a word stays with it. One registry, `SHUFFLES`.
 """
@@ -66,5 +66,5 @@ def _paragraph_starts(tokens: Ragged) -> Mask:
 
 
 def _follows(mask: Mask) -> Mask:
-    """True where the token before is."""
+    """True at each position that comes after one where `mask` is true."""
     return np.concatenate([[False], mask])[:-1]

@@ -48,7 +48,7 @@ class Bundle(BaseModel):
 
 @dataclass(frozen=True)
 class Exported:
-    """A bundle that was written: `bytes` of its artifacts, which `inputs` counts."""
+    """A bundle that was written: how many artifacts it carries as `inputs`, and how many bytes it takes in all."""
 
     folder: Path
     steps: tuple[Step, ...]
@@ -57,9 +57,9 @@ class Exported:
 
 
 def steps_to_export(planned: Plan, store: ArtifactStore, stages: Collection[str] = EXPORTED) -> list[Step]:
-    """The steps of these stages that the store does not hold whole, each after its inputs.
+    """The steps of these stages that have no complete artifact in the store, each after its inputs.
 
-    Of a stage that does not train, only those steps whose inputs are made, or carried, for one that does.
+    Of a stage that does not train, only the steps are exported whose inputs are in the bundle anyway.
     """
     left = [step for step in planned.steps if step.stage in stages and not _is_complete(store, step.ref)]
     training = [step for step in left if STAGES[step.stage].trains]
@@ -154,7 +154,11 @@ def _copy_outputs(artifact: Artifact, target: Path) -> None:
 
 @dataclass(frozen=True)
 class Survey:
-    """What a folder of artifacts holds for a store: `new` in the order of their inputs; `refused` by name, and why."""
+    """What a folder of artifacts would bring to a store.
+
+    `new` artifacts are sorted so that each comes after its inputs, `present` ones are in the store already, and `refused`
+    gives for the name (stage/slug-key) of each other one the reason.
+    """
 
     source: ArtifactStore
     new: tuple[Record, ...]
@@ -164,7 +168,7 @@ class Survey:
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import did: `present` were there before; `refused` holds names (stage/slug-key) and reasons."""
+    """What an import did: the artifacts it copied, those that were there before, and those it refused, as in `Survey`."""
 
     imported: tuple[ArtifactRef, ...]
     present: tuple[ArtifactRef, ...]
@@ -172,20 +176,23 @@ class Imported:
 
 
 Track = Callable[[Step, Record], AbstractContextManager[dict[str, str] | None]]
-"""Entered before an artifact's record is written, for what its `mlflow` shall say; left when the artifact is in place."""
+"""A context entered before an artifact's record is written and left once the artifact is in place.
+
+It yields the `mlflow` field of that record.
+"""
 
 
 class Refused(Exception):
-    """Why an artifact is not imported."""
+    """An artifact that is not imported; the message is the reason."""
 
 
 def import_records(folder: Path, store: ArtifactStore, *, closed: bool = True, track: Track | None = None) -> Imported:
     """Copy every sound artifact under `folder` (or its `data/artifacts`) that the store lacks; see `survey`."""
-    return take(survey(folder, store, closed=closed), store, track)
+    return copy_new(survey(folder, store, closed=closed), store, track)
 
 
 def survey(folder: Path, store: ArtifactStore, *, closed: bool = True) -> Survey:
-    """Check every artifact under `folder`, its digests too. Writes nothing.
+    """Check every artifact under `folder`, including the digests of its files. This writes nothing.
 
     Args:
         closed: refuse an artifact whose inputs are neither in the store nor, sound, in the folder.
@@ -199,31 +206,34 @@ def survey(folder: Path, store: ArtifactStore, *, closed: bool = True) -> Survey
         raise UserError(f"There are no artifacts in {folder}.", f"Give a folder like {ARTIFACTS}, or one that has it.")
     present = {key: record for key, record in sound.items() if _is_complete(store, record.ref)}
     lacking = [record for key, record in sound.items() if key not in present]
-    held = {ref.key for ref in _inputs_from_outside(lacking) if not closed or _is_complete(store, ref)}
-    new, rootless = _in_order(lacking, held)
-    for record, ref in rootless:
+    available = {ref.key for ref in _inputs_from_outside(lacking) if not closed or _is_complete(store, ref)}
+    new, incomplete = _in_order(lacking, available)
+    for record, ref in incomplete:
         refused[str(record.ref)] = f"its input {ref} is neither in the store nor, whole, in the folder"
     return Survey(source, tuple(new), tuple(present.values()), refused)
 
 
-def _in_order(records: list[Record], held: set[str]) -> tuple[list[Record], list[tuple[Record, ArtifactRef]]]:
-    """The records, each after its inputs (or these are `held`); and those without one of theirs, with that."""
+def _in_order(records: list[Record], available: set[str]) -> tuple[list[Record], list[tuple[Record, ArtifactRef]]]:
+    """Sort records so that each comes after its inputs, where the keys in `available` need no record.
+
+    Returns the sorted records, and each record that lacks an input together with the first input it lacks.
+    """
     of = {record.key: record for record in records}
     ordered: list[Record] = []
-    rootless: list[tuple[Record, ArtifactRef]] = []
-    there = set(held)
+    incomplete: list[tuple[Record, ArtifactRef]] = []
+    there = set(available)
     for key in in_order({key: record.input_keys.values() for key, record in of.items()}):
         missing = [ref for ref in of[key].inputs.values() if ref.key not in there]
         if missing:
-            rootless.append((of[key], missing[0]))
+            incomplete.append((of[key], missing[0]))
         else:
             ordered.append(of[key])
             there.add(key)
-    return ordered, rootless
+    return ordered, incomplete
 
 
-def take(found: Survey, store: ArtifactStore, track: Track | None = None) -> Imported:
-    """Copy what a survey found new, each artifact whole and after its inputs."""
+def copy_new(found: Survey, store: ArtifactStore, track: Track | None = None) -> Imported:
+    """Copy the artifacts that a survey found to be new into the store, each one whole and after its inputs."""
     imported, present = [], [record.ref for record in found.present]
     for record in found.new:
         step = Step(
@@ -276,7 +286,7 @@ def _candidates(place: Path) -> Iterator[Path]:
 
 
 def _sound_record(source: ArtifactStore, found: Path) -> Record:
-    """The record of an artifact that lies as it should and is what its record says. Raises Refused."""
+    """The record of an artifact that is in the right folder and agrees with its record. Raises Refused."""
     try:
         _refuse_links(found)
         record = Record.model_validate_json((found / RECORD).read_bytes())

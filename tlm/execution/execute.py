@@ -1,4 +1,4 @@
-"""Run one step: reuse the artifact if it is whole, build it aside and publish it if not. Knows no orchestrator."""
+"""Run one step: use its artifact if there is a complete one, build and publish it otherwise. Imports no orchestrator."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Outcome:
+    """How a step got its artifact, and the artifact's record."""
+
     status: Literal["cached", "executed"]
     record: Record
     damage: str = ""
-    """Why an artifact that was there had to be made again."""
+    """If there was an artifact that had to be made again: what was wrong with it."""
 
 
 def execute(

@@ -1,7 +1,7 @@
-"""Finding the batch that the memory holds, in a process of its own.
+"""Finding a batch size that fits into memory, in a process of its own.
 
-The process that ran out is no place to look: what torch has freed lies in pieces in the heap, and oneDNN's compiler goes on
-failing in a thread where it failed once. Here batches only ever grow, up to the first that does not fit.
+The process that ran out of memory cannot tell: what torch has freed lies in pieces in the heap, and oneDNN's compiler
+keeps failing in a thread where it failed once. Here batches only ever grow, up to the first that does not fit.
 """
 
 from __future__ import annotations

@@ -25,11 +25,13 @@ class Change:
 
 @dataclass(frozen=True)
 class Explanation:
+    """How a plan differs from a recorded run, whose report is `against`; `reused` steps have artifacts of that run."""
+
     against: Record
     changes: tuple[Change, ...]
     reused: tuple[Step, ...]
     causes: tuple[tuple[Step, str], ...]
-    """Steps not in the recorded run, each with the reason: what of it differs, or which input does."""
+    """Each step that the recorded run does not have, with the reason: what differs in it, or which of its inputs does."""
 
 
 def explain(planned: Plan, store: ArtifactStore, against: str) -> Explanation:
@@ -62,7 +64,7 @@ def explain(planned: Plan, store: ArtifactStore, against: str) -> Explanation:
 
 
 def find_run(store: ArtifactStore, against: str) -> Record:
-    """The report record that `against` names; the latest, if it names a study."""
+    """The record of the report that `against` names (of several, the latest). Raises UserError if there is none."""
     reports = sorted((r for r in store.records() if r.stage == "report"), key=lambda r: r.created)
     for record in reversed(reports):
         names = {record.labels.get("study"), (record.mlflow or {}).get("run_id")}
@@ -90,7 +92,7 @@ def _reason(step: Step, old: Record | None, known: set[str]) -> str:
 
 
 def _changes(before: Any, after: Any, place: str = "") -> Iterator[Change]:
-    """Differences of two JSON trees, by dotted path; list elements with a name are matched by it."""
+    """The differences of two JSON trees by dotted path. Elements of lists are matched by their `name`, if they have one."""
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         for name in sorted({*before, *after}):
             inner = f"{place}.{name}" if place else name

@@ -35,7 +35,7 @@ class Task(Stage, name="task", version="1"):
     def run(self, job: Job) -> Facts:
         import pyarrow.parquet as pq
 
-        from tlm.data.items import PARTS, select_items
+        from tlm.data.items import SPLITS, select_items
 
         names = job.inputs["source"].record.facts["label_names"]
         if names is None:
@@ -47,4 +47,4 @@ class Task(Stage, name="task", version="1"):
         items.insert(1, "item_id", table.column("item_id").take(items["row"].to_numpy()).to_pandas())
         job.write(items, "items.parquet")
         sizes = items["part"].value_counts()
-        return {"labels": int(items["label"].max()) + 1, **{part: int(sizes[part]) for part in PARTS}}
+        return {"labels": int(items["label"].max()) + 1, **{split: int(sizes[split]) for split in SPLITS}}
