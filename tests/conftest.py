@@ -8,11 +8,16 @@ from pathlib import Path
 import pytest
 import shell
 from helpers import Mini, mini_study, write_mini_data
+from hypothesis import settings
 
 from tlm.artifacts.store import ArtifactStore
 from tlm.planning.plan import Plan, plan
 
 shell.set_aside()  # before any test module is imported: libraries read some of it only then
+
+# An example takes milliseconds, but other processes may take the core for longer than hypothesis's limit of 200 of them.
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tiny_models import CLS, LABELS, PAD, POSITIONS, VOCAB, batch, build, config_of, small
@@ -135,7 +135,6 @@ def test_initialisation_is_gpt2s_and_follows_the_seed(head: type) -> None:
 
 
 @given(LENGTHS, st.sampled_from([0, 3, 1_000]), st.data())
-@settings(deadline=None)
 def test_a_later_token_changes_no_earlier_output(lengths_B: NDArray[np.int64], cost: int, data: st.DataObject) -> None:
     model = build(TinyGptModel, small("gpt6", num_hidden_layers=2)).eval()
     layout = Layout.packed(lengths_B, cost, multiple=4)

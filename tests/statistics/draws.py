@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 RUNS = arrays(np.bool_, st.tuples(st.integers(2, 5), st.integers(2, 12)))
-LAW = settings(max_examples=50, deadline=None)
-"""No deadline: an example takes a millisecond, but other processes may take the core for longer than 200 of them."""
+LAW = settings(max_examples=50)
 
 
 def correct(seed: int, *shape: int, share: float = 0.4) -> np.ndarray:
