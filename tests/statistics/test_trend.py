@@ -46,10 +46,15 @@ def test_value_is_the_least_squares_slope() -> None:
 
 def test_two_terms_of_one_task_are_a_difference() -> None:
     (one, two), *_ = measured(1)
-    for paired in (False, True):
-        same = Term(-1, two.correct, one.system if paired else two.system)
-        found, expected = weighted_sum([one, same]), difference(one.correct, two.correct, paired=paired)
-        assert (found.value, found.half_width) == pytest.approx((expected.value, expected.half_width))
+    found = weighted_sum([one, Term(-1, two.correct, two.system)])
+    expected = difference(one.correct, two.correct)
+    assert (found.value, found.half_width) == pytest.approx((expected.value, expected.half_width))
+
+
+def test_terms_of_one_system_share_their_seeds() -> None:
+    (one, _), *_ = measured(1)
+    assert weighted_sum([one, Term(-1, one.correct, one.system)]).half_width == 0
+    assert weighted_sum([one, Term(-1, one.correct, "another")]).half_width > 0
 
 
 @pytest.mark.parametrize("shared", [0.0, 0.02])

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from tlm.report.cells import Cell, Link, Table
 from tlm.report.drawing import Plot, Point
-from tlm.statistics import Estimate, difference, difference_p_value, holm, paired_bootstrap_test
+from tlm.statistics import Estimate, difference, difference_p_value, holm, paired_bootstrap_p_value
 
 Outcome = Literal["reproduced", "not reproduced", "yes", "no", "not resolved at this scale", "not measured"]
 NOT_KNOWN = "n/a"
@@ -152,7 +152,7 @@ def _raw_p(a: ArrayLike, b: ArrayLike, estimate: Estimate) -> float | None:
     """
     if estimate.seeds == 1:
         return None
-    of_these_runs = paired_bootstrap_test(a, b).p_value
+    of_these_runs = paired_bootstrap_p_value(a, b)
     return max(of_these_runs, difference_p_value(a, b)) if estimate.seeds else of_these_runs
 
 

@@ -36,7 +36,7 @@ class Estimate:
     def text(self, *, scale: float = 100, digits: int = 1, signed: bool = False) -> str:
         """`36.5 ± 0.8 (3 seeds)`; one seed, which bounds nothing, is `36.5 (1 seed)`.
 
-        An interval of a bootstrap is not symmetric, so it is written out: `0.62 [0.31, 0.80] (12 points)`.
+        An interval that is not symmetric (a jackknife's, Fieller's) is written out: `0.62 [0.31, 0.80] (12 points)`.
         """
         form = f"{'+' if signed else ''},.{digits}f"
         value = _minus(f"{scale * self.value:{form}}")

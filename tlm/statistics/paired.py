@@ -1,55 +1,18 @@
-"""Tests of two systems on the same items, and the correction for asking often."""
+"""A test of two systems on the same test items, and the correction of p-values for asking often."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import binomtest
 
 from tlm.statistics.accuracy import read_pair
-from tlm.statistics.bootstrap import DRAWS
 from tlm.statistics.checks import Floats, number_of_draws, vector
 
-
-@dataclass(frozen=True)
-class PairedTest:
-    """A two-sided test of equal accuracy."""
-
-    difference: float
-    """Accuracy of a minus that of b, in shares."""
-    p_value: float
-    items: int
-    discordant: int
-    """Items on which the systems differ."""
-    method: str
+DRAWS = 10_000
 
 
-def mcnemar(a: ArrayLike, b: ArrayLike) -> PairedTest:
-    """McNemar's exact test of two runs: under equal accuracy, each is alone right on half of the items where they differ.
-
-    It is about these two runs and the population of items, not about other seeds (McNemar 1947, Psychometrika 12).
-
-    Args:
-        a: 0/1 of shape (items,), or (1, items).
-        b: the same items in the same order.
-
-    Raises:
-        ValueError: for NaN, values but 0 and 1, several seeds, fewer than two items, or items that do not match.
-    """
-    cube_a, cube_b = read_pair(a, b, paired=False)
-    for name, cube in (("a", cube_a), ("b", cube_b)):
-        if cube.shape[:2] != (1, 1):
-            raise ValueError(f"{name} has {cube.shape[0] * cube.shape[1]} runs; use paired_bootstrap_test for several.")
-    items = (cube_a - cube_b)[0, 0]
-    only_a, discordant = int((items > 0).sum()), int((items != 0).sum())
-    p_value = float(binomtest(only_a, discordant).pvalue) if discordant else 1.0
-    return PairedTest(float(items.mean()), p_value, len(items), discordant, "McNemar, exact")
-
-
-def paired_bootstrap_test(a: ArrayLike, b: ArrayLike, *, draws: int = DRAWS, seed: int = 0) -> PairedTest:
-    """Bootstrap test, over items, that the mean accuracies of these runs are equal in the population of items.
+def paired_bootstrap_p_value(a: ArrayLike, b: ArrayLike, *, draws: int = DRAWS, seed: int = 0) -> float:
+    """Two-sided p-value of "the mean accuracies of these very runs are equal in the population of items", by bootstrap.
 
     Each item's difference of mean correctness (over all seeds of a system) is resampled, shifted to mean 0, and
     studentised (Hall & Wilson 1991, Biometrics 47). Seeds are held fixed: for a statement about other seeds use
@@ -65,14 +28,14 @@ def paired_bootstrap_test(a: ArrayLike, b: ArrayLike, *, draws: int = DRAWS, see
         ValueError: for NaN, values but 0 and 1, no seed, fewer than two items, items that do not match, or few draws.
     """
     number_of_draws(draws)
-    cube_a, cube_b = read_pair(a, b, paired=False)
+    cube_a, cube_b = read_pair(a, b)
     items = cube_a.mean(axis=(0, 1)) - cube_b.mean(axis=(0, 1))
+    if not items.any():
+        return 1.0
     observed = _studentised(items.mean(), items.var(), len(items))
     means, variances = _resampled_moments(items, draws, np.random.default_rng(seed))
     drawn = _studentised(means - items.mean(), variances, len(items))
-    p_value = (1 + int((np.abs(drawn) >= abs(observed)).sum())) / (draws + 1)
-    discordant = int((items != 0).sum())
-    return PairedTest(float(items.mean()), p_value if discordant else 1.0, len(items), discordant, "paired bootstrap")
+    return (1 + int((np.abs(drawn) >= abs(observed)).sum())) / (draws + 1)
 
 
 def holm(p_values: ArrayLike) -> Floats:
