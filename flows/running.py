@@ -63,10 +63,8 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, d
     from flows.study import run_here
     from tasks import board
     from tasks.engines import task_runner
-    from tlm.report.summary import study_marts, to_rich
-    from tlm.report.summary import summary as summarise
-    from tlm.results import find
-    from tlm.stages import STAGES
+    from tlm.report.saved import FINDINGS_FILE, SUMMARY_FILE, load_findings, load_summary
+    from tlm.report.summary import to_rich
 
     task_runner(runtime)  # refused, if it is, before a server starts for it
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -89,22 +87,21 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, d
             sys.exit(1)
     for name, reason in summary.damaged.items():
         console.print(f"[yellow]damaged[/yellow] {name}: {reason}; it was made again", highlight=False, soft_wrap=True)
-    with study_marts(store, planned.steps, STAGES) as connection:
-        table, findings = to_rich(summarise(connection, study)), find(connection, study)
-    console.print(table)
-    for verdict in findings.verdicts if findings else ():
+    report = store.get(summary.report)
+    console.print(to_rich(load_summary(report.path(SUMMARY_FILE))))
+    verdicts = load_findings(report.path(FINDINGS_FILE)).verdicts
+    for verdict in verdicts:
         console.print(f"[bold]{verdict.outcome}[/bold]: {verdict.claim}: {verdict.figure}", highlight=False)
     console.print(
         f"{len(summary.executed)} stages executed, {summary.cached} cached, {time.monotonic() - started:.0f} s. "
         f"MLflow run {summary.mlflow_run_id}.",
         highlight=False,
     )
-    report = store.get(summary.report).path("report.html")
-    console.print(f"Report: {report}", highlight=False, soft_wrap=True)
+    console.print(f"Report: {report.path('report.html')}", highlight=False, soft_wrap=True)
     console.print("Next, try:")
     named = f"{study.name}{f' --scale {study.scale}' if study.scale else ''}"
     for command in (
-        *(("tlm report    # the verdicts of every study, in docs/results.md",) if findings else ()),
+        *(("tlm report    # the verdicts of every study, in docs/results.md",) if verdicts else ()),
         f"tlm explain {named} --against {study.name} --set finetune.epochs={study.finetune.epochs + 1}",
         'tlm sql "select system, task, ws, round(accuracy, 3) as accuracy from results order by accuracy desc"',
         "make ui    # runs side by side in MLflow, flows in Prefect",

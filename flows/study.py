@@ -18,14 +18,16 @@ from tasks.tracking import StepRun, Tracking, close_study, input_records, open_s
 from tlm.artifacts.in_progress import begin, end
 from tlm.artifacts.provenance import provenance
 from tlm.artifacts.step import ArtifactRef, Step
-from tlm.artifacts.store import ArtifactStore, Inspection
+from tlm.artifacts.store import Artifact, ArtifactStore, Inspection
 from tlm.machine.runtime import Runtime
 from tlm.planning.plan import Plan
 from tlm.planning.preflight import check
-from tlm.report.summary import study_summary
-from tlm.stages import STAGES
+from tlm.report.saved import FINDINGS_FILE, SUMMARY_FILE, load_findings, load_summary
 from tlm.study.base import slugify
 from tlm.study.config import StudyConfig
+
+SHOWN_FILES = ("report.html", "report.md", FINDINGS_FILE, SUMMARY_FILE)
+"""Of the report, beside the study's run in MLflow."""
 
 
 class Summary(BaseModel):
@@ -61,12 +63,13 @@ def run_study(planned: Plan, runtime: Runtime) -> Summary:
         end(store, planned.steps)
         failed = False
     finally:
-        report = [] if failed else [store.get(planned.report.ref).path(n) for n in ("report.html", "report.md")]
+        report = None if failed else store.get(planned.report.ref)
         hits = sum(1 for inspection in found.values() if inspection.status == "complete")
         close_study(
             tracking,
             failed=failed,
-            files={"" if path.suffix == ".html" else "markdown": path for path in report},
+            files=[report.path(name) for name in SHOWN_FILES] if report else [],
+            note=_verdicts(report) if report else "",
             numbers={"steps": len(found), "cache_hits": hits},
         )
     return Summary(
@@ -135,13 +138,12 @@ def run_and_show(study: StudyConfig, runtime: Runtime, planned: Plan | None = No
 
 
 def show_in_prefect(planned: Plan, runtime: Runtime, summary: Summary) -> None:
-    """Leave the results table, the report and the way to MLflow as artifacts of the flow run."""
+    """Leave the summary, the verdicts, the report and the way to MLflow as artifacts of the flow run."""
     study = planned.study
     name = slugify(study.name).replace(".", "-")
-    store = ArtifactStore(runtime.artifacts)
-    record = store.get(summary.report).record
-    experiment = (record.mlflow or {}).get("experiment_id", "1")
-    frame = study_summary(store, study, planned.steps, STAGES)
+    report = ArtifactStore(runtime.artifacts).get(summary.report)
+    experiment = (report.record.mlflow or {}).get("experiment_id", "1")
+    frame = load_summary(report.path(SUMMARY_FILE))
     rows: Any = frame.astype(object).where(frame.notna(), None).to_dict("records")
     create_table_artifact(table=rows, key=f"{name}-results", description=f"Results of {study.title or study.name}")
     create_link_artifact(
@@ -149,5 +151,13 @@ def show_in_prefect(planned: Plan, runtime: Runtime, summary: Summary) -> None:
         link_text=f"{study.name} in MLflow",
         key=f"{name}-mlflow",
     )
-    text = store.get(summary.report).path("report.md").read_text(encoding="utf-8")
+    if verdicts := _verdicts(report):
+        create_markdown_artifact(markdown=verdicts, key=f"{name}-verdicts", description="What the study says")
+    text = report.path("report.md").read_text(encoding="utf-8")
     create_markdown_artifact(markdown=text, key=f"{name}-report", description=str(flow_run.name))
+
+
+def _verdicts(report: Artifact) -> str:
+    """The verdicts of a report in Markdown, a line each; empty if its study asks nothing."""
+    found = load_findings(report.path(FINDINGS_FILE)).verdicts
+    return "\n".join(f"- **{verdict.outcome}**: {verdict.claim}: {verdict.figure}" for verdict in found)

@@ -58,7 +58,7 @@ def _parent_run(runtime: Runtime, name: str, content: dict[str, object]) -> Iter
         yield tracking, numbers
         failed = False
     finally:
-        close_study(tracking, failed=failed, files={}, numbers=numbers)
+        close_study(tracking, failed=failed, files=[], numbers=numbers)
 
 
 @contextmanager

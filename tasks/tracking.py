@@ -14,7 +14,7 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ EXPERIMENT = "tlm"
 BATCH = 1_000
 """Most metrics that MLflow takes in one call; a call costs the same for one."""
 TAG_LIMIT, PARAM_LIMIT, DIGEST_LIMIT = 8_000, 6_000, 36
-LOGGED_FILES = (".html", ".md", ".parquet", ".txt", ".png")
+LOGGED_FILES = (".html", ".md", ".parquet", ".txt", ".png", "findings.json")
 LOGGED_BYTES = 20_000_000
 """Files up to this size are copied to MLflow; larger ones stay in the store, whose record names their digest."""
 
@@ -75,11 +75,23 @@ def open_study(runtime: Runtime, name: str, study: Mapping[str, Any], provenance
     return Tracking(uri=uri, experiment_id=experiment.experiment_id, parent_run_id=run.info.run_id)
 
 
-def close_study(tracking: Tracking, *, failed: bool, files: Mapping[str, Path], numbers: Mapping[str, float]) -> None:
-    """End the parent run with its report and numbers."""
+def close_study(
+    tracking: Tracking, *, failed: bool, files: Sequence[Path], numbers: Mapping[str, float], note: str = ""
+) -> None:
+    """End the parent run with files and numbers.
+
+    Args:
+        tracking: of the study.
+        failed: whether a step failed.
+        files: to log; each is copied.
+        numbers: to log as metrics.
+        note: Markdown that MLflow's UI shows as the run's description.
+    """
     client = MlflowClient(tracking_uri=tracking.uri)
-    for folder, path in files.items():
-        client.log_artifact(tracking.parent_run_id, str(path), folder or None)
+    for path in files:
+        client.log_artifact(tracking.parent_run_id, str(path), "markdown" if path.suffix == ".md" else None)
+    if note:
+        client.set_tag(tracking.parent_run_id, "mlflow.note.content", note[:TAG_LIMIT])
     now = int(time.time() * 1000)
     client.log_batch(tracking.parent_run_id, metrics=[Metric(k, float(v), now, 0) for k, v in numbers.items()])
     client.set_terminated(tracking.parent_run_id, "FAILED" if failed else "FINISHED")

@@ -168,10 +168,9 @@ def report(
     from flows.reporting import command_of
     from tlm.artifacts.store import ArtifactStore
     from tlm.results.document import write_document
-    from tlm.stages import STAGES
 
     where = runtime(home=home)
-    found = write_document(ArtifactStore(where.artifacts), out, command_of, STAGES)
+    found = write_document(ArtifactStore(where.artifacts), out, command_of)
     for line in found:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     console.print(f"{out}", highlight=False)

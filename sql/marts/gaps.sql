@@ -1,5 +1,5 @@
 -- gaps: results over seeds, each set beside the same system trained from scratch. Only like is set beside like: a row
--- is one task, system and rule at one `setting` and `pretrain_setting`.
+-- is one task, system and rule at one `setting` and `pretrain_setting`. Half-widths are those of 95 % confidence intervals.
 -- task: name of the task
 -- kind: finetune, committee or baseline
 -- system: the architecture, the committee or the baseline
@@ -8,87 +8,114 @@
 -- treatment: treatment of the pre-training set, null without one
 -- treatment_task: the task that the treatment is about, null if none
 -- injected_tokens: distinct tokens that a missing-token injection removed (mean over seeds)
--- runs: number of results (seeds)
+-- runs: number of results
+-- seeds: independent repetitions among them (fine-tunings of one pre-training count as one); 0 for baselines
 -- members: models that predict together
 -- parameters: trainable parameters of all members
--- accuracy: mean test accuracy, 0 to 1
--- seed_deviation: standard deviation of the accuracy over seeds; null with one
 -- test_items: number of test items
--- binomial_error: standard error of the mean accuracy from the finite number of test items
--- standard_error: the larger of binomial_error and the standard error over seeds
+-- accuracy: mean test accuracy, 0 to 1
+-- accuracy_half_width: of its 95 % interval over seeds and test items; null with one seed, which bounds nothing
 -- scratch_accuracy: mean accuracy of the same system from scratch
 -- gap: accuracy minus scratch_accuracy
--- gap_error: standard error of the gap, from both standard errors
--- resolved: whether the gap is larger than twice its standard error
+-- gap_half_width: of its 95 % interval; null with one seed on either side
+-- resolved: whether the 95 % interval of the gap does not hold 0; never with one seed on either side
 -- type_overlap: common types over task types, 0 to 1 (mean over seeds, as those below)
 -- occurrence_overlap: share of the task's token occurrences whose type is in the pre-training set, 0 to 1
 -- missing_from_corpus: distinct tokens of the task that the pre-training set lacks
+-- accuracy_estimate: the accuracy as tlm.statistics.mean_accuracy returns it; null on a single test item
+-- gap_estimate: the gap as tlm.statistics.difference returns it, likewise
 -- setting: digest of the task, tokens, architecture and fine-tuning, without seeds
 -- pretrain_setting: digest of the pre-training and its corpus, without seeds
 -- results: key, MLflow experiment and MLflow run of each result
 with results as (select * from main.results),
 
+right_items as (
+    select
+        key,
+        rule,
+        list(correct order by item_id) as correct
+    from main.predictions
+    where part = 'test'
+    group by key, rule
+),
+
 grouped as (
     select
-        task,
-        kind,
-        system,
-        rule,
-        ws,
-        treatment,
-        treatment_task,
-        setting,
-        pretrain_setting,
-        avg(injected_tokens) as injected_tokens,
+        results.task,
+        results.kind,
+        results.system,
+        results.rule,
+        results.ws,
+        results.treatment,
+        results.treatment_task,
+        results.setting,
+        results.pretrain_setting,
+        avg(results.injected_tokens) as injected_tokens,
         count(*) as runs,
-        max(members) as members,
-        max(parameters) as parameters,
-        avg(accuracy) as accuracy,
-        stddev_samp(accuracy) as seed_deviation,
-        min(test_items) as test_items,
-        avg(type_overlap) as type_overlap,
-        avg(occurrence_overlap) as occurrence_overlap,
-        avg(missing_from_corpus) as missing_from_corpus,
+        max(results.members) as members,
+        max(results.parameters) as parameters,
+        min(results.test_items) as test_items,
+        avg(results.accuracy) as recorded_accuracy,
+        avg(results.type_overlap) as type_overlap,
+        avg(results.occurrence_overlap) as occurrence_overlap,
+        avg(results.missing_from_corpus) as missing_from_corpus,
         list(
-            {'key': key, 'experiment_id': mlflow_experiment_id, 'run_id': mlflow_run_id}
-            order by pretrain_seed, finetune_seed, key
+            {
+                'pretrain_seed': results.pretrain_seed,
+                'finetune_seed': results.finetune_seed,
+                'correct': right_items.correct
+            }
+            order by results.pretrain_seed, results.finetune_seed, results.key
+        ) as correctness,
+        list(
+            {
+                'key': results.key,
+                'experiment_id': results.mlflow_experiment_id,
+                'run_id': results.mlflow_run_id
+            }
+            order by results.pretrain_seed, results.finetune_seed, results.key
         ) as results
     from results
+    left join right_items
+        on results.key = right_items.key and results.rule is not distinct from right_items.rule
     group by all
 ),
 
-with_errors as (
+estimated as (
     select
         *,
-        sqrt(accuracy * (1 - accuracy) / test_items) as binomial_error,
-        greatest(
-            sqrt(accuracy * (1 - accuracy) / test_items),
-            coalesce(seed_deviation / sqrt(runs), 0)
-        ) as standard_error
+        accuracy_estimate(kind, correctness) as accuracy_estimate
     from grouped
+),
+
+measured as (
+    select
+        *,
+        coalesce(accuracy_estimate.value, recorded_accuracy) as accuracy
+    from estimated
 ),
 
 scratch as (
     select *
-    from with_errors
+    from measured
     where ws = 0 and treatment is null and kind != 'baseline'
 ),
 
 compared as (
     select
-        with_errors.*,
+        measured.*,
         scratch.accuracy as scratch_accuracy,
-        with_errors.accuracy - scratch.accuracy as gap,
-        sqrt(with_errors.standard_error ** 2 + scratch.standard_error ** 2) as gap_error
-    from with_errors
+        measured.accuracy - scratch.accuracy as gap,
+        difference_estimate(measured.kind, measured.correctness, scratch.correctness) as gap_estimate
+    from measured
     left join scratch
         on
-            with_errors.ws > 0
-            and with_errors.task = scratch.task
-            and with_errors.kind = scratch.kind
-            and with_errors.system = scratch.system
-            and with_errors.rule is not distinct from scratch.rule
-            and with_errors.setting = scratch.setting
+            measured.ws > 0
+            and measured.task = scratch.task
+            and measured.kind = scratch.kind
+            and measured.system = scratch.system
+            and measured.rule is not distinct from scratch.rule
+            and measured.setting = scratch.setting
 ),
 
 final as (
@@ -102,20 +129,21 @@ final as (
         treatment_task,
         injected_tokens,
         runs,
+        accuracy_estimate.seeds as seeds,
         members,
         parameters,
-        accuracy,
-        seed_deviation,
         test_items,
-        binomial_error,
-        standard_error,
+        accuracy,
+        if(accuracy_estimate.seeds = 1, null, accuracy_estimate.half_width) as accuracy_half_width,
         scratch_accuracy,
         gap,
-        gap_error,
-        abs(gap) > 2 * gap_error as resolved,
+        if(gap_estimate.seeds = 1, null, gap_estimate.half_width) as gap_half_width,
+        gap_estimate.resolved as resolved,
         type_overlap,
         occurrence_overlap,
         missing_from_corpus,
+        accuracy_estimate,
+        gap_estimate,
         setting,
         pretrain_setting,
         results

@@ -14,9 +14,8 @@
 -- pretrain_seed: seed of pre-training
 -- finetune_seed: seed of fine-tuning
 -- accuracy: test accuracy, 0 to 1
--- dev_accuracy: accuracy on the part of the training items that was held out, 0 to 1
+-- dev_accuracy: accuracy on the dev split, training items that were held out, 0 to 1
 -- test_items: number of test items
--- standard_error: binomial standard error of the accuracy
 -- members: models that predict together; null for baselines
 -- parameters: trainable parameters of all members
 -- pretrain_key: the pre-trained model it started from
@@ -202,7 +201,6 @@ final as (
         measured.accuracy,
         measured.dev_accuracy,
         measured.test_items,
-        sqrt(measured.accuracy * (1 - measured.accuracy) / measured.test_items) as standard_error,
         measured.members,
         measured.parameters,
         measured.pretrain_key,

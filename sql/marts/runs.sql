@@ -23,6 +23,7 @@
 -- facts: the stage's small results, JSON
 -- git_commit: commit of the code that made it
 -- git_dirty: whether that code had uncommitted changes
+-- device: cpu or the name of the GPU that made it
 -- mlflow_run_id: MLflow run that made it, null if runs were not tracked
 -- mlflow_experiment_id: MLflow experiment of that run
 -- path: folder, relative to TLM_HOME
@@ -55,6 +56,7 @@ final as (
         facts,
         provenance ->> 'git_commit' as git_commit,
         (provenance ->> 'git_dirty')::boolean as git_dirty,
+        provenance ->> 'device' as device,
         mlflow_run_id,
         mlflow_experiment_id,
         path,

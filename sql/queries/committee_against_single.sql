@@ -1,5 +1,6 @@
 -- Can a committee replace one (deeper) model: every committee beside every single architecture on the same task and Ws.
 -- Mind that a catalogue may hold several studies; `committee` and `single` are compared by task, Ws and test items only.
+-- Half-widths are of 95 % intervals.
 with committees as (select * from gaps where kind = 'committee'),
 
 singles as (select * from gaps where kind = 'finetune' and treatment is null)
@@ -12,13 +13,12 @@ select
     committees.members,
     committees.parameters as committee_parameters,
     committees.accuracy as committee_accuracy,
-    committees.standard_error as committee_error,
+    committees.accuracy_half_width as committee_half_width,
     singles.system as single,
     singles.parameters as single_parameters,
     singles.accuracy as single_accuracy,
-    singles.standard_error as single_error,
-    committees.accuracy - singles.accuracy as difference,
-    sqrt(committees.standard_error ** 2 + singles.standard_error ** 2) as difference_error
+    singles.accuracy_half_width as single_half_width,
+    committees.accuracy - singles.accuracy as difference
 from committees
 inner join singles
     on

@@ -30,6 +30,6 @@ select
     missing_from_corpus,
     runs,
     accuracy,
-    standard_error
+    accuracy_half_width
 from final
 order by task, system, ws, missing_from_corpus, treatment nulls first, setting, pretrain_setting

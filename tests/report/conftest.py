@@ -10,7 +10,7 @@ from synthetic import MLFLOW, PROVENANCE, MadeUp, publish, study
 
 from tlm.artifacts import catalogue
 from tlm.artifacts.store import ArtifactStore
-from tlm.report import render
+from tlm.results.study_report import write_study_report
 from tlm.stages import STAGES
 
 
@@ -27,5 +27,5 @@ def made_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MadeUp]:
 @pytest.fixture(scope="module")
 def rendered(made_up: MadeUp, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("report")
-    render(made_up.connection, made_up.study, out, provenance=PROVENANCE, mlflow_url=MLFLOW)
+    write_study_report(made_up.connection, made_up.study, out, provenance=PROVENANCE, mlflow_url=MLFLOW)
     return out

@@ -11,12 +11,12 @@ from synthetic import MLFLOW, PROVENANCE, MadeUp, publish, study
 
 from tlm.artifacts import catalogue
 from tlm.artifacts.store import ArtifactStore
-from tlm.report import render
+from tlm.results.study_report import write_study_report
 from tlm.stages import STAGES
 
 SECTIONS = (
     "Results",
-    "Gain over scratch",
+    "Gap over scratch",
     "Token overlap",
     "Missing tokens",
     "Pre-training",
@@ -68,16 +68,16 @@ def test_markdown_refers_to_plots_that_are_there(rendered: Path) -> None:
 
 def test_results_say_how_many_seeds(rendered: Path) -> None:
     markdown = (rendered / "report.md").read_text()
-    assert "41.0 ± 12.7 (2 seeds)" in markdown  # 40 % and 42 %: t(1) × 1.41 / √2
-    assert "60.0 ± 6.8 (1 run)" in markdown
-    assert "+3.0 (SE 4.9), not resolved" in markdown
-    assert "+30.0 (SE 4.7) <sup>" in markdown
-    assert "−10.0 (SE 4.7)" in markdown
+    assert "41.0 ± 9.0 (2 seeds)" in markdown
+    assert "60.0 (1 committee)" in markdown and "55.0 ± 7.0 (no seed)" in markdown
+    assert "+3.0 ± 5.7 (2 seeds), not resolved" in markdown
+    assert "+30.0 ± 7.7 (2 seeds) <sup>" in markdown
+    assert "−10.0 ± 6.1 (2 seeds)" in markdown
 
 
 def test_same_records_same_bytes(made_up: MadeUp, rendered: Path, tmp_path: Path) -> None:
     with catalogue.build_memory(made_up.store, list(reversed(made_up.records)), STAGES) as connection:
-        render(connection, made_up.study, tmp_path, provenance=PROVENANCE, mlflow_url=MLFLOW)
+        write_study_report(connection, made_up.study, tmp_path, provenance=PROVENANCE, mlflow_url=MLFLOW)
     files = [path.relative_to(rendered) for path in rendered.rglob("*") if path.is_file()]
     assert all((tmp_path / name).read_bytes() == (rendered / name).read_bytes() for name in files)
 
@@ -87,7 +87,7 @@ def test_untracked_runs_have_plain_numbers(tmp_path: Path) -> None:
     config = study(tmp_path / "raw", treatments=[], committees=[], title="<Ws> & *friends*")
     records = publish(config, store, tmp_path / "raw", tracked=False)
     with catalogue.build_memory(store, records, STAGES) as connection:
-        facts = render(connection, config, tmp_path / "out", provenance={}, mlflow_url=MLFLOW)
+        facts = write_study_report(connection, config, tmp_path / "out", provenance={}, mlflow_url=MLFLOW)
     html, markdown = (tmp_path / "out/report.html").read_text(), (tmp_path / "out/report.md").read_text()
     assert not facts["tracked"] and "http" not in html and "http" not in markdown
     assert "not tracked" in html and "not tracked" in markdown
@@ -98,8 +98,10 @@ def test_untracked_runs_have_plain_numbers(tmp_path: Path) -> None:
 def test_a_study_without_results_renders(tmp_path: Path) -> None:
     store = ArtifactStore(str(tmp_path / "artifacts"))
     with catalogue.build_memory(store, [], STAGES) as connection:
-        facts = render(connection, study(tmp_path / "raw"), tmp_path / "out", provenance={}, mlflow_url=MLFLOW)
-    assert facts == {"results": 0, "plots": 0, "tracked": False, "compute_seconds": 0}
+        facts = write_study_report(
+            connection, study(tmp_path / "raw"), tmp_path / "out", provenance={}, mlflow_url=MLFLOW
+        )
+    assert facts == {"results": 0, "verdicts": 0, "plots": 0, "tracked": False, "compute_seconds": 0}
     assert "n/a" in (tmp_path / "out/report.md").read_text()
 
 

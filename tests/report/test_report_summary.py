@@ -7,11 +7,12 @@ import pytest
 from rich.console import Console
 from synthetic import MadeUp
 
-from tlm.report.tables import summary, to_rich
+from tlm.report.evidence import Evidence
+from tlm.report.summary import summary, to_rich
 
 
 def test_summary_equals_the_marts(made_up: MadeUp) -> None:
-    frame = summary(made_up.connection, made_up.study)
+    frame = summary(Evidence(made_up.connection, made_up.study))
     assert len(frame) == 2 * 2 * 2 + 2  # tasks × Ws × architectures, and the injected corpus for one task
     line = frame[(frame.task == "topics") & (frame.ws == 400) & (frame.architecture == "deep") & frame.treatment.isna()]
     (found,) = line.to_dict("records")
@@ -27,11 +28,11 @@ def test_summary_equals_the_marts(made_up: MadeUp) -> None:
 
 
 def test_to_rich_prints_every_line(made_up: MadeUp) -> None:
-    frame = summary(made_up.connection, made_up.study)
+    frame = summary(Evidence(made_up.connection, made_up.study))
     console = Console(width=170, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(to_rich(frame))
     text = console.export_text()
-    assert text.count("+30.0 ± 4.7") == 4 and "400 · random-unk-5" in text
+    assert text.count("+30.0 ± 7.7*") == 4 and "400 · random-unk-5" in text
 
 
 def test_to_rich_of_nothing() -> None:

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from tlm.artifacts import catalogue
+from tlm.report.evidence import Evidence
 from tlm.report.findings import Findings, Outcome
-from tlm.results.evidence import Evidence
 from tlm.study.config import StudyConfig
 
 ITEMS = 600

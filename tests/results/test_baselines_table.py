@@ -32,5 +32,5 @@ def test_a_study_without_baselines_has_no_such_table() -> None:
 def test_every_analysis_comes_with_it() -> None:
     for analysis in ANALYSES:
         config = study(analysis=analysis)
-        findings = find(MadeUp(config).evidence().connection, config)
-        assert findings is not None and findings.tables[-1].title.startswith("Baselines"), analysis
+        findings = find(MadeUp(config).evidence())
+        assert findings.tables[-1].title.startswith("Baselines"), analysis

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from made_up import MadeUp, outcome, study
 
-from tlm.report.findings import compare
+from tlm.report.comparison import compare
 from tlm.results.custom_corpus import analyse
 from tlm.study.config import StudyConfig
 from tlm.study.treatments import Sampled
@@ -31,7 +31,7 @@ def test_samplers_are_judged_by_the_sign_of_their_difference() -> None:
     made = chosen(config, {None: 0.5, "coverage": 0.7, "bm25": 0.5, "least_overlap": 0.3})
     findings = analyse(made.evidence())
     assert outcome(findings, "coverage") == "yes"
-    assert outcome(findings, "bm25") == "not resolved at this scale"
+    assert outcome(findings, "bm25") == "undecided at this scale"
     assert outcome(findings, "least_overlap") == "no"
     assert [row[3].text for row in findings.tables[0].rows] == ["random", "coverage", "bm25", "least_overlap"]
     assert [row[4].text for row in findings.tables[0].rows] == ["50.0", "60.0", "70.0", "80.0"]
@@ -42,7 +42,7 @@ def test_samplers_are_judged_by_the_sign_of_their_difference() -> None:
 
 def test_one_seed_is_never_resolved() -> None:
     made = chosen(asked("coverage"), {None: 0.2, "coverage": 0.9}, seeds=1)
-    assert outcome(analyse(made.evidence()), "coverage") == "not resolved at this scale"
+    assert outcome(analyse(made.evidence()), "coverage") == "undecided at this scale"
 
 
 def test_without_the_random_set_or_the_chosen_one_nothing_is_measured() -> None:
@@ -63,7 +63,7 @@ def test_the_samplers_are_one_family() -> None:
     assert together != [compare([question])[0].text for question in family]
     findings = analyse(evidence)
     assert [verdict.figure for verdict in findings.verdicts] == together
-    assert {verdict.outcome for verdict in findings.verdicts} == {"not resolved at this scale"}
+    assert {verdict.outcome for verdict in findings.verdicts} == {"undecided at this scale"}
 
 
 def test_a_plot_has_every_sampler_beside_random() -> None:

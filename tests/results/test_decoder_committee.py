@@ -6,10 +6,10 @@ from typing import Any
 
 from made_up import MadeUp, study
 
+from tlm.report.evidence import Evidence
 from tlm.results.decoder_committee import analyse
-from tlm.results.evidence import Evidence
 
-UNRESOLVED = "not resolved at this scale"
+UNRESOLVED = "undecided at this scale"
 
 
 def config(kind: str = "decoder") -> Any:
@@ -74,7 +74,7 @@ def test_pre_training_that_does_nothing_or_harm() -> None:
     assert only(found, "helps wide ") == "no"
 
 
-def test_one_seed_resolves_no_gain_and_no_replacement() -> None:
+def test_one_seed_resolves_no_gap_and_no_replacement() -> None:
     found = outcomes(measured(0.3, 0.6, 0.55, 0.8, seeds=1))
     assert {only(found, f"helps {system} ") for system in ("deep", "wide", "narrow", "pair")} == {UNRESOLVED}
     assert only(found, "replaces one deep") == UNRESOLVED

@@ -1,4 +1,4 @@
-"""docs/results.md: the latest answer of each study and scale, from records alone; whole or not at all."""
+"""docs/results.md: the latest answer of each study and scale, from their reports alone; whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ import pytest
 from helpers import Tlm, command_line
 from report.synthetic import publish, study
 
-from tlm.artifacts.catalogue import LABELS_FILE
+from tlm.artifacts import catalogue
 from tlm.artifacts.step import Step
 from tlm.artifacts.store import RECORD, ArtifactStore
 from tlm.errors import UserError
 from tlm.planning.plan import plan
+from tlm.report.saved import FINDINGS_FILE
 from tlm.results import ANALYSES, document
 from tlm.results.document import write_document
+from tlm.results.study_report import write_study_report
 from tlm.stages import STAGES
 from tlm.study.config import StudyConfig
 
@@ -41,11 +43,14 @@ class Home:
         """A study that has run, its report as the report stage leaves it for the document."""
         config = study(self.folder / "raw", name=name, **{"analysis": "ws-sweep", **changes})
         planned = plan(config, str(self.folder / "raw"))
-        publish(config, self.store, self.folder / "raw", tracked=tracked)
+        records = publish(config, self.store, self.folder / "raw", tracked=tracked)
         labels = {step.key: step.labels for step in planned.steps}
         report = planned.report
-        with self.store.draft(report.ref) as draft:
-            (draft / LABELS_FILE).write_text(json.dumps(labels))
+        with (
+            self.store.draft(report.ref) as draft,
+            catalogue.build_memory(self.store, records, STAGES, labels) as connection,
+        ):
+            write_study_report(connection, config, draft, provenance={}, mlflow_url="http://127.0.0.1:5000")
             mlflow = {"run_id": f"report{created}"} if tracked else None
             self.store.publish(report, draft, facts={}, provenance={}, seconds=0, mlflow=mlflow)
         place = self.folder / "data/artifacts" / str(report.ref) / RECORD
@@ -54,7 +59,7 @@ class Home:
         return report
 
     def write(self) -> list[str]:
-        return write_document(self.store, self.out, command_of, STAGES)
+        return write_document(self.store, self.out, command_of)
 
     @property
     def text(self) -> str:
@@ -192,13 +197,36 @@ def test_without_a_study_nothing_is_written(home: Home) -> None:
     assert not home.out.parent.exists()
 
 
-def test_a_study_whose_artifacts_are_gone_is_named_with_the_way_out_and_nothing_is_written(home: Home) -> None:
+def test_the_report_is_enough(home: Home) -> None:
     home.add("sweep", scale="tiny")
-    gone = next(record for record in home.store.records() if record.stage == "finetune")
-    home.store.delete(gone.ref)
-    with pytest.raises(UserError, match=rf"sweep-tiny: {gone.ref} is missing.* tlm run sweep --scale tiny"):
+    home.write()
+    before = home.out.read_bytes()
+    for record in home.store.records():
+        if record.stage != "report":
+            home.store.delete(record.ref)
+    home.write()
+    assert home.out.read_bytes() == before
+
+
+def test_a_study_whose_report_is_damaged_is_named_with_the_way_out_and_nothing_is_written(home: Home) -> None:
+    report = home.add("sweep", scale="tiny")
+    (home.folder / "data/artifacts" / str(report.ref) / FINDINGS_FILE).unlink()
+    with pytest.raises(UserError, match=rf"sweep-tiny: {report.ref} is .* tlm run sweep --scale tiny"):
         home.write()
     assert not home.out.parent.exists()
+
+
+def test_a_report_of_an_older_version_is_left_out_and_said_to_be(home: Home) -> None:
+    report = home.add("old", scale="tiny")
+    place = home.folder / "data/artifacts" / str(report.ref)
+    record = json.loads((place / RECORD).read_text())
+    del record["outputs"][FINDINGS_FILE]
+    (place / RECORD).write_text(json.dumps(record))
+    with pytest.raises(UserError, match=r"older version; run it again: tlm run old --scale tiny"):
+        home.write()
+    home.add("sweep", scale="tiny")
+    told = home.write()
+    assert len(told) == 2 and "left out, it was written by an older version" in told[1]
 
 
 def test_what_was_there_stays_when_a_new_one_fails(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

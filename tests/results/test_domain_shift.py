@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from made_up import MadeUp, study
 
+from tlm.report.evidence import Evidence
 from tlm.report.findings import Findings
 from tlm.results.domain_shift import analyse
-from tlm.results.evidence import Evidence
 from tlm.statistics import difference_p_value, holm
 
 SOURCE = {"kind": "files", "format": "text", "path": "text"}
@@ -73,11 +73,11 @@ def test_text_of_one_tasks_domain_is_foreign_to_another() -> None:
 
 
 def test_no_difference_is_not_resolved() -> None:
-    assert outcomes(analyse(measured(NOTHING))) == ["not resolved at this scale"] * 4
+    assert outcomes(analyse(measured(NOTHING))) == ["undecided at this scale"] * 4
 
 
 def test_one_seed_resolves_nothing() -> None:
-    assert outcomes(analyse(measured(CLEAR, seeds=1))) == ["not resolved at this scale"] * 4
+    assert outcomes(analyse(measured(CLEAR, seeds=1))) == ["undecided at this scale"] * 4
 
 
 def test_near_duplicates_are_left_out() -> None:
@@ -102,4 +102,4 @@ def test_questions_about_a_task_are_corrected_together() -> None:
     raw = [difference_p_value(correct[a], correct[b]) for a, b in asked]
     assert raw[2] < 0.05 < holm(raw)[2]
     own = analyse(evidence).verdicts[1]
-    assert own.outcome == "not resolved at this scale" and f"p = {holm(raw)[2]:.3f}" in own.figure
+    assert own.outcome == "undecided at this scale" and f"p = {holm(raw)[2]:.3f}" in own.figure

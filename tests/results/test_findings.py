@@ -1,10 +1,11 @@
-"""When a difference counts as resolved."""
+"""When a difference is resolved, and when a verdict may rest on it."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from tlm.report.findings import compare
+from tlm.report.comparison import compare, judge
+from tlm.report.findings import UNDECIDED
 from tlm.statistics import difference_p_value, paired_bootstrap_p_value
 
 
@@ -16,22 +17,23 @@ def lucky(right: int, seeds: int, items: int, generator: np.random.Generator) ->
     return runs
 
 
-def test_seeds_that_agree_by_luck_resolve_nothing_that_their_items_do_not_bear_out() -> None:
+def test_no_verdict_rests_on_seeds_that_agree_by_luck() -> None:
     generator = np.random.default_rng(0)
     a, b = lucky(104, 3, 200, generator), lucky(100, 3, 200, generator)
     assert difference_p_value(a, b) < 0.05, "the seeds alone are sure"
     (found,) = compare([("a", a, b)])
     assert found.p_value == paired_bootstrap_p_value(a, b) > 0.05
-    assert not found.resolved and "not resolved" in found.text
+    assert found.resolved and not found.conclusive and judge(found, paper=False) == UNDECIDED
 
 
-def test_a_large_difference_is_resolved_by_both() -> None:
+def test_a_verdict_rests_on_a_difference_that_both_bear_out() -> None:
     generator = np.random.default_rng(1)
     (found,) = compare([("a", lucky(160, 3, 200, generator), lucky(100, 3, 200, generator))])
-    assert found.resolved and found.estimate.value > 0
+    assert found.conclusive and judge(found, paper=False) == "yes"
 
 
 def test_one_seed_has_no_p_value() -> None:
     generator = np.random.default_rng(2)
     (found,) = compare([("a", lucky(160, 1, 200, generator), lucky(100, 1, 200, generator))])
-    assert found.p_value is None and not found.resolved
+    assert found.p_value is None and not found.resolved and not found.conclusive
+    assert found.text.endswith("(1 seed), not resolved")

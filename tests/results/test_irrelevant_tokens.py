@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from made_up import MadeUp, study
 
-from tlm.results.evidence import Evidence
+from tlm.report.evidence import Evidence
 from tlm.results.irrelevant_tokens import analyse
 
 LEVELS = [
@@ -56,11 +56,11 @@ def test_tokens_that_help_are_a_no() -> None:
 
 
 def test_tokens_that_do_nothing_resolve_nothing() -> None:
-    assert [v.outcome for v in analyse(measured(0.65, 0.65, 0.65)).verdicts] == ["not resolved at this scale"]
+    assert [v.outcome for v in analyse(measured(0.65, 0.65, 0.65)).verdicts] == ["undecided at this scale"]
 
 
 def test_one_seed_resolves_nothing() -> None:
-    assert [v.outcome for v in analyse(measured(0.8, 0.6, 0.4, seeds=1)).verdicts] == ["not resolved at this scale"]
+    assert [v.outcome for v in analyse(measured(0.8, 0.6, 0.4, seeds=1)).verdicts] == ["undecided at this scale"]
 
 
 def test_unequal_coverage_gives_no_answer() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from made_up import MadeUp, outcome, study
 
-from tlm.report.findings import compare
+from tlm.report.comparison import compare
 from tlm.results.missing_tokens import OUTSIDE, analyse
 from tlm.study.config import StudyConfig
 from tlm.study.treatments import MissingTokens
@@ -56,20 +56,20 @@ def test_missing_tokens_that_help_are_not_reproduced() -> None:
 
 def test_missing_tokens_without_effect_are_not_resolved() -> None:
     findings = analyse(with_missing(natural(asked("random")), "random", (0.0, 0.0, 0.0)).evidence())
-    assert {verdict.outcome for verdict in findings.verdicts} == {"not resolved at this scale"}
+    assert {verdict.outcome for verdict in findings.verdicts} == {"undecided at this scale"}
 
 
 def test_selections_are_judged_each_for_itself() -> None:
     made = natural(asked("random", "most_frequent"))
     with_missing(made, "random", (0.0, 0.0, 0.0))
     findings = analyse(with_missing(made, "most_frequent", (0.05, 0.1, 0.2)).evidence())
-    assert outcome(findings, "200 missing tokens cost", "random") == "not resolved at this scale"
+    assert outcome(findings, "200 missing tokens cost", "random") == "undecided at this scale"
     assert outcome(findings, "200 missing tokens cost", "most_frequent") == "reproduced"
 
 
 def test_one_seed_is_never_resolved() -> None:
     made = with_missing(natural(asked("random"), seeds=1), "random", (0.1, 0.3, 0.6), seeds=1)
-    assert {verdict.outcome for verdict in analyse(made.evidence()).verdicts} == {"not resolved at this scale"}
+    assert {verdict.outcome for verdict in analyse(made.evidence()).verdicts} == {"undecided at this scale"}
 
 
 def test_one_count_has_a_cost_and_no_trend() -> None:

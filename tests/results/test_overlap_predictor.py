@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from made_up import MadeUp, study
 
-from tlm.results.evidence import Evidence
+from tlm.report.evidence import Evidence
 from tlm.results.overlap_predictor import MEASURES, Columns, analyse, r2_difference
 
 SIZES = (0, 100, 200, 400, 800, 1_600)
 SETS = 6
 """Treated ones at Ws = 100, beside the plain ones."""
-UNRESOLVED = "not resolved at this scale"
+UNRESOLVED = "undecided at this scale"
 
 
 def measured(

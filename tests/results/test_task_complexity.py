@@ -1,4 +1,4 @@
-"""Gain and committee by number of labels: what is found is what was put in."""
+"""Gap and committee by number of labels: what is found is what was put in."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from made_up import MadeUp, study
 
-from tlm.results.evidence import Evidence
+from tlm.report.evidence import Evidence
 from tlm.results.task_complexity import analyse, number_of_labels
 
 LABELS = (2, 4, 16, 64)
-UNRESOLVED = "not resolved at this scale"
+UNRESOLVED = "undecided at this scale"
 
 
 def config(labels: tuple[int, ...] = LABELS, **changes: Any) -> Any:
@@ -37,19 +37,19 @@ def measured(
     seeds: int = 3,
     labels: tuple[int, ...] = LABELS,
 ) -> Evidence:
-    """By task: the gap of the deep model, that of both shallow ones, and the committee's gain."""
+    """By task: the gap of the deep model, that of both shallow ones, and the committee's advantage."""
     made = MadeUp(config(labels), items=1_500)
-    for each, *gains in zip(labels, deep, shallow, committee, strict=False):
+    for each, *values in zip(labels, deep, shallow, committee, strict=False):
         task = f"topics{each}"
-        for system, gain in (("deep", gains[0]), ("wide", gains[1]), ("shallow", gains[1])):
+        for system, gap in (("deep", values[0]), ("wide", values[1]), ("shallow", values[1])):
             made.finetuned(task, system, 0, 0.5, seeds=seeds, spread=0.004)
-            made.finetuned(task, system, 400, 0.5 + gain, seeds=seeds, spread=0.004)
-        made.committee(task, "pair", 400, 2, 0.5 + gains[1] + gains[2], instances=seeds, spread=0.004)
+            made.finetuned(task, system, 400, 0.5 + gap, seeds=seeds, spread=0.004)
+        made.committee(task, "pair", 400, 2, 0.5 + values[1] + values[2], instances=seeds, spread=0.004)
     return made.evidence()
 
 
 def outcomes(evidence: Evidence) -> list[str]:
-    """Of the gap of the deep model, that of the shallow ones, and the committee's gain."""
+    """Of the gap of the deep model, that of the shallow ones, and the committee's advantage."""
     return [verdict.outcome for verdict in analyse(evidence).verdicts]
 
 

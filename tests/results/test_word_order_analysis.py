@@ -1,12 +1,12 @@
-"""How much of the gain is word order: what is found is what was put in."""
+"""How much of the gap is word order: what is found is what was put in."""
 
 from __future__ import annotations
 
 import pytest
 from made_up import MadeUp, study
 
+from tlm.report.evidence import Evidence
 from tlm.report.findings import Findings
-from tlm.results.evidence import Evidence
 from tlm.results.word_order import analyse
 from tlm.statistics import difference_p_value, holm
 
@@ -37,11 +37,11 @@ def outcome(findings: Findings, beginning: str, words: str) -> str:
     return found
 
 
-def test_gain_that_survives_in_part() -> None:
+def test_a_gap_that_survives_in_part() -> None:
     findings = analyse(measured(sentence=0.68, corpus=0.5))
-    assert outcome(findings, "The gain of pre-training survives", "within sentences") == "yes"
-    assert outcome(findings, "The gain of pre-training survives", "over the whole corpus") == "yes"
-    assert outcome(findings, "The gain is smaller", "over the whole corpus") == "yes"
+    assert outcome(findings, "The gap survives", "within sentences") == "yes"
+    assert outcome(findings, "The gap survives", "over the whole corpus") == "yes"
+    assert outcome(findings, "The gap is smaller", "over the whole corpus") == "yes"
     (table,) = findings.tables
     corpus = table.rows[1]
     share = float(corpus[-1].text.split()[0])
@@ -52,33 +52,31 @@ def test_gain_that_survives_in_part() -> None:
 
 def test_nothing_remains_and_order_does_not_matter() -> None:
     findings = analyse(measured(sentence=0.7, corpus=0.4))
-    assert outcome(findings, "The gain is smaller", "within sentences") == "not resolved at this scale"
-    assert (
-        outcome(findings, "The gain of pre-training survives", "over the whole corpus") == "not resolved at this scale"
-    )
+    assert outcome(findings, "The gap is smaller", "within sentences") == "undecided at this scale"
+    assert outcome(findings, "The gap survives", "over the whole corpus") == "undecided at this scale"
 
 
 def test_shuffling_that_helps_is_a_no() -> None:
     findings = analyse(measured(sentence=0.8, corpus=0.3))
-    assert outcome(findings, "The gain is smaller", "within sentences") == "no"
-    assert outcome(findings, "The gain of pre-training survives", "over the whole corpus") == "no"
+    assert outcome(findings, "The gap is smaller", "within sentences") == "no"
+    assert outcome(findings, "The gap survives", "over the whole corpus") == "no"
 
 
-def test_without_a_gain_there_is_no_share_of_it() -> None:
+def test_without_a_gap_there_is_no_share_of_it() -> None:
     findings = analyse(measured(natural=0.4, sentence=0.4, corpus=0.4))
-    assert {verdict.outcome for verdict in findings.verdicts} == {"not resolved at this scale"}
+    assert {verdict.outcome for verdict in findings.verdicts} == {"undecided at this scale"}
     assert [row[-1].text for row in findings.tables[0].rows] == ["n/a", "n/a"]
 
 
 def test_one_seed_resolves_nothing() -> None:
     findings = analyse(measured(sentence=0.6, corpus=0.5, seeds=1))
-    assert {verdict.outcome for verdict in findings.verdicts} == {"not resolved at this scale"}
+    assert {verdict.outcome for verdict in findings.verdicts} == {"undecided at this scale"}
 
 
 def test_what_is_missing_is_not_measured() -> None:
     findings = analyse(measured(sentence=0.68, corpus=None))
-    assert outcome(findings, "The gain of pre-training survives", "over the whole corpus") == "not measured"
-    assert outcome(findings, "The gain of pre-training survives", "within sentences") == "yes"
+    assert outcome(findings, "The gap survives", "over the whole corpus") == "not measured"
+    assert outcome(findings, "The gap survives", "within sentences") == "yes"
     assert [v.outcome for v in analyse(MadeUp(study()).evidence()).verdicts] == ["not measured"]
     assert {v.outcome for v in analyse(MadeUp(study(treatments=SHUFFLED)).evidence()).verdicts} == {"not measured"}
 
@@ -91,4 +89,4 @@ def test_questions_about_a_task_are_corrected_together() -> None:
     pairs = ((natural, scratch), (sentence, scratch), (sentence, natural), (corpus, scratch), (corpus, natural))
     raw = [difference_p_value(a, b) for a, b in pairs]
     assert raw[2] < 0.05 < holm(raw)[2]
-    assert outcome(analyse(evidence), "The gain is smaller", "within sentences") == "not resolved at this scale"
+    assert outcome(analyse(evidence), "The gap is smaller", "within sentences") == "undecided at this scale"

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from made_up import MadeUp, outcome, study
 
-from tlm.report.findings import Outcome, compare
+from tlm.report.comparison import compare
+from tlm.report.findings import Outcome
 from tlm.results.ws_sweep import analyse
 from tlm.statistics import difference, difference_p_value, mean_accuracy
 from tlm.statistics.contrast import contrast, contrast_p_value, share_of_gap
@@ -41,14 +42,14 @@ def test_pre_training_that_hurts_is_not_reproduced() -> None:
 
 def test_no_effect_is_not_resolved() -> None:
     findings = analyse(swept(dict.fromkeys(SIZES, 0.5)).evidence())
-    assert outcome(findings, "helps shallow") == "not resolved at this scale"
-    assert outcome(findings, "gap of shallow", "grows") == "not resolved at this scale"
+    assert outcome(findings, "helps shallow") == "undecided at this scale"
+    assert outcome(findings, "gap of shallow", "grows") == "undecided at this scale"
 
 
 def test_one_seed_is_never_resolved() -> None:
     findings = analyse(swept({0: 0.2, 100: 0.5, 400: 0.7, 1600: 0.9}, seeds=1).evidence())
-    assert outcome(findings, "helps shallow") == "not resolved at this scale"
-    assert outcome(findings, "gap of shallow", "grows") == "not resolved at this scale"
+    assert outcome(findings, "helps shallow") == "undecided at this scale"
+    assert outcome(findings, "gap of shallow", "grows") == "undecided at this scale"
 
 
 @pytest.mark.parametrize("sizes", [SIZES, (0,), (400,)])
@@ -75,12 +76,12 @@ def test_a_family_is_corrected_together() -> None:
     alone = [compare([(t, evidence.correct(t, "shallow", 100), evidence.correct(t, "shallow", 0))])[0] for t in tasks]
     assert any(comparison.resolved for comparison in alone)
     outcomes = {verdict.outcome for verdict in analyse(evidence).verdicts if "helps shallow" in verdict.claim}
-    assert outcomes == {"not resolved at this scale"}
+    assert outcomes == {"undecided at this scale"}
 
 
 @pytest.mark.parametrize(
     ("share", "items", "expected"),
-    [(0.7, 8_000, "reproduced"), (0.98, 8_000, "not reproduced"), (0.9, 300, "not resolved at this scale")],
+    [(0.7, 8_000, "reproduced"), (0.98, 8_000, "not reproduced"), (0.9, 300, "undecided at this scale")],
 )
 def test_table_3_is_judged_by_the_whole_interval(share: float, items: int, expected: Outcome) -> None:
     """Ws = 90,000 reaches `share` of a gap of 50 points; the paper says 50 to 90 %."""

@@ -3,7 +3,7 @@
 Correctness is drawn with P = logistic(level + item + item×system + seed + fine-tuning + seed×item), every term normal; the
 truth is the expectation over all of them, by quadrature. The table of every setting:
 
-    pytest -o log_cli=true -o log_cli_level=INFO tests/test_statistics_coverage.py
+    pytest -o log_cli=true -o log_cli_level=INFO tests/statistics/test_statistics_coverage.py
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What predicts the gain, and the Ws of a given accuracy, against scikit-learn, closed forms and laws."""
+"""What predicts the gap, and the Ws of a given accuracy, against scikit-learn, closed forms and laws."""
 
 from __future__ import annotations
 

@@ -203,16 +203,19 @@ def query(path: Path, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | 
 def _build_into(
     connection: Connection, store: ArtifactStore, records: list[Record], stages: Stages, labels: Labels
 ) -> None:
+    from tlm.artifacts.sql_functions import statistics_in_sql  # brings scipy, which reading a catalogue does not need
+
     with tempfile.TemporaryDirectory(prefix="tlm-catalogue-") as scratch:
         connection.register("raw_records", _record_table(records, stages, labels))
         try:
             staged = _stage_tables(connection, store, records, stages, Path(scratch))
             for name in _models("staging"):
                 connection.execute(f"create temp view {name} as {_model('staging', name)}")
-            for name in MARTS:
-                connection.execute(f"create table main.{name} as {_model('marts', name)}")
-                for column, description in column_descriptions(name).items():
-                    connection.execute(f"comment on column main.{name}.{column} is {_literal(description)}")
+            with statistics_in_sql(connection):
+                for name in MARTS:
+                    connection.execute(f"create table main.{name} as {_model('marts', name)}")
+                    for column, description in column_descriptions(name).items():
+                        connection.execute(f"comment on column main.{name}.{column} is {_literal(description)}")
         except duckdb.Error as error:
             raise UserError(f"The catalogue cannot be built: {_one_line(error)}") from error
         for name in (*_models("staging"), *staged):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -15,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 INK = "#20262e"
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#a06a00", "#5b6fd6", "#4f8a10")
@@ -23,6 +22,7 @@ SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#a06a00", "#5b6fd6", "#4f
 MARKERS = "osD^vPX"
 GRID = "#c9ced6"
 BELOW = "outside lower center"
+DASHED = (0, (4, 3))
 STYLE = {
     "font.family": "sans-serif",
     "font.size": 10,
@@ -56,7 +56,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Point:
-    """A value at `x` with the ends of its interval, in the axis's unit."""
+    """A value at `x` with the ends of its 95 % interval, in the axis's unit."""
 
     x: float
     y: float
@@ -72,33 +72,35 @@ def lines(
     series: Sequence[tuple[str, Sequence[Point]]],
     *,
     levels: Sequence[tuple[str, float]] = (),
+    own_levels: Mapping[str, float] | None = None,
     log: bool = False,
+    missing: str = "Nothing of this was measured.",
 ) -> Plot:
     """Series of points with error bars against a number, and horizontal lines at `levels`.
 
     Args:
-        name: of the file. title, x, y: what stands above it and at its axes.
+        name: of the file.
+        title: what stands above it.
+        x: what stands at the horizontal axis.
+        y: what stands at the vertical axis.
+        series: (label, points); a series without a point is left out.
+        levels: (label, y) of lines that belong to no series.
+        own_levels: label of a series → its accuracy from scratch, dashed in its colour.
         log: a logarithmic x axis with a tick at every point.
+        missing: what is said instead where no series has a point.
     """
     drawn = [(label, points) for label, points in series if points]
     if not drawn:
-        return Plot(name, title, missing="Nothing of this was measured.")
+        return Plot(name, title, missing=missing)
     with mpl.rc_context(STYLE):
         canvas, axes = new_figure(title, x, y)
         for place, (label, points) in enumerate(drawn):
-            ordered = sorted(points, key=lambda point: point.x)
             beside = 1.0 + 0.012 * (place - (len(drawn) - 1) / 2) if log else 1.0
-            bars = [[max(0.0, p.y - p.low) for p in ordered], [max(0.0, p.high - p.y) for p in ordered]]
-            look: dict[str, Any] = {"color": color(place), "marker": MARKERS[place % len(MARKERS)], "linewidth": 1.6}
-            axes.errorbar(
-                [p.x * beside for p in ordered],
-                [p.y for p in ordered],
-                yerr=bars,
-                capsize=3,
-                elinewidth=1,
-                label=label,
-                **look,
-            )
+            draw_points(axes, [replace(point, x=point.x * beside) for point in points], place, label)
+            if own_levels and label in own_levels:
+                axes.axhline(own_levels[label], color=color(place), linewidth=1, linestyle=DASHED)
+        if own_levels:
+            axes.plot([], [], color=INK, linewidth=1, linestyle=DASHED, label="from scratch (same colour)")
         for place, (label, level) in enumerate(levels):
             axes.axhline(level, color=INK, linewidth=1.1, linestyle=((0, (1, 2 + 2 * place))), label=label)
         if log:
@@ -107,6 +109,8 @@ def lines(
             axes.set_xticks(ticks)
             axes.xaxis.set_minor_locator(NullLocator())
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        elif all(float(point.x).is_integer() for _, points in drawn for point in points):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
         return finished(canvas, axes, name, title)
 
 
@@ -124,19 +128,8 @@ def bars(
         canvas, axes = new_figure(title, "", y)
         for place, (label, points) in enumerate(series):
             offset = 0.5 * ((place + 0.5) / len(series) - 0.5)
-            there = [(group + offset, point) for group, point in enumerate(points) if point]
-            spread = [[max(0.0, p.y - p.low) for _, p in there], [max(0.0, p.high - p.y) for _, p in there]]
-            axes.errorbar(
-                [where for where, _ in there],
-                [p.y for _, p in there],
-                yerr=spread,
-                color=color(place),
-                capsize=3,
-                marker=MARKERS[place % len(MARKERS)],
-                linestyle="none",
-                elinewidth=1.2,
-                label=label,
-            )
+            there = [replace(point, x=group + offset) for group, point in enumerate(points) if point]
+            draw_points(axes, there, place, label, linestyle="none")
         axes.set_xticks(range(len(groups)), groups)
         axes.set_xlim(-0.6, len(groups) - 0.4)
         return finished(canvas, axes, name, title)
@@ -150,6 +143,23 @@ def new_figure(title: str, x: str, y: str) -> tuple[Figure, Axes]:
     axes = figure.subplots()
     axes.set(title=title, xlabel=x, ylabel=y)
     return figure, axes
+
+
+def draw_points(axes: Axes, points: Sequence[Point], place: int, label: str, *, linestyle: str = "-") -> None:
+    """The `place`-th series of a plot, its points in the order of x, each with its interval as error bars."""
+    ordered = sorted(points, key=lambda point: point.x)
+    axes.errorbar(
+        [point.x for point in ordered],
+        [point.y for point in ordered],
+        yerr=[[max(0.0, p.y - p.low) for p in ordered], [max(0.0, p.high - p.y) for p in ordered]],
+        color=color(place),
+        marker=MARKERS[place % len(MARKERS)],
+        linestyle=linestyle,
+        linewidth=1.6,
+        capsize=3,
+        elinewidth=1,
+        label=label,
+    )
 
 
 def color(place: int) -> str:

@@ -1,96 +1,92 @@
-"""The report's plots."""
+"""The report's plots; error bars are 95 % intervals."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from tlm.artifacts import catalogue
-from tlm.report.cells import corpus_label
-from tlm.report.data import Gaps, corpora, rows
-from tlm.report.drawing import INK, MARKERS, STYLE, Plot, color, finished, new_figure, saved
+from tlm.report.comparison import point
+from tlm.report.drawing import BELOW, MARKERS, STYLE, Plot, Point, color, lines, saved
+from tlm.report.evidence import Evidence
+from tlm.report.formatting import corpus_label
+from tlm.report.marts import estimate, rows
+from tlm.report.study_systems import corpora
+from tlm.statistics import mean_accuracy
 from tlm.study.base import slugify
 from tlm.study.config import StudyConfig
 
 if TYPE_CHECKING:
     from tlm.artifacts.catalogue import Connection
 
+ACCURACY = "Test accuracy, %"
 
-def accuracy_by_ws(gaps: Gaps, study: StudyConfig, task: str) -> Plot:
+
+def accuracy_by_ws(evidence: Evidence, task: str) -> Plot:
     """Accuracy of each architecture and soft committee against Ws; scratch and TF-IDF as horizontal lines."""
-    name, title = f"accuracy-{slugify(task)}", f"Accuracy against Ws: {task}"
-    sizes = [ws for ws in study.corpus.sizes if ws]
-    with mpl.rc_context(STYLE):
-        canvas, axes = new_figure(title, "Ws, paragraphs in the pre-training set", "Test accuracy, %")
-        series: list[tuple[str, str, str | None]] = [("finetune", arch.name, None) for arch in study.architectures]
-        series += [("committee", committee.name, "soft") for committee in study.committees]
-        drawn = False
-        for place, (kind, system, rule) in enumerate(series):
-            look = {"kind": kind, "system": system, "rule": rule, "task": task, "treatment": None}
-            label = f"{system} (soft)" if rule else system
-            # Side by side, so that equal accuracies and their error bars do not hide each other.
-            beside = 1.02 ** (place - (len(series) - 1) / 2)
-            found = [row for ws in sizes if (row := gaps.find(ws=ws, **look))]
-            drawn |= _line(axes, [{**row, "ws": row["ws"] * beside} for row in found], "ws", place, label)
-            if scratch := gaps.find(ws=0, **look):
-                axes.axhline(100 * scratch["accuracy"], color=color(place), linewidth=1, linestyle=(0, (4, 3)))
-        if not drawn:
-            return Plot(name, title, missing=f"No model that starts from a pre-trained one was measured on {task}.")
-        if tfidf := gaps.find(kind="baseline", system="tfidf", task=task):
-            axes.axhline(100 * tfidf["accuracy"], color=INK, linewidth=1.2, linestyle=":", label="TF-IDF")
-        axes.plot([], [], color=INK, linewidth=1, linestyle=(0, (4, 3)), label="from scratch (same colour)")
-        axes.set_xscale("log")
-        axes.set_xticks(sizes)
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-        axes.set_xlim(min(sizes) / 1.25, max(sizes) * 1.25)
-        return finished(canvas, axes, name, title)
-
-
-def accuracy_by_missing_tokens(connection: Connection, task: str) -> Plot:
-    """Accuracy against the number of the task's tokens that the pre-training set lacks, at fixed Ws."""
-    name, title = f"missing-tokens-{slugify(task)}", f"Accuracy against missing tokens: {task}"
-    found = rows(connection, catalogue.ready_query("missing_tokens_against_accuracy"))
-    lines: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    for row in found:
-        if row["task"] == task and row["missing_from_corpus"] is not None:
-            lines.setdefault((row["system"], row["ws"]), []).append(row)
-    if not lines:
-        return Plot(name, title, missing=f"No injection of missing tokens was measured on {task}.")
-    with mpl.rc_context(STYLE):
-        canvas, axes = new_figure(title, "Distinct task tokens missing from the pre-training set", "Test accuracy, %")
-        for place, ((system, ws), points) in enumerate(lines.items()):
-            _line(axes, points, "missing_from_corpus", place, f"{system}, Ws = {ws:,}")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
-        return finished(canvas, axes, name, title)
-
-
-def committee_size(connection: Connection, study: StudyConfig, task: str) -> Plot:
-    """Mean accuracy of the disjoint committees of n members, by the soft rule, one line for each Ws."""
-    name, title = f"committee-{slugify(task)}", f"Accuracy against committee size: {task}"
-    found = rows(
-        connection,
-        """select committee, task, ws, key, size, avg(accuracy) as accuracy,
-            coalesce(stddev_samp(accuracy) / sqrt(count(*)), 0) as standard_error
-        from committee_curve where rule = 'soft' group by all order by committee, ws, key, size""",
+    study, gaps = evidence.study, evidence.gaps
+    systems = [(arch.name, {"kind": "finetune", "system": arch.name}) for arch in study.architectures]
+    systems += [
+        (f"{committee.name} (soft)", {"kind": "committee", "system": committee.name, "rule": "soft"})
+        for committee in study.committees
+    ]
+    series, scratch = [], {}
+    for label, wanted in systems:
+        found = {ws: gaps.find(task=task, treatment=None, ws=ws, **wanted) for ws in study.corpus.sizes}
+        series.append((label, [at for ws, row in found.items() if ws and (at := _point(ws, row))]))
+        if at_zero := _point(0, found.get(0)):
+            scratch[label] = at_zero.y
+    tfidf = _point(0, gaps.find(kind="baseline", system="tfidf", task=task))
+    return lines(
+        f"accuracy-{slugify(task)}",
+        f"Accuracy against Ws: {task}",
+        "Ws, paragraphs in the pre-training set",
+        ACCURACY,
+        series,
+        levels=[("TF-IDF", tfidf.y)] if tfidf else [],
+        own_levels=scratch,
+        log=True,
+        missing=f"No model that starts from a pre-trained one was measured on {task}.",
     )
-    order = [committee.name for committee in study.committees]
-    lines: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    for row in found:
-        if row["task"] == task and row["committee"] in order:
-            lines.setdefault((row["committee"], row["ws"]), []).append(row)
-    if not lines:
-        return Plot(name, title, missing=f"The study has no committee on {task}.")
-    with mpl.rc_context(STYLE):
-        canvas, axes = new_figure(title, "Members (mean of disjoint committees)", "Test accuracy, %")
-        for place, ((committee, ws), points) in enumerate(lines.items()):
-            _line(axes, points, "size", place, f"{committee}, Ws = {corpus_label(ws, None)}")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        return finished(canvas, axes, name, title)
+
+
+def accuracy_by_missing_tokens(evidence: Evidence, task: str) -> Plot:
+    """Accuracy against the number of the task's tokens that the pre-training set lacks, at fixed Ws."""
+    points: dict[str, list[Point]] = {}
+    for row in rows(evidence.connection, catalogue.ready_query("missing_tokens_against_accuracy")):
+        if row["task"] == task and row["missing_from_corpus"] is not None:
+            wanted = {name: row[name] for name in ("task", "system", "ws", "treatment")}
+            at = _point(row["missing_from_corpus"], evidence.gaps.find(kind="finetune", **wanted))
+            points.setdefault(f"{row['system']}, Ws = {row['ws']:,}", []).extend([at] if at else [])
+    return lines(
+        f"missing-tokens-{slugify(task)}",
+        f"Accuracy against missing tokens: {task}",
+        "Distinct task tokens missing from the pre-training set",
+        ACCURACY,
+        [*points.items()],
+        missing=f"No injection of missing tokens was measured on {task}.",
+    )
+
+
+def committee_size(evidence: Evidence, task: str) -> Plot:
+    """Mean accuracy of the disjoint soft committees of n members, one line for each Ws."""
+    series = []
+    for committee in evidence.study.committees:
+        for ws in evidence.study.corpus.sizes:
+            sizes = evidence.committee_sizes(task, committee.name, ws)
+            measured = {size: evidence.committee(task, committee.name, ws, size) for size in sizes}
+            points = [point(size, mean_accuracy(correct)) for size, correct in measured.items() if correct is not None]
+            series.append((f"{committee.name}, Ws = {corpus_label(ws, None)}", points))
+    return lines(
+        f"committee-{slugify(task)}",
+        f"Accuracy against committee size: {task}",
+        "Members (mean of disjoint committees)",
+        ACCURACY,
+        series,
+        missing=f"The study has no committee on {task}.",
+    )
 
 
 def pretraining_loss(connection: Connection, study: StudyConfig) -> Plot:
@@ -131,38 +127,25 @@ def pretraining_loss(connection: Connection, study: StudyConfig) -> Plot:
         handles = {
             label: handle for axes in flat for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
         }
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(6, len(handles)))
+        figure.legend(handles.values(), handles.keys(), loc=BELOW, ncols=min(6, len(handles)))
         figure.suptitle(title, x=0.01, ha="left", fontsize=11)
         return saved(figure, name, title)
 
 
-def all_plots(connection: Connection, gaps: Gaps, study: StudyConfig) -> dict[str, list[Plot]]:
+def all_plots(evidence: Evidence) -> dict[str, list[Plot]]:
     """Section → its plots, the ones without data among them."""
+    study = evidence.study
     tasks = [task.name for task in study.tasks]
-    injected = [task for task in tasks if any(treatment for _, treatment in corpora(study, task))]
+    treated = [task for task in tasks if any(treatment for _, treatment in corpora(study, task))]
     return {
-        "results": [accuracy_by_ws(gaps, study, task) for task in tasks],
-        "missing": [accuracy_by_missing_tokens(connection, task) for task in injected or tasks[:1]],
-        "committee": [committee_size(connection, study, task) for task in tasks],
-        "pretraining": [pretraining_loss(connection, study)],
+        "results": [accuracy_by_ws(evidence, task) for task in tasks],
+        "missing": [accuracy_by_missing_tokens(evidence, task) for task in treated or tasks[:1]],
+        "committee": [committee_size(evidence, task) for task in tasks],
+        "pretraining": [pretraining_loss(evidence.connection, study)],
     }
 
 
-# --- inside ---
-
-
-def _line(axes: Axes, points: list[dict[str, Any]], x: str, place: int, label: str) -> bool:
-    """Draw `points` with error bars of two standard errors, where they have one; False if there is none to draw."""
-    there = sorted(points, key=lambda point: point[x])
-    if not there:
-        return False
-    xs, ys = [point[x] for point in there], [100 * point["accuracy"] for point in there]
-    marker = MARKERS[place % len(MARKERS)]
-    if "standard_error" in there[0]:
-        bars = [200 * point["standard_error"] for point in there]
-        axes.errorbar(
-            xs, ys, yerr=bars, color=color(place), marker=marker, linewidth=1.6, capsize=3, elinewidth=1, label=label
-        )
-    else:
-        axes.plot(xs, ys, color=color(place), marker=marker, linewidth=1.6, label=label)
-    return True
+def _point(x: float, row: dict[str, Any] | None) -> Point | None:
+    """The accuracy of a row of the mart `gaps`, if it was measured."""
+    accuracy = estimate(row, "accuracy")
+    return None if accuracy is None else point(x, accuracy)

@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from tlm.report import tables
-from tlm.report.cells import NOT_AVAILABLE, Table, corpus_label, escape_markdown, markdown_table, signed
-from tlm.report.data import Gaps, rows
+from tlm.report.comparison import HOW_TO_READ, HOW_VERDICTS_FALL, difference_text
 from tlm.report.drawing import Plot
+from tlm.report.evidence import Evidence
+from tlm.report.findings import Findings
+from tlm.report.formatting import NOT_AVAILABLE, Table, corpus_label, escape_markdown, markdown_table
+from tlm.report.marts import estimate, rows
 from tlm.report.plots import all_plots
+from tlm.report.saved import PLOTS_FOLDER, plot_file
 from tlm.study.config import StudyConfig
 
 if TYPE_CHECKING:
     from tlm.artifacts.catalogue import Connection
-    from tlm.report.findings import Findings
 
 
 @dataclass(frozen=True)
@@ -32,28 +35,23 @@ class Section:
 
 
 def render(
-    connection: Connection,
-    study: StudyConfig,
-    out: Path,
-    *,
-    provenance: dict[str, Any],
-    mlflow_url: str,
-    findings: Findings | None = None,
+    evidence: Evidence, findings: Findings, out: Path, *, provenance: dict[str, Any], mlflow_url: str
 ) -> dict[str, Any]:
-    """Write the report of `study` into the folder `out`; the same records give the same bytes.
+    """Write the report of a study into the folder `out`; the same records give the same bytes.
 
     Args:
-        connection: from `tlm.artifacts.catalogue.build_memory`, over the study's records.
+        evidence: the study's records.
+        findings: the answer to the question that the study's analysis asks; empty if it asks none.
+        out: the folder; it is made if it is not there.
         provenance: of the code that writes the report (`tlm.artifacts.provenance.provenance`).
         mlflow_url: where the links lead; without MLflow run ids in the records there are none.
-        findings: the answer to the question that the study's analysis asks, if it names one.
 
     Returns:
-        How much there was to report: results, plots, whether runs were tracked, seconds of compute.
+        How much there was to report: results, verdicts, plots, whether runs were tracked, seconds of compute.
     """
-    gaps = Gaps(connection)
-    plots = all_plots(connection, gaps, study)
-    header = _header(connection, study, provenance)
+    study = evidence.study
+    plots = all_plots(evidence)
+    header = _header(evidence.connection, study, provenance)
     environment = Environment(
         loader=PackageLoader("tlm.report", ""),
         autoescape=select_autoescape(enabled_extensions=("html.j2",), default=False),
@@ -62,26 +60,29 @@ def render(
         lstrip_blocks=True,
     )
     environment.globals["markdown_table"] = lambda table: markdown_table(table, mlflow_url)
+    environment.globals["plot_file"] = plot_file
     environment.filters["md"] = lambda text: escape_markdown(str(text))
     values = {
         "title": study.title or study.name,
         "study": study,
         "header": header,
-        "findings": _findings(gaps, study),
-        "sections": [*_answer(findings), *_sections(connection, gaps, study, plots)],
+        "how_to_read": HOW_TO_READ,
+        "gaps": _gaps_in_words(evidence),
+        "sections": [*_answer(findings), *_sections(evidence, plots)],
         "mlflow_url": mlflow_url,
         "has_links": header["tracked"],
     }
     out.mkdir(parents=True, exist_ok=True)
-    (out / "plots").mkdir(exist_ok=True)
-    every = [plot for group in plots.values() for plot in group] + (findings.plots if findings else [])
+    (out / PLOTS_FOLDER).mkdir(exist_ok=True)
+    every = [plot for group in plots.values() for plot in group] + findings.plots
     drawn = [plot for plot in every if plot.png]
     for plot in drawn:
-        (out / "plots" / f"{plot.name}.png").write_bytes(plot.png)
+        (out / plot_file(plot)).write_bytes(plot.png)
     for name in ("report.html", "report.md"):
         (out / name).write_text(environment.get_template(f"{name}.j2").render(values), encoding="utf-8")
     return {
         "results": header["results"],
+        "verdicts": len(findings.verdicts),
         "plots": len(drawn),
         "tracked": header["tracked"],
         "compute_seconds": header["seconds"],
@@ -137,58 +138,57 @@ def _seeds(study: StudyConfig) -> str:
     return f"{len(study.pretrain_seeds)} pre-training {by} {len(study.finetune_seeds)} fine-tuning{scratch}"
 
 
-def _findings(gaps: Gaps, study: StudyConfig) -> list[str]:
-    """One sentence for each task: the largest Ws against scratch, over the architectures."""
-    found = []
+def _gaps_in_words(evidence: Evidence) -> list[str]:
+    """One sentence for each task and architecture: the largest Ws against scratch."""
+    study, found = evidence.study, []
+    ws = max(study.corpus.sizes)
     for task in study.tasks:
-        ws = max(study.corpus.sizes)
         for arch in study.architectures:
-            row = gaps.find(task=task.name, kind="finetune", system=arch.name, ws=ws, treatment=None)
-            if row is None or row["gap"] is None:
-                continue
-            verdict = "" if row["resolved"] else " — not resolved"
-            found.append(
-                f"{task.name}, {arch.name}: {100 * row['scratch_accuracy']:.1f} % from scratch, "
-                f"{100 * row['accuracy']:.1f} % pre-trained on {corpus_label(ws, None)} paragraphs: "
-                f"{signed(100 * row['gap'])} points (SE {100 * row['gap_error']:.1f}){verdict}."
-            )
+            row = evidence.gaps.find(task=task.name, kind="finetune", system=arch.name, ws=ws, treatment=None)
+            gap = estimate(row, "gap")
+            if row is not None and gap is not None:
+                found.append(
+                    f"{task.name}, {arch.name}: {100 * row['scratch_accuracy']:.1f} % from scratch, "
+                    f"{100 * row['accuracy']:.1f} % pre-trained on {corpus_label(ws, None)} paragraphs, "
+                    f"a gap in points of {difference_text(gap)}."
+                )
     return found
 
 
-def _answer(findings: Findings | None) -> list[Section]:
-    if findings is None:
+def _answer(findings: Findings) -> list[Section]:
+    if not findings.verdicts:
         return []
     return [
         Section(
             "answer",
             "Verdicts",
-            " ".join(["What this study says to each claim and question, at its scale.", *findings.notes]),
+            " ".join(
+                ["What this study says to each claim and question, at its scale.", HOW_VERDICTS_FALL, *findings.notes]
+            ),
             [tables.verdict_table(findings.verdicts), *findings.tables],
             findings.plots,
         )
     ]
 
 
-def _sections(connection: Connection, gaps: Gaps, study: StudyConfig, plots: dict[str, list[Plot]]) -> list[Section]:
-    tasks = [task.name for task in study.tasks]
+def _sections(evidence: Evidence, plots: dict[str, list[Plot]]) -> list[Section]:
+    connection = evidence.connection
+    tasks = [task.name for task in evidence.study.tasks]
     return [
         Section(
             "results",
             "Results",
             "Test accuracy in percent. Ws is the number of paragraphs in the pre-training set; at Ws = 0 the same "
-            "architecture is trained from scratch. With two or more seeds: mean ± half-width of the 95 % confidence "
-            "interval over seeds (Student's t). With one: ± 95 % binomial half-width from the number of test items, "
-            "which knows nothing of seeds. Baselines do not depend on Ws and stand in every row.",
-            [tables.results_table(gaps, study, task) for task in tasks],
+            "architecture is trained from scratch. Baselines have no seed, do not depend on Ws and stand in every row; a "
+            "whole committee is one, as one seed is.",
+            [tables.results_table(evidence, task) for task in tasks],
             plots["results"],
         ),
         Section(
-            "gain",
-            "Gain over scratch",
-            "Accuracy minus that of the same system from scratch, in points, with its standard error: for each side "
-            "the larger of the binomial one and the one over seeds. A difference within two standard errors is not "
-            "resolved.",
-            [tables.gap_table(gaps, study, task) for task in tasks],
+            "gap",
+            "Gap over scratch",
+            "Accuracy minus that of the same system from scratch, in points.",
+            [tables.gap_table(evidence, task) for task in tasks],
         ),
         Section(
             "overlap",
@@ -203,7 +203,7 @@ def _sections(connection: Connection, gaps: Gaps, study: StudyConfig, plots: dic
             "Missing tokens",
             "At fixed Ws, some of the task's tokens were removed from the pre-training set. The paper's Table 4 "
             "reports lower accuracy with more missing tokens.",
-            [tables.missing_table(connection, gaps), tables.missing_tokens_table(connection)],
+            [tables.missing_table(evidence), tables.missing_tokens_table(connection)],
             plots["missing"],
         ),
         Section(
@@ -217,16 +217,16 @@ def _sections(connection: Connection, gaps: Gaps, study: StudyConfig, plots: dic
             "committees",
             "Committees",
             "Soft: mean of the members' softmax outputs; logit: mean of their log-probabilities; vote: majority.",
-            [tables.committee_table(connection, gaps, study)],
+            [tables.committee_table(evidence)],
             plots["committee"],
         ),
         Section(
             "paper",
             "Beside the paper",
             "Known of arXiv 2507.14871: the accuracies of its Table 8 on FewRel, and from Table 3 that Ws = 90,000 "
-            "reaches 50 to 90 % of the largest gain of pre-training. Everything else is n/a. Scale, data and seeds "
+            "reaches 50 to 90 % of the largest gap. Everything else is n/a. Scale, data and seeds "
             "differ here.",
-            [tables.paper_table(gaps, study)],
+            [tables.paper_table(evidence)],
         ),
     ]
 

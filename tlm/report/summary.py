@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from tlm.report.cells import Row, corpus_label, signed
-from tlm.report.data import Gaps, Rows, corpora
-from tlm.study.config import StudyConfig
+from tlm.report.evidence import Evidence
+from tlm.report.formatting import Row, corpus_label, signed
+from tlm.report.marts import Rows
+from tlm.report.study_systems import corpora
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
-    from tlm.artifacts.catalogue import Connection
-    from tlm.artifacts.step import Step
-    from tlm.artifacts.store import ArtifactStore
-    from tlm.artifacts.tables import Stages
+COLUMNS = (
+    *("task", "ws", "treatment", "type_overlap", "occurrence_overlap", "architecture", "scratch", "pretrained", "gap"),
+    *("gap_half_width", "resolved"),
+)
 
 
-def summary(connection: Connection, study: StudyConfig) -> pd.DataFrame:
+def summary(evidence: Evidence) -> pd.DataFrame:
     """One row for each task, pre-training set and architecture. Accuracies and overlaps in percent, gaps in points."""
-    gaps = Gaps(connection)
+    study, gaps = evidence.study, evidence.gaps
+    columns = [*COLUMNS, *(f"committee {committee.name}" for committee in study.committees), "tfidf"]
     found: Rows = []
     for task in study.tasks:
         tfidf = gaps.find(task=task.name, kind="baseline", system="tfidf")
@@ -41,7 +42,7 @@ def summary(connection: Connection, study: StudyConfig) -> pd.DataFrame:
                     "scratch": _percent(row, "scratch_accuracy"),
                     "pretrained": _percent(row, "accuracy"),
                     "gap": _percent(row, "gap"),
-                    "gap_error": _percent(row, "gap_error"),
+                    "gap_half_width": _percent(row, "gap_half_width"),
                     "resolved": bool(row["resolved"]),
                 }
                 for committee in study.committees:
@@ -49,21 +50,7 @@ def summary(connection: Connection, study: StudyConfig) -> pd.DataFrame:
                     soft = gaps.find(**wanted, ws=ws, treatment=treatment)
                     line[f"committee {committee.name}"] = _percent(soft, "accuracy")
                 found.append({**line, "tfidf": _percent(tfidf, "accuracy")})
-    return pd.DataFrame(found)
-
-
-def study_marts(store: ArtifactStore, steps: Sequence[Step], stages: Stages) -> Connection:
-    """The marts over a study that has run, under the names that its steps have. The caller closes it."""
-    from tlm.artifacts import catalogue
-
-    records = [store.get(step.ref).record for step in steps]
-    return catalogue.build_memory(store, records, stages, {step.key: step.labels for step in steps})
-
-
-def study_summary(store: ArtifactStore, study: StudyConfig, steps: Sequence[Step], stages: Stages) -> pd.DataFrame:
-    """The summary of a study that has run."""
-    with study_marts(store, steps, stages) as connection:
-        return summary(connection, study)
+    return pd.DataFrame(found, columns=columns)
 
 
 def to_rich(frame: pd.DataFrame) -> RichTable:
@@ -75,8 +62,8 @@ def to_rich(frame: pd.DataFrame) -> RichTable:
     table = RichTable(
         title="Test accuracy, %",
         caption="Overl.: share of the task's token types that the pre-training set holds, %. Gap: pre-trained minus "
-        "scratch, points ± standard error; * beyond two of them."
-        + (f" Committee: soft, of {names}, with this Ws." if names else ""),
+        "scratch, points ± half-width of the 95 % interval over seeds and test items (none with one seed); * resolved: the "
+        "interval does not hold 0." + (f" Committee: soft, of {names}, with this Ws." if names else ""),
         box=None,
         padding=(0, 1, 0, 0),
     )
@@ -88,7 +75,8 @@ def to_rich(frame: pd.DataFrame) -> RichTable:
         treatment = row["treatment"] if isinstance(row["treatment"], str) else None
         gap = "n/a"
         if pd.notna(row["gap"]):
-            gap = f"{signed(row['gap'])} ± {row['gap_error']:.1f}{'*' if row['resolved'] else ' '}"
+            half_width = "" if pd.isna(row["gap_half_width"]) else f" ± {row['gap_half_width']:.1f}"
+            gap = f"{signed(row['gap'])}{half_width}{'*' if row['resolved'] else ' '}"
         table.add_row(
             str(row["task"]),
             corpus_label(row["ws"], treatment),

@@ -1,4 +1,4 @@
-"""The report's tables and the terminal's summary, all from the same marts."""
+"""The report's tables, all from the catalogue's marts."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from tlm.artifacts import catalogue
-from tlm.report.cells import Cell, Table, accuracy, corpus_label, difference, links_of, number, percent, word
-from tlm.report.data import Gaps, corpora, deepest, rows, systems
-from tlm.report.summary import summary, to_rich
-from tlm.study.config import StudyConfig
+from tlm.report.comparison import difference_text
+from tlm.report.evidence import Correct, Evidence
+from tlm.report.formatting import Cell, Link, Row, Table, corpus_label, links_of, number, percent, word
+from tlm.report.marts import estimate, rows
+from tlm.report.study_systems import corpora, deepest, systems
+from tlm.statistics import difference
 
 if TYPE_CHECKING:
     from tlm.artifacts.catalogue import Connection
     from tlm.report.findings import Verdict
-
-__all__ = ["summary", "to_rich"]
 
 PAPER = {
     ("few_rel", "committee"): ("soft committee of five BERT-1 variants", 0.866),
@@ -32,45 +32,42 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Table:
     return Table("Verdicts", ("Claim or question", "Verdict", "Figure", "Paper"), body)
 
 
-def results_table(gaps: Gaps, study: StudyConfig, task: str) -> Table:
+def results_table(evidence: Evidence, task: str) -> Table:
     """Accuracy by Ws (rows) and system (columns)."""
-    columns = systems(study)
+    columns = systems(evidence.study)
     body = []
-    for ws, treatment in corpora(study, task):
+    for ws, treatment in corpora(evidence.study, task):
         cells = [word(corpus_label(ws, treatment))]
         for _, wanted in columns:
             where = {} if wanted["kind"] == "baseline" else {"ws": ws, "treatment": treatment}
-            cells.append(accuracy(gaps.find(task=task, **wanted, **where)))
+            cells.append(_accuracy(evidence.gaps.find(task=task, **wanted, **where)))
         body.append(tuple(cells))
     return Table(f"Test accuracy on {task}, %", ("Ws", *(heading for heading, _ in columns)), tuple(body))
 
 
-def gap_table(gaps: Gaps, study: StudyConfig, task: str) -> Table:
+def gap_table(evidence: Evidence, task: str) -> Table:
     """Accuracy minus that of the same system from scratch."""
-    columns = [(heading, wanted) for heading, wanted in systems(study) if wanted["kind"] != "baseline"]
+    columns = [(heading, wanted) for heading, wanted in systems(evidence.study) if wanted["kind"] != "baseline"]
     body = []
-    for ws, treatment in corpora(study, task):
+    for ws, treatment in corpora(evidence.study, task):
         if not ws:
             continue
-        cells = [word(corpus_label(ws, treatment))]
-        for _, wanted in columns:
-            row = gaps.find(task=task, ws=ws, treatment=treatment, **wanted)
-            cells.append(difference(row["gap"], row["gap_error"], links_of(row)) if row else number(None))
-        body.append(tuple(cells))
-    return Table(f"Gain over scratch on {task}, points", ("Ws", *(heading for heading, _ in columns)), tuple(body))
+        found = [evidence.gaps.find(task=task, ws=ws, treatment=treatment, **wanted) for _, wanted in columns]
+        body.append((word(corpus_label(ws, treatment)), *(_gap(row) for row in found)))
+    return Table(f"Gap over scratch on {task}, points", ("Ws", *(heading for heading, _ in columns)), tuple(body))
 
 
-def paper_table(gaps: Gaps, study: StudyConfig) -> Table:
+def paper_table(evidence: Evidence) -> Table:
     """The largest Ws of this study beside what is known of the paper's accuracies."""
-    body = []
+    study, body = evidence.study, []
     for task in study.tasks:
         for kind, system in [("finetune", deepest(study)), *(("committee", c.name) for c in study.committees)]:
             ws = max(study.corpus.sizes)
             wanted = {"rule": "soft"} if kind == "committee" else {}
-            found = gaps.find(task=task.name, kind=kind, system=system, ws=ws, treatment=None, **wanted)
+            found = evidence.gaps.find(task=task.name, kind=kind, system=system, ws=ws, treatment=None, **wanted)
             theirs = PAPER.get((task.source.kind, kind))
             paper = Cell(f"{100 * theirs[1]:.1f} ({theirs[0]})") if theirs else number(None)
-            body.append((word(task.name), word(system), word(corpus_label(ws, None)), accuracy(found), paper))
+            body.append((word(task.name), word(system), word(corpus_label(ws, None)), _accuracy(found), paper))
     return Table("Beside the paper: accuracy, %", ("Task", "System", "Ws", "This study", "Paper"), tuple(body))
 
 
@@ -105,29 +102,26 @@ def overlap_table(connection: Connection) -> Table:
     return Table("Token overlap of pre-training sets and tasks", ("Task", "Ws", *headings), body)
 
 
-def missing_table(connection: Connection, gaps: Gaps) -> Table:
+def missing_table(evidence: Evidence) -> Table:
     """Accuracy with and without treatment at the same Ws, and what the missing tokens cost."""
-    found = rows(connection, catalogue.ready_query("missing_tokens_against_accuracy"))
-    whole = {(r["task"], r["system"], r["ws"]): r for r in found if r["treatment"] is None}
+    found = rows(evidence.connection, catalogue.ready_query("missing_tokens_against_accuracy"))
     body = []
     for row in found:
-        base = whole.get((row["task"], row["system"], row["ws"]))
-        result = gaps.find(kind="finetune", **{name: row[name] for name in ("task", "system", "ws", "treatment")})
+        task, system, ws, treatment = (row[name] for name in ("task", "system", "ws", "treatment"))
+        result = evidence.gaps.find(kind="finetune", task=task, system=system, ws=ws, treatment=treatment)
         shown = links_of(result) if result else ()
-        cost = number(None)
-        if row["treatment"] and base:
-            error = (row["standard_error"] ** 2 + base["standard_error"] ** 2) ** 0.5
-            cost = difference(row["accuracy"] - base["accuracy"], error, shown)
-        elif base:
-            cost = Cell("reference")
+        cost = Cell("reference")
+        if treatment:
+            none_missing = evidence.correct(task, system, ws)
+            cost = _difference(evidence.correct(task, system, ws, treatment), none_missing, shown)
         body.append(
             (
-                word(row["task"]),
-                word(corpus_label(row["ws"], row["treatment"])),
-                word(row["system"]),
+                word(task),
+                word(corpus_label(ws, treatment)),
+                word(system),
                 number(row["injected_tokens"] or 0, links=shown),
                 number(row["missing_from_corpus"], links=shown),
-                accuracy(result),
+                _accuracy(result),
                 cost,
             )
         )
@@ -173,16 +167,16 @@ def pretraining_table(connection: Connection) -> Table:
     return Table("Pre-training", (*columns, "Parameters", "Seconds"), body)
 
 
-def committee_table(connection: Connection, gaps: Gaps, study: StudyConfig) -> Table:
+def committee_table(evidence: Evidence) -> Table:
     """Soft committees beside the deepest single model."""
-    deep = deepest(study)
+    deep = deepest(evidence.study)
     found = [
         row
-        for row in rows(connection, catalogue.ready_query("committee_against_single"))
+        for row in rows(evidence.connection, catalogue.ready_query("committee_against_single"))
         if row["rule"] == "soft" and row["single"] == deep
     ]
     runs = rows(
-        connection,
+        evidence.connection,
         """select task, committee, ws, mlflow_run_id, mlflow_experiment_id,
             (facts ->> 'member_accuracy')::double as member_accuracy
         from runs where stage = 'committee' order by key""",
@@ -190,22 +184,23 @@ def committee_table(connection: Connection, gaps: Gaps, study: StudyConfig) -> T
     known = {(row["task"], row["committee"], row["ws"]): row for row in runs}
     body = []
     for row in found:
-        run = known[row["task"], row["committee"], row["ws"]]
-        shown = links_of(run)
-        single = gaps.find(task=row["task"], kind="finetune", system=deep, ws=row["ws"], treatment=None)
+        task, ws, committee = row["task"], row["ws"], row["committee"]
+        shown = links_of(known[task, committee, ws])
+        single = evidence.gaps.find(task=task, kind="finetune", system=deep, ws=ws, treatment=None)
         beside = links_of(single) if single else ()
+        whole = evidence.committee(task, committee, ws, row["members"])
         body.append(
             (
-                word(row["task"]),
-                word(corpus_label(row["ws"], None)),
-                word(row["committee"]),
+                word(task),
+                word(corpus_label(ws, None)),
+                word(committee),
                 number(row["members"], links=shown),
                 number(row["committee_parameters"], links=shown),
-                percent(run["member_accuracy"], shown),
+                percent(known[task, committee, ws]["member_accuracy"], shown),
                 percent(row["committee_accuracy"], shown),
                 percent(row["single_accuracy"], beside),
                 number(row["single_parameters"], links=beside),
-                difference(row["difference"], row["difference_error"], shown),
+                _difference(whole, evidence.correct(task, deep, ws), shown),
             )
         )
     columns = ("Task", "Ws", "Committee", "Members", "Parameters", "Mean member, %", "Soft committee, %")
@@ -214,3 +209,24 @@ def committee_table(connection: Connection, gaps: Gaps, study: StudyConfig) -> T
         (*columns, f"{deep}, %", f"{deep} parameters", "Difference, points"),
         tuple(body),
     )
+
+
+# --- cells ---
+
+
+def _accuracy(row: Row | None) -> Cell:
+    """The mean accuracy of a row of the mart `gaps`, in percent."""
+    if row is None:
+        return number(None)
+    found = estimate(row, "accuracy")
+    return percent(row["accuracy"], links_of(row)) if found is None else Cell(found.text(), links_of(row))
+
+
+def _gap(row: Row | None) -> Cell:
+    """The gap of a row of the mart `gaps`, in points."""
+    found = estimate(row, "gap")
+    return number(None) if row is None or found is None else Cell(difference_text(found), links_of(row))
+
+
+def _difference(a: Correct | None, b: Correct | None, links: tuple[Link, ...]) -> Cell:
+    return number(None) if a is None or b is None else Cell(difference_text(difference(a, b)), links)

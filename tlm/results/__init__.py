@@ -12,10 +12,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tlm.artifacts.catalogue import Connection
+    from tlm.report.evidence import Evidence
     from tlm.report.findings import Findings
-    from tlm.results.evidence import Evidence
-    from tlm.study.config import StudyConfig
 
 
 @dataclass(frozen=True)
@@ -33,14 +31,14 @@ class Analysis:
 
 
 ANALYSES: dict[str, Analysis] = {
-    "ws-sweep": Analysis("tlm.results.ws_sweep:analyse", "How does the gain of pre-training depend on Ws?"),
+    "ws-sweep": Analysis("tlm.results.ws_sweep:analyse", "How does the gap depend on Ws?"),
     "missing-tokens": Analysis("tlm.results.missing_tokens:analyse", "What do missing tokens cost at fixed Ws?"),
     "committee": Analysis(
         "tlm.results.committees:analyse", "Can a soft committee of shallow models replace a deep one?"
     ),
     "custom-corpus": Analysis("tlm.results.custom_corpus:analyse", "Is a pre-training set chosen for the task better?"),
     "overlap-predictor": Analysis(
-        "tlm.results.overlap_predictor:analyse", "Which measure of token overlap predicts the gain best?"
+        "tlm.results.overlap_predictor:analyse", "Which measure of token overlap predicts the gap best?"
     ),
     "irrelevant-tokens": Analysis(
         "tlm.results.irrelevant_tokens:analyse", "What do tokens do that the task never uses?"
@@ -50,20 +48,20 @@ ANALYSES: dict[str, Analysis] = {
         "tlm.results.decoder_committee:analyse", "Do committees of shallow decoders replace a deep one?"
     ),
     "task-complexity": Analysis(
-        "tlm.results.task_complexity:analyse", "How do gain and committee depend on the number of labels?"
+        "tlm.results.task_complexity:analyse", "How do gap and committee depend on the number of labels?"
     ),
-    "word-order": Analysis("tlm.results.word_order:analyse", "How much of the gain is word order?"),
+    "word-order": Analysis("tlm.results.word_order:analyse", "How much of the gap is word order?"),
 }
 """By name, in the order of the document: the paper's results, then what it leaves open."""
 
 
-def find(connection: Connection, study: StudyConfig) -> Findings | None:
-    """What the study's analysis finds in the marts over its records, and the baselines; None if it names no analysis."""
-    if study.analysis is None:
-        return None
+def find(evidence: Evidence) -> Findings:
+    """What the study's analysis finds, and the baselines beside it; nothing if the study names no analysis."""
+    from tlm.report.findings import Findings
     from tlm.results.baselines import baseline_table
-    from tlm.results.evidence import Evidence
 
-    evidence = Evidence(connection, study)
+    study = evidence.study
+    if study.analysis is None:
+        return Findings()
     findings = ANALYSES[study.analysis].function(evidence)
     return replace(findings, tables=[*findings.tables, *baseline_table(evidence)])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tlm.report.cells import Cell, Table, word
-from tlm.report.data import BASELINE_NAMES
-from tlm.report.findings import shown
-from tlm.results.evidence import Evidence
+from tlm.report.comparison import shown
+from tlm.report.evidence import Evidence
+from tlm.report.formatting import Cell, Table, word
+from tlm.report.study_systems import BASELINE_NAMES
 from tlm.statistics import mean_accuracy
 
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from tlm.modeling.cost import classifier_flops, sequential_depth
-from tlm.report.cells import NOT_AVAILABLE, Cell, Row, Table, number, word
-from tlm.report.data import rows
-from tlm.results.evidence import Evidence
+from tlm.report.evidence import Evidence
+from tlm.report.formatting import NOT_AVAILABLE, Cell, Row, Table, number, word
+from tlm.report.marts import rows
 from tlm.study.architecture import Architecture
 
 Facts = dict[str, Any]

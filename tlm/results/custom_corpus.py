@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tlm.report.cells import Table, number, percent, word
+from tlm.report.comparison import Comparison, compare_measured, point, shown, verdict
 from tlm.report.drawing import Plot, bars
-from tlm.report.findings import ONE_SAMPLE, Comparison, Findings, Verdict, compare_measured, point, shown, verdict
-from tlm.results.evidence import Evidence
+from tlm.report.evidence import Evidence
+from tlm.report.findings import ONE_SAMPLE, Findings, Verdict
+from tlm.report.formatting import Table, number, percent, word
 from tlm.study.treatments import Sampled
 
 

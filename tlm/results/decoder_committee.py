@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from copy import copy
 
-from tlm.report.cells import Table, word
+from tlm.report.comparison import Comparison, compare_measured, point, shown, verdict
 from tlm.report.drawing import Plot, bars
-from tlm.report.findings import NOT_MEASURED, Comparison, Findings, Verdict, compare_measured, point, shown, verdict
-from tlm.results.committees import members_by_seed, replacement
-from tlm.results.evidence import Correct, Evidence
+from tlm.report.evidence import Correct, Evidence
+from tlm.report.findings import NOT_MEASURED, Findings, Verdict
+from tlm.report.formatting import Table, word
+from tlm.results.committees import replacement
 from tlm.statistics import mean_accuracy
 from tlm.study.config import StudyConfig
 
@@ -22,30 +23,30 @@ Pair = tuple[Correct | None, Correct | None]
 
 
 def analyse(evidence: Evidence) -> Findings:
-    """The gain of pre-training of each decoder and committee, then committees against the deep decoder."""
+    """The gain of pre-training of each decoder and committee, then committees agapst the deep decoder."""
     if not any(arch.kind == "decoder" for arch in evidence.study.architectures):
         claim = "A soft committee of shallow decoders can replace a deep one"
         return Findings([Verdict(claim, NOT_MEASURED, "the study has no decoder")])
     decoders = copy(evidence)
     decoders.study = only_decoders(evidence.study)
-    against = replacement(decoders, paper=False)
+    agapst = replacement(decoders, paper=False)
     pairs = _pairs(decoders)
-    gains = compare_measured(pairs)
+    gaps = compare_measured(pairs)
     ws = max(decoders.study.corpus.sizes)
     verdicts = [
         verdict(
             f"Pre-training on {ws:,} paragraphs helps {system} on {task}",
-            gains.get((task, system)),
+            gaps.get((task, system)),
             paper=False,
             links=decoders.links(task, system, (0, ws)),
         )
         for task, system in pairs
     ]
     return Findings(
-        [*verdicts, *against.verdicts],
-        [_table(decoders, pairs, gains), *against.tables],
-        [*(_plot(decoders, task.name, pairs) for task in decoders.study.tasks), *against.plots],
-        against.notes,
+        [*verdicts, *agapst.verdicts],
+        [_table(decoders, pairs, gaps), *agapst.tables],
+        [*(_plot(decoders, task.name, pairs) for task in decoders.study.tasks), *agapst.plots],
+        agapst.notes,
     )
 
 
@@ -71,13 +72,13 @@ def _pairs(evidence: Evidence) -> dict[Case, Pair]:
         for committee in study.committees:
             if (size := len(committee.members)) > 1:
                 found[task.name, committee.name] = (
-                    members_by_seed(evidence, committee, task.name, ws, size),
-                    members_by_seed(evidence, committee, task.name, 0, size),
+                    evidence.committee(task.name, committee.name, ws, size),
+                    evidence.committee(task.name, committee.name, 0, size),
                 )
     return found
 
 
-def _table(evidence: Evidence, pairs: dict[Case, Pair], gains: dict[Case, Comparison]) -> Table:
+def _table(evidence: Evidence, pairs: dict[Case, Pair], gaps: dict[Case, Comparison]) -> Table:
     ws = max(evidence.study.corpus.sizes)
     members = {committee.name: len(committee.members) for committee in evidence.study.committees}
     body = tuple(
@@ -86,13 +87,13 @@ def _table(evidence: Evidence, pairs: dict[Case, Pair], gains: dict[Case, Compar
             word(f"{system}, soft committee of {members[system]}" if system in members else system),
             shown(None if scratch is None else mean_accuracy(scratch), evidence.links(task, system, [0])),
             shown(None if pretrained is None else mean_accuracy(pretrained), evidence.links(task, system, [ws])),
-            shown(gains.get((task, system))),
+            shown(gaps.get((task, system))),
         )
         for (task, system), (pretrained, scratch) in pairs.items()
     )
     return Table(
-        f"Gain of pre-training decoders, Ws = {ws:,}",
-        ("Task", "System", "Scratch, %", "Pre-trained, %", "Gain, points"),
+        f"Gap of decoders, Ws = {ws:,}",
+        ("Task", "System", "Scratch, %", "Pre-trained, %", "Gap, points"),
         body,
         "p-values are one family (Holm).",
     )
@@ -105,5 +106,5 @@ def _plot(evidence: Evidence, task: str, pairs: dict[Case, Pair]) -> Plot:
     for label, place in (("scratch", 1), (f"Ws = {ws:,}", 0)):
         measured = [pair[place] for pair in here.values()]
         series.append((label, [None if it is None else point(0, mean_accuracy(it)) for it in measured]))
-    name = f"{evidence.study.name}-{task}-gain"
+    name = f"{evidence.study.name}-{task}-gap"
     return bars(name, f"{task}: decoders with and without pre-training", "Test accuracy, %", list(here), series)

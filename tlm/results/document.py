@@ -1,8 +1,7 @@
-"""docs/results.md: every verdict of every study that has run, from its records. Nothing in it is typed by hand."""
+"""docs/results.md: every verdict of every study that has run, from its report. Nothing in it is typed by hand."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -10,15 +9,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from tlm.artifacts import catalogue
-from tlm.artifacts.step import Label
-from tlm.artifacts.store import ArtifactStore, Record
-from tlm.artifacts.tables import Stages
+from tlm.artifacts.store import Artifact, ArtifactStore, Record
 from tlm.errors import UserError
-from tlm.report.cells import Table, escape_markdown, markdown_table
-from tlm.report.drawing import Plot
-from tlm.report.findings import Findings, Verdict
-from tlm.results import ANALYSES, find
+from tlm.report.comparison import HOW_TO_READ, HOW_VERDICTS_FALL
+from tlm.report.findings import UNDECIDED, Verdict
+from tlm.report.formatting import Table, escape_markdown, markdown_table
+from tlm.report.saved import FINDINGS_FILE, SavedFindings, SavedPlot, load_findings
+from tlm.results import ANALYSES
 from tlm.study.base import slugify
 from tlm.study.config import StudyConfig
 
@@ -32,9 +29,8 @@ class Answered:
     """A study that has run, and what it found."""
 
     study: StudyConfig
-    report: Record
-    records: tuple[Record, ...]
-    findings: Findings
+    report: Artifact
+    findings: SavedFindings
     command: str
 
     @property
@@ -51,7 +47,7 @@ CommandOf = Callable[[StudyConfig], str | None]
 """The command that makes a study; None if its name now stands for another study."""
 
 
-def write_document(store: ArtifactStore, out: Path, command_of: CommandOf, stages: Stages) -> list[str]:
+def write_document(store: ArtifactStore, out: Path, command_of: CommandOf) -> list[str]:
     """Write the document and its plots (into `img` beside it) from the latest report of each study and scale.
 
     Studies that `command_of` knows no command for (a named study with changed fields) are left out, and said to be.
@@ -60,30 +56,35 @@ def write_document(store: ArtifactStore, out: Path, command_of: CommandOf, stage
         One line for each study: its name and how its verdicts fell.
 
     Raises:
-        UserError: if no study with an analysis has run, or artifacts of one are gone.
+        UserError: if no study with an analysis has run, or the report of one is damaged.
     """
-    left_out: list[str] = []
-    answered = [_answer(store, report, command_of, stages) for report in _latest_reports(store, command_of, left_out)]
+    left_out: dict[str, str] = {}
+    answered = [_answer(store, report, command_of) for report in _latest_reports(store, command_of, left_out)]
     if not answered:
-        others = f" ({', '.join(left_out)} are of other fields than the named studies now have.)" if left_out else ""
+        others = f" ({'; '.join(f'{name} {why}' for name, why in left_out.items())}.)" if left_out else ""
         raise UserError(f"No study that answers a question has run yet.{others}", "Try: tlm run ws-sweep --scale tiny")
     text = _document(answered)
     for each in answered:
         for plot in _drawn(each):
-            _replace(out.parent / IMAGES / _file(each, plot), plot.png)
+            _replace(out.parent / IMAGES / _file(each, plot), each.report.path(plot.file).read_bytes())
     _replace(out, text.encode())
     told = [f"{each.name}: {', '.join(v.outcome for v in each.findings.verdicts)}" for each in answered]
-    return told + [f"{name}: left out, its fields are not those of the named study" for name in left_out]
+    return told + [f"{name}: left out, it {why}" for name, why in left_out.items()]
 
 
-def _latest_reports(store: ArtifactStore, command_of: CommandOf, left_out: list[str]) -> list[Record]:
+def _latest_reports(store: ArtifactStore, command_of: CommandOf, left_out: dict[str, str]) -> list[Record]:
     latest: dict[tuple[int, int, str], Record] = {}
     names = list(ANALYSES)
     for record in sorted(store.records(), key=lambda record: record.created):
         study = record.config.get("study", {}) if record.stage == "report" else {}
         if study.get("analysis") in ANALYSES and not _is_dry_run(study):
             if not _is_current(study, command_of):
-                left_out.append(str(record.ref))
+                left_out[str(record.ref)] = "has other fields than the named study now has"
+                continue
+            if FINDINGS_FILE not in record.outputs:
+                left_out[str(record.ref)] = (
+                    f"was written by an older version; run it again: {_command(record, command_of)}"
+                )
                 continue
             scale = study.get("scale")
             place = SCALES.index(scale) if scale in SCALES else len(SCALES)
@@ -100,22 +101,20 @@ def _is_current(study: Mapping[str, object], command_of: CommandOf) -> bool:
 
 
 def _is_dry_run(study: Mapping[str, Mapping[str, object]]) -> bool:
-    return any(study[part].get("max_steps") for part in ("pretrain", "finetune"))
+    return any(study[training].get("max_steps") for training in ("pretrain", "finetune"))
 
 
-def _answer(store: ArtifactStore, report: Record, command_of: CommandOf, stages: Stages) -> Answered:
-    study = StudyConfig.model_validate(report.config["study"])
-    command = str(command_of(study))
+def _answer(store: ArtifactStore, record: Record, command_of: CommandOf) -> Answered:
+    study, command = StudyConfig.model_validate(record.config["study"]), _command(record, command_of)
     try:
-        artifact = store.get(report.ref)
-        records = tuple(store.get(ref).record for ref in report.inputs.values())
+        report = store.get(record.ref)
     except LookupError as error:
         raise UserError(f"{_name(study)}: {error}.", f"Run it again: {command}") from error
-    labels: dict[str, dict[str, Label]] = json.loads(artifact.path(catalogue.LABELS_FILE).read_text(encoding="utf-8"))
-    with catalogue.build_memory(store, records, stages, labels=labels) as connection:
-        findings = find(connection, study)
-    assert findings is not None
-    return Answered(study, report, records, findings, command)
+    return Answered(study, report, load_findings(report.path(FINDINGS_FILE)), command)
+
+
+def _command(record: Record, command_of: CommandOf) -> str:
+    return str(command_of(StudyConfig.model_validate(record.config["study"])))
 
 
 def _name(study: StudyConfig) -> str:
@@ -128,13 +127,10 @@ def _name(study: StudyConfig) -> str:
 def _document(answered: list[Answered]) -> str:
     parts = [
         "# Results",
-        "Written by `tlm report` from the records of the studies below; do not edit. Accuracies are in percent and "
-        "differences in points, with 95 % intervals over seeds and test items and the number of seeds. A p-value is the "
-        "larger of the one over seeds and items and of the one over items with these very runs (paired bootstrap), "
-        "corrected over a study's family of questions (Holm). A difference inside its interval, or one that the corrected "
-        "test does not bear out, is *not resolved*; a cell of a single seed says so and is never resolved. Primary is the "
-        "last epoch. Test items are looked at once, after it: a best epoch on test, the reference code's habit, is n/a. "
-        "Run ids are those of MLflow.",
+        "Written by `tlm report` from the reports of the studies below; do not edit. Accuracies are in percent, "
+        f"differences in points. {HOW_TO_READ} {HOW_VERDICTS_FALL} What was measured and allows both answers is "
+        f"*{UNDECIDED}*. Primary is the last epoch. Test items are looked at once, after it: a best epoch on test, the "
+        "reference code's habit, is n/a. Run ids are those of MLflow.",
         "## Verdicts",
         *(_verdicts(scale, [a for a in answered if a.study.scale == scale]) for scale in _scales(answered)),
         *_missing(answered),
@@ -188,18 +184,14 @@ def _section(each: Answered) -> Iterator[str]:
 
 def _setting(each: Answered) -> str:
     """How it was made: command, run, seeds, compute, device, code."""
-    trained = [record for record in each.records if record.stage in ("pretrain", "finetune")]
-    devices = sorted({str(record.provenance.get("device", "cpu")) for record in trained})
-    commits = sorted({str(record.provenance.get("git_commit") or "n/a")[:12] for record in trained})
-    run = (each.report.mlflow or {}).get("run_id")
-    seconds = sum(record.seconds for record in each.records)
+    making, run = each.findings.making, (each.report.record.mlflow or {}).get("run_id")
     scratch = f", {len(each.study.scratch_seeds)} from scratch" if each.study.scratch_seeds else ""
     return (
         f"`{each.command}`, MLflow run {f'`{run}`' if run else 'n/a'}. "
         f"{len(each.study.pretrain_seeds)} pre-training and {len(each.study.finetune_seeds)} fine-tuning seeds, "
-        f"{each.study.seeds}{scratch}; {len(each.records)} artifacts, "
-        f"{seconds / 3600:.1f} process hours on {', '.join(devices)}; "
-        f"code {', '.join(commits)}."
+        f"{each.study.seeds}{scratch}; {making.artifacts} artifacts, "
+        f"{making.seconds / 3600:.1f} process hours on {', '.join(making.devices)}; "
+        f"code {', '.join(making.commits)}."
     )
 
 
@@ -208,15 +200,16 @@ def _without_links(table: Table) -> Table:
     return replace(table, rows=tuple(tuple(replace(cell, links=()) for cell in row) for row in table.rows))
 
 
-def _drawn(each: Answered) -> list[Plot]:
-    return [plot for plot in each.findings.plots if plot.png]
+def _drawn(each: Answered) -> list[SavedPlot]:
+    return [plot for plot in each.findings.plots if plot.file]
 
 
-def _file(each: Answered, plot: Plot) -> str:
+def _file(each: Answered, plot: SavedPlot) -> str:
     return f"{slugify(f'{each.study.scale or each.study.name}-{plot.name}')}.png"
 
 
 def _replace(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.draft")
     try:

@@ -8,21 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tlm.report.cells import NOT_AVAILABLE, Cell, Table, corpus_label, number, percent, word
-from tlm.report.data import rows
+from tlm.report.comparison import Comparison, compare_measured, point, shown, verdict
 from tlm.report.drawing import Plot, lines
-from tlm.report.findings import (
-    NOT_MEASURED,
-    ONE_SAMPLE,
-    Comparison,
-    Findings,
-    Verdict,
-    compare_measured,
-    point,
-    shown,
-    verdict,
-)
-from tlm.results.evidence import Correct, Evidence
+from tlm.report.evidence import Correct, Evidence
+from tlm.report.findings import NOT_MEASURED, ONE_SAMPLE, Findings, Verdict
+from tlm.report.formatting import NOT_AVAILABLE, Cell, Table, corpus_label, number, percent, word
+from tlm.report.marts import rows
 from tlm.study.treatments import Sampled
 
 EQUAL = 0.0005

@@ -11,20 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tlm.report.cells import NOT_AVAILABLE, Cell, Link, Table, number, word
+from tlm.report.comparison import Comparison, adjusted, compare_measured, point, shown, verdict
 from tlm.report.drawing import Plot, lines
-from tlm.report.findings import (
-    ONE_SAMPLE,
-    Comparison,
-    Findings,
-    Verdict,
-    adjusted,
-    compare_measured,
-    point,
-    shown,
-    verdict,
-)
-from tlm.results.evidence import Correct, Evidence
+from tlm.report.evidence import Correct, Evidence
+from tlm.report.findings import ONE_SAMPLE, Findings, Verdict
+from tlm.report.formatting import NOT_AVAILABLE, Cell, Link, Table, number, word
 from tlm.statistics import equivalent_ws
 from tlm.statistics.contrast import contrast, contrast_p_value
 from tlm.study.treatments import MissingTokens

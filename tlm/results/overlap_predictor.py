@@ -1,4 +1,4 @@
-"""Which measure of token overlap predicts the gain of pre-training best?
+"""Which measure of token overlap predicts the gap best?
 
 A point is a pre-training set before a task with an architecture: its gap, and the set's overlap with the task. Tasks differ
 in level for reasons that are not overlap, so that gap, measure and log Ws are centred within task and architecture. (That
@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from tlm.report.cells import NOT_AVAILABLE, Cell, Table, corpus_label, number, percent, word
-from tlm.report.data import corpora
-from tlm.report.drawing import MARKERS, STYLE, Plot, color, finished, new_figure
-from tlm.report.findings import ALPHA, NOT_MEASURED, ONE_SAMPLE, Findings, Outcome, Verdict
-from tlm.results.evidence import Evidence
+from tlm.report.comparison import ALPHA, difference_text, point
+from tlm.report.drawing import STYLE, Plot, draw_points, finished, new_figure
+from tlm.report.evidence import Evidence
+from tlm.report.findings import NOT_MEASURED, ONE_SAMPLE, UNDECIDED, Findings, Outcome, Verdict
+from tlm.report.formatting import NOT_AVAILABLE, Cell, Table, corpus_label, number, percent, word
+from tlm.report.study_systems import corpora
 from tlm.statistics import Estimate, cross_validated_r2, difference, partial_correlation
 
 Floats = NDArray[np.float64]
@@ -31,6 +32,8 @@ MEASURES = {
     "js_divergence": "JS divergence",
     "kl_divergence": "KL divergence",
 }
+FOR_EVERY_MEASURE = 1 - ALPHA / len(MEASURES)
+"""Confidence of intervals that hold for all measures together at 95 % (Bonferroni)."""
 BASELINE = "log_ws"
 LEAST_SETS = 6
 """Pre-training sets; with fewer, leaving one out leaves too little to say anything of."""
@@ -139,8 +142,8 @@ def r2(columns: Columns, name: str) -> Estimate | None:
     return cross_validated_r2(columns.predictors[name], columns.gap, columns.groups)
 
 
-def r2_difference(columns: Columns, name: str, other: str, *, confidence: float = 0.95) -> Estimate | None:
-    """Out-of-set R² of one predictor minus that of another, with a jackknife interval over sets; None as `r2`.
+def r2_difference(columns: Columns, name: str, other: str) -> Estimate | None:
+    """Out-of-set R² of one predictor minus that of another, with a jackknife interval over sets (95 %); None as `r2`.
 
     Each set is left out of both (Tukey 1958; Efron & Tibshirani 1993, ch. 11); Student's t, sets − 1 degrees of freedom.
     In simulations of 7 to 22 sets, where neither predicts better, a nominal 95 % held 0 in 90 to 99 % of the cases.
@@ -157,12 +160,12 @@ def r2_difference(columns: Columns, name: str, other: str, *, confidence: float 
     value = of(np.ones(len(columns.groups), dtype=bool))
     left_out = np.array([of(columns.groups != group) for group in sets])
     error = np.sqrt((len(sets) - 1) * left_out.var())
-    half = float(stdtrit(len(sets) - 1, (1 + confidence) / 2) * error)
+    half = float(stdtrit(len(sets) - 1, (2 - ALPHA) / 2) * error)
     return Estimate(value, value - half, value + half, half, len(sets), "jackknife over sets", "pre-training set")
 
 
-def beyond_ws(columns: Columns, name: str) -> Estimate | None:
-    """Partial correlation of measure and gap given log Ws, at 95 % for all measures together (Bonferroni).
+def beyond_ws(columns: Columns, name: str, *, confidence: float = 0.95) -> Estimate | None:
+    """Partial correlation of measure and gap given log Ws, with a jackknife interval over sets.
 
     None as `r2`, and if log Ws determines the measure.
     """
@@ -172,7 +175,6 @@ def beyond_ws(columns: Columns, name: str) -> Estimate | None:
     slope = (columns.predictors[name] @ baseline) / (baseline @ baseline) if baseline.any() else 0.0
     if np.ptp(columns.predictors[name] - slope * baseline) <= STILL:
         return None
-    confidence = 1 - ALPHA / len(MEASURES)
     return partial_correlation(
         columns.predictors[name], columns.gap, baseline, groups=columns.groups, confidence=confidence
     )
@@ -186,7 +188,7 @@ def _better(samples: list[Sample], columns: Columns) -> Verdict:
     found = r2_difference(columns, "occurrence_overlap", "type_overlap")
     if found is None:
         return Verdict(claim, NOT_MEASURED, _why_not(columns))
-    outcome: Outcome = "not resolved at this scale"
+    outcome: Outcome = UNDECIDED
     if _repeated(samples) and found.resolved:
         outcome = "yes" if found.value > 0 else "no"
     values = " against ".join(_plain(r2(columns, name)) for name in ("occurrence_overlap", "type_overlap"))
@@ -195,16 +197,15 @@ def _better(samples: list[Sample], columns: Columns) -> Verdict:
 
 def _beyond_ws(samples: list[Sample], columns: Columns) -> Verdict:
     claim = "A measure of overlap tells something of the gap that log Ws does not"
-    correlations = {name: beyond_ws(columns, name) for name in MEASURES}
+    correlations = {name: beyond_ws(columns, name, confidence=FOR_EVERY_MEASURE) for name in MEASURES}
     known = {name: it for name, it in correlations.items() if it is not None}
     if not known:
         return Verdict(claim, NOT_MEASURED, _why_not(columns))
     strongest = max(known, key=lambda name: (known[name].resolved, abs(known[name].value)))
     resolved = _repeated(samples) and known[strongest].resolved
-    outcome: Outcome = "yes" if resolved else "not resolved at this scale"
-    return Verdict(
-        claim, outcome, f"partial correlation of {MEASURES[strongest]}: {_plain(known[strongest], signed=True)}"
-    )
+    outcome: Outcome = "yes" if resolved else UNDECIDED
+    shown = _plain(beyond_ws(columns, strongest), signed=True)
+    return Verdict(claim, outcome, f"partial correlation of {MEASURES[strongest]}: {shown}")
 
 
 def _why_not(columns: Columns) -> str:
@@ -230,17 +231,16 @@ def _table(columns: Columns) -> Table:
     for name, heading in {BASELINE: "log Ws", **MEASURES}.items():
         against = beyond = None
         if name != BASELINE:
-            confidence = 1 - ALPHA / len(MEASURES)
-            against, beyond = r2_difference(columns, name, BASELINE, confidence=confidence), beyond_ws(columns, name)
+            against, beyond = r2_difference(columns, name, BASELINE), beyond_ws(columns, name)
         cells = (Cell(_plain(r2(columns, name))), *(Cell(_plain(it, signed=True)) for it in (against, beyond)))
         body.append((word(heading), *cells))
     return Table(
         "What predicts the gap of pre-training sets that were not fitted",
         ("Predictor", "Out-of-set R²", "Minus that of log Ws", "Partial correlation given log Ws"),
         tuple(body),
-        "Below 0, a predictor does worse than the mean gap. Jackknife over pre-training sets; the last two columns' "
-        f"intervals hold together, for all {len(MEASURES)} measures, at 95 % (Bonferroni). n/a: fewer than "
-        f"{LEAST_SETS} sets, or the predictor does not vary.",
+        "Below 0, a predictor does worse than the mean gap. Intervals are the jackknife's over pre-training sets, each of "
+        f"95 % by itself; the verdict on partial correlations is judged by wider ones, which hold for all {len(MEASURES)} "
+        f"measures together (Bonferroni). n/a: fewer than {LEAST_SETS} sets, or the predictor does not vary.",
     )
 
 
@@ -250,14 +250,14 @@ def _points(evidence: Evidence, samples: list[Sample]) -> Table:
             word(it.task),
             word(it.system),
             word(corpus_label(it.ws, it.treatment)),
-            Cell(it.gap.text(signed=True), evidence.links(it.task, it.system, [it.ws], it.treatment)),
+            Cell(difference_text(it.gap), evidence.links(it.task, it.system, [it.ws], it.treatment)),
             *(percent(it.measures[name]) for name in ("type_overlap", "occurrence_overlap")),
             *(number(it.measures[name], 3) for name in ("weighted_jaccard", "js_divergence", "kl_divergence")),
         )
         for it in samples
     )
     measures = ("Type overlap, %", "Occurrence overlap, %", "Weighted Jaccard", "JS, bits", "KL, bits")
-    note = "Gap: pre-trained minus scratch, each with its own 95 % interval; no point is judged by itself."
+    note = "Gap: pre-trained minus scratch. No point is judged by itself."
     return Table("The points", ("Task", "Architecture", "Ws", "Gap, points", *measures), body, note)
 
 
@@ -270,14 +270,6 @@ def _plot(evidence: Evidence, samples: list[Sample], measure: str) -> Plot:
         canvas, axes = new_figure(title, f"{MEASURES[measure]}, %", "Gap, points")
         for place, (task, system) in enumerate(dict.fromkeys((s.task, s.system) for s in samples)):
             here = [sample for sample in samples if (sample.task, sample.system) == (task, system)]
-            axes.errorbar(
-                [100 * sample.measures[measure] for sample in here],
-                [100 * sample.gap.value for sample in here],
-                yerr=[100 * sample.gap.half_width for sample in here],
-                color=color(place),
-                marker=MARKERS[place % len(MARKERS)],
-                linestyle="none",
-                elinewidth=0.8,
-                label=f"{task}, {system}",
-            )
+            points = [point(100 * sample.measures[measure], sample.gap) for sample in here]
+            draw_points(axes, points, place, f"{task}, {system}", linestyle="none")
         return finished(canvas, axes, name, title)

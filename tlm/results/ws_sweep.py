@@ -1,4 +1,4 @@
-"""How does the gain of pre-training depend on Ws, the number of paragraphs? (paper: Table 3)
+"""How does the gap depend on Ws, the number of paragraphs that were pre-trained on? (paper: Table 3)
 
 The gap is an architecture's accuracy after pre-training minus that of the same architecture from scratch.
 """
@@ -7,22 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from tlm.report.cells import NOT_AVAILABLE, Cell, Table, corpus_label, percent, word
+from tlm.report.comparison import LEAST_ITEMS, Comparison, compare_measured, point, shown, verdict
 from tlm.report.drawing import Plot, lines
-from tlm.report.findings import (
-    LEAST_ITEMS,
-    NOT_MEASURED,
-    ONE_SAMPLE,
-    Comparison,
-    Findings,
-    Outcome,
-    Verdict,
-    compare_measured,
-    point,
-    shown,
-    verdict,
-)
-from tlm.results.evidence import Evidence
+from tlm.report.evidence import Evidence
+from tlm.report.findings import NOT_MEASURED, ONE_SAMPLE, UNDECIDED, Findings, Outcome, Verdict
+from tlm.report.formatting import NOT_AVAILABLE, Cell, Table, corpus_label, percent, word
 from tlm.statistics import Estimate, mean_accuracy
 from tlm.statistics.contrast import share_of_gap
 
@@ -122,7 +111,7 @@ def _table_3(evidence: Evidence, shares: Shares, places: list[Place], sizes: lis
         share = shares.get((*place, ws))
         unresolved = all(evidence.correct(*place, size) is not None for size in (0, ws, max(sizes)))
         if share is None:
-            outcome: Outcome = "not resolved at this scale" if unresolved else NOT_MEASURED
+            outcome: Outcome = UNDECIDED if unresolved else NOT_MEASURED
             figure = "the gap at the largest Ws is not resolved" if unresolved else NOT_AVAILABLE
         else:
             outcome, figure = _judge_share(share), f"{share.text()} %"
@@ -134,10 +123,10 @@ def _judge_share(share: Estimate) -> Outcome:
     """By whether the whole interval lies inside the paper's range, or the whole of it outside."""
     low, high = TABLE_3_SHARE
     if share.seeds == 1:
-        return "not resolved at this scale"
+        return UNDECIDED
     if low <= share.low and share.high <= high:
         return "reproduced"
-    return "not reproduced" if share.high < low or share.low > high else "not resolved at this scale"
+    return "not reproduced" if share.high < low or share.low > high else UNDECIDED
 
 
 # --- tables ---

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from tlm.stages.job import Facts, Job
 
 
-class Report(Stage, name="report", version="3"):
-    """report.html, report.md and plots/ over every step of the study; labels.json: what the study calls each of them."""
+class Report(Stage, name="report", version="4"):
+    """What `tlm.results.study_report` writes, over every step of the study; labels.json: what the study calls each of them."""
 
     steps: tuple[Stage, ...] = ()
     """Every other one of the study."""
@@ -22,7 +22,13 @@ class Report(Stage, name="report", version="3"):
     """Key → labels: an artifact may have been made under other names (of architectures, tasks)."""
 
     requires = ("duckdb", "jinja2", "matplotlib")
-    outputs = {"report.html": None, "report.md": None, "labels.json": None}
+    outputs = {
+        "report.html": None,
+        "report.md": None,
+        "findings.json": None,
+        "summary.parquet": None,
+        "labels.json": None,
+    }
 
     def inputs(self) -> dict[str, Stage]:
         return {f"{each.name}/{each.step.slug}-{each.step.key[:8]}": each for each in self.steps}
@@ -41,19 +47,13 @@ class Report(Stage, name="report", version="3"):
         from tlm.artifacts import catalogue
         from tlm.artifacts.provenance import provenance
         from tlm.artifacts.store import ArtifactStore
-        from tlm.report import render
-        from tlm.results import find
+        from tlm.results.study_report import write_study_report
 
         records = [artifact.record for artifact in job.inputs.values()]
         store = ArtifactStore(job.runtime.artifacts)
         labels = self.step_labels
         (job.out / catalogue.LABELS_FILE).write_text(json.dumps(labels, sort_keys=True), encoding="utf-8")
         with catalogue.build_memory(store, records, STAGES, labels=labels) as connection:
-            return render(
-                connection,
-                self.study,
-                job.out,
-                provenance=provenance(),
-                mlflow_url=job.runtime.mlflow_url,
-                findings=find(connection, self.study),
+            return write_study_report(
+                connection, self.study, job.out, provenance=provenance(), mlflow_url=job.runtime.mlflow_url
             )

@@ -18,7 +18,7 @@ Cox's, the mean of both Student quantiles weighted by variance (Experimental Des
 Biometrics 20). With three normal seeds the first covers down to 92 % and the second up to 97 %, whatever the parts'
 sizes; a third of the first and two thirds of the second, which is used here, covers between 94.4 and 96.6 % (two
 seeds: 92.8 to 97.4; a difference between three seeds and ten: 93.4 to 95.9). That share is this
-module's own; `tests/test_statistics_coverage.py` measures what comes of it on 0/1 data for 3, 5 and 10 seeds.
+module's own; `tests/statistics/test_statistics_coverage.py` measures what comes of it on 0/1 data for 3, 5 and 10 seeds.
 
 Nested seeds (P pre-trainings, each fine-tuned F times): a pre-training's mean over its fine-tunings varies by both, so
 that P such means are all that the formulae need, for any F. With P = 1 the fine-tunings are the units, and the

@@ -1,4 +1,4 @@
-"""What an analysis looks up: which test items each system of a study got right, by seed, and what was recorded with it.
+"""What analyses and reports look up: which test items each system got right, by seed, and what was recorded with it.
 
 Shapes: P pre-training seeds, F fine-tuning seeds of each, S seeds, N test items of a task (always in the order of item_id).
 """
@@ -6,14 +6,16 @@ Shapes: P pre-training seeds, F fine-tuning seeds of each, S seeds, N test items
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tlm.report.cells import Link, links
-from tlm.report.data import Rows, rows
+from tlm.report.formatting import Link, links
+from tlm.report.marts import Gaps, Rows, rows
 from tlm.statistics import Estimate, mean_accuracy
+from tlm.statistics.runs import Run, stack_runs
 from tlm.study.config import StudyConfig
 
 if TYPE_CHECKING:
@@ -42,17 +44,9 @@ class Evidence:
         ws = 0 is from scratch: (F, N).
         """
         runs = self.runs(kind="finetune", task=task, system=system, ws=ws, treatment=treatment)
-        by_pretraining: dict[Any, list[Correct]] = {}
-        for run in sorted(runs, key=_seeds):
-            by_pretraining.setdefault(run["pretrain_seed"], []).append(self._correct[run["key"], None])
-        seeds = list(by_pretraining.values())
-        if not seeds:
+        if not runs:
             return None
-        fewest = min(len(tuned) for tuned in seeds)
-        cube = np.array([tuned[:fewest] for tuned in seeds])
-        if len(seeds) == 1:  # from scratch, or one pre-training: its fine-tunings are the units
-            return cube[0]
-        return cube[:, 0] if fewest == 1 else cube
+        return stack_runs(Run(r["pretrain_seed"], r["finetune_seed"], self._correct[r["key"], None]) for r in runs)
 
     def accuracy(self, task: str, system: str, ws: int, treatment: str | None = None) -> Estimate | None:
         """Mean accuracy over seeds and items."""
@@ -60,12 +54,26 @@ class Evidence:
         return None if correct is None else mean_accuracy(correct)
 
     def baseline(self, task: str, name: str = "tfidf") -> Correct | None:
-        """(N,)"""
+        """A baseline's correctness, (N,): it has no seed."""
         found = self.runs(kind="baseline", task=task, system=name)
         return self._correct[found[0]["key"], None] if found else None
 
     def committee(self, task: str, name: str, ws: int, size: int) -> Correct | None:
-        """Soft committees of `size` members that share none: (instances, N)."""
+        """Soft committees of `size` members that share no member: (committees, N).
+
+        Committees of one pre-training seed count as one repetition. Where no committee has members from two of them, the
+        shape is therefore (pre-training seeds, committees of each, N).
+        """
+        found_CN = self._committees(task, name, ws, size)
+        if found_CN is None:
+            return None
+        members = next(len(committee.members) for committee in self.study.committees if committee.name == name)
+        of_one_seed = members * (len(self.study.finetune_seeds) if self.study.seeds == "crossed" else 1)
+        if not ws or of_one_seed % size or len(found_CN) % (of_one_seed // size):
+            return found_CN
+        return found_CN.reshape(-1, of_one_seed // size, found_CN.shape[-1])
+
+    def _committees(self, task: str, name: str, ws: int, size: int) -> Correct | None:
         found = [
             row["correct"]
             for row in self._instances
@@ -79,7 +87,7 @@ class Evidence:
         return sorted({r["size"] for r in self._instances if (r["task"], r["committee"], r["ws"]) == wanted})
 
     def clean(self, task: str, ws: int, treatment: str | None = None) -> Correct | None:
-        """(N,) which test items share no run of 13 tokens with that pre-training set; None if it was not checked."""
+        """Which test items share no run of 13 tokens with that pre-training set, (N,); None if it was not checked."""
         found = [
             row["hits"] == 0
             for row in self._duplicates
@@ -88,6 +96,11 @@ class Evidence:
         return np.array(found, dtype=bool) if found else None
 
     # --- what is recorded with it ---
+
+    @cached_property
+    def gaps(self) -> Gaps:
+        """The mart `gaps` of this study."""
+        return Gaps(self.connection)
 
     @property
     def treated(self) -> tuple[str, ...]:
@@ -124,7 +137,3 @@ def _correct_by_key(connection: Connection) -> dict[tuple[str, str | None], Corr
         from predictions where part = 'test' group by key, rule"""
     ).to_arrow_table()
     return {(row["key"], row["rule"]): np.array(row["correct"], dtype=bool) for row in found.to_pylist()}
-
-
-def _seeds(run: dict[str, Any]) -> tuple[int, int]:
-    return (-1 if run["pretrain_seed"] is None else run["pretrain_seed"], run["finetune_seed"])

@@ -1,4 +1,4 @@
-"""Cells and tables in a form that the HTML page and its Markdown twin share, so that their numbers cannot differ."""
+"""Cells and tables, formatted once: the HTML page, its Markdown twin and docs/results.md show the same text."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from scipy.special import stdtrit
 
 NOT_AVAILABLE = "n/a"
 Row = Mapping[str, Any]
@@ -70,32 +68,6 @@ def number(value: float | None, digits: int = 0, links: tuple[Link, ...] = (), *
 
 def percent(value: float | None, links: tuple[Link, ...] = ()) -> Cell:
     return number(value, 1, links, scale=100)
-
-
-def accuracy(row: Row | None) -> Cell:
-    """Mean accuracy ± 95 % half-width, in percent, from a row of the mart `gaps`.
-
-    Over two or more seeds the half-width is Student's t over seeds. One result has only the binomial half-width of its
-    test items, and says so.
-    """
-    if row is None:
-        return Cell(NOT_AVAILABLE)
-    runs = int(row["runs"])
-    if runs > 1:
-        half = float(stdtrit(runs - 1, 0.975)) * row["seed_deviation"] / math.sqrt(runs)
-        mark = f"({runs} seeds)"
-    else:
-        half = 1.96 * row["binomial_error"]
-        mark = "(1 seed)" if row["kind"] == "finetune" else "(1 run)"
-    return Cell(f"{100 * row['accuracy']:.1f} ± {100 * half:.1f} {mark}", links_of(row))
-
-
-def difference(value: float | None, error: float | None, links: tuple[Link, ...] = ()) -> Cell:
-    """A difference in points with its standard error, and whether it is within two of them."""
-    if value is None or error is None:
-        return Cell(NOT_AVAILABLE)
-    unresolved = "" if abs(value) > 2 * error else ", not resolved"
-    return Cell(f"{signed(100 * value)} (SE {100 * error:.1f}){unresolved}", links)
 
 
 def signed(points: float) -> str:

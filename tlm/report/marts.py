@@ -1,0 +1,41 @@
+"""What a report looks up in the catalogue's marts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from tlm.statistics import Estimate
+
+if TYPE_CHECKING:
+    from tlm.artifacts.catalogue import Connection
+
+Rows = list[dict[str, Any]]
+
+
+def rows(connection: Connection, sql: str) -> Rows:
+    """The result of a query, a dictionary for each row."""
+    return list(connection.sql(sql).to_arrow_table().to_pylist())
+
+
+class Gaps:
+    """The mart `gaps`, to look results up in."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.rows = rows(connection, "select * from gaps")
+
+    def find(self, **wanted: Any) -> dict[str, Any] | None:
+        """The first row with these values; a column that is not named may hold anything."""
+        return next((row for row in self.rows if all(row[name] == value for name, value in wanted.items())), None)
+
+
+def estimate(row: Mapping[str, Any] | None, name: str) -> Estimate | None:
+    """The accuracy or the gap of a row of the mart `gaps`, as `tlm.statistics` made it.
+
+    Args:
+        row: None gives None.
+        name: accuracy or gap.
+    """
+    found = None if row is None else row[f"{name}_estimate"]
+    return None if found is None else Estimate(**{field.name: found[field.name] for field in fields(Estimate)})
