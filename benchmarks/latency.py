@@ -3,7 +3,7 @@
 Is a committee of shallow models faster than the deep one (arXiv 2507.14871)? Timed is the way from tokenised texts to
 scores, as `tlm predict` goes it, with random weights at the paper's sizes: 128 positions, 64 labels. The tokenizer,
 common to all, is left out. Texts are FewRel sentences if TLM_DATA_ROOT is set, else random tokens as long as these are:
-normal, 31 ± 8 tokens with [CLS] and [SEP], cut to 9 … 72 (measured on val_wiki.json: mean 31.0, standard deviation 8.1).
+normal with mean 31 and standard deviation 8, [CLS] and [SEP] included, cut to 9 … 72 (val_wiki.json has 31.0 and 8.1).
 
 Contenders take turns in rounds, each time in another order. p50 is the median of the rounds' medians, p95 that of every
 call; the first call of each is left out. A committee's members run one after another on the setting's threads; with two

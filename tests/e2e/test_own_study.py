@@ -13,6 +13,9 @@ import yaml
 from helpers import sentence
 from project import Project
 
+from tlm.report.formatting import escape_markdown
+from tlm.report.saved import FINDINGS_FILE, load_findings
+
 pytestmark = pytest.mark.slow
 
 CLASSES = {"sea": "Meer, Küste", "land": 'Land "und" Feld'}
@@ -124,6 +127,26 @@ def test_its_question_is_answered_in_the_results(own: Project) -> None:
     assert "Pre-training on 60 paragraphs helps bert1 on notes" in text and "\n## my_notes\n" in text
     assert str(own.folder) not in text and "http" not in text
     assert (own.folder / "img/my-notes-my-notes-notes.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_terminal_mlflow_and_document_show_the_verdicts_of_the_report_s_file(own: Project) -> None:
+    from mlflow import MlflowClient
+
+    path = own.path(own.record("report"), FINDINGS_FILE)
+    verdicts = load_findings(path).verdicts
+    said, document = own.tlm("run", "study.yaml"), own.folder / "again.md"
+    own.tlm("report", "--out", str(document))
+    client = MlflowClient(tracking_uri=f"sqlite:///{own.folder / 'home' / 'mlflow' / 'mlflow.db'}")
+    [experiment] = client.search_experiments(filter_string="name = 'tlm'")
+    runs = client.search_runs([experiment.experiment_id], "tags.study = 'my_notes'")
+    run = next(run for run in runs if "stage" not in run.data.tags)
+    logged = client.download_artifacts(run.info.run_id, FINDINGS_FILE)
+    assert Path(logged).read_bytes() == path.read_bytes()
+    assert verdicts
+    for verdict in verdicts:
+        line = f"{verdict.claim}: {verdict.figure}"
+        assert line in " ".join(said.split()) and line in run.data.tags["mlflow.note.content"]
+        assert f"| {escape_markdown(verdict.figure)} |" in document.read_text(encoding="utf-8")
 
 
 def test_new_texts_get_the_labels_of_the_table(own: Project) -> None:

@@ -212,7 +212,7 @@ BAD: dict[str, Bad] = {
     "ragged": (mean_accuracy, ([[1, 0], [1]],), {}, "equally long"),
     "confidence": (mean_accuracy, (TWO_BY_FOUR,), {"confidence": 95}, "95; give a share"),
     "items": (difference, (TWO_BY_FOUR, TWO_BY_FOUR[:, :3]), {}, "4 items and b has 3"),
-    "p of one seed": (difference_p_value, (TWO_BY_FOUR, TWO_BY_FOUR[:1]), {}, "1 seed; run it .* at least 2"),
+    "p of one seed": (difference_p_value, (TWO_BY_FOUR, TWO_BY_FOUR[:1]), {}, "1 seed, .* run it with at least 2"),
     "few draws": (paired_bootstrap_p_value, (TWO_BY_FOUR, TWO_BY_FOUR), {"draws": 10}, "draws is 10; .* at least 100"),
     "an empty family": (holm, ([],), {}, "at least 1"),
     "no probability": (holm, ([0.5, 1.2],), {}, "1.2; give values from 0 to 1"),

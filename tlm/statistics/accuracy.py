@@ -30,9 +30,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tlm.statistics.checks import Floats, confidence_level, correctness, same_items
+from tlm.statistics.checks import confidence_level, correctness
+from tlm.statistics.contrast import contrast, contrast_p_value
 from tlm.statistics.estimate import Estimate
-from tlm.statistics.spread import Spread, Units, exact_interval, interval, p_value, seed_units, spread_of
+from tlm.statistics.spread import exact_interval, interval, seed_units, spread_of
 
 
 def mean_accuracy(correct: ArrayLike, *, confidence: float = 0.95) -> Estimate:
@@ -75,9 +76,7 @@ def difference(a: ArrayLike, b: ArrayLike, *, confidence: float = 0.95) -> Estim
     Raises:
         ValueError: as `mean_accuracy`, and if the items do not match.
     """
-    confidence_level(confidence)
-    spread, value, systems = _compare(a, b)
-    return interval(spread, value, systems, confidence, (-1.0, 1.0))
+    return contrast([a, b], [1, -1], confidence=confidence)
 
 
 def difference_p_value(a: ArrayLike, b: ArrayLike) -> float:
@@ -88,28 +87,4 @@ def difference_p_value(a: ArrayLike, b: ArrayLike) -> float:
     Raises:
         ValueError: as `difference`, and if a system has one seed, which says nothing about other seeds.
     """
-    spread, value, systems = _compare(a, b)
-    if any(units.count == 1 for units in systems):
-        raise ValueError(
-            "a system has 1 seed; run it with at least 2, or test these runs with paired_bootstrap_p_value."
-        )
-    return p_value(spread, value)
-
-
-def read_pair(a: ArrayLike, b: ArrayLike) -> tuple[Floats, Floats]:
-    """Both systems as cubes (pre-training seeds, fine-tuning seeds, items) on the same items.
-
-    Raises:
-        ValueError: if the items do not match.
-    """
-    cube_a, cube_b = correctness(a, "a"), correctness(b, "b")
-    same_items(cube_a, cube_b)
-    return cube_a, cube_b
-
-
-def _compare(a: ArrayLike, b: ArrayLike) -> tuple[Spread, float, list[Units]]:
-    """The spread and value of a − b, and the systems whose seeds vary independently."""
-    cube_a, cube_b = read_pair(a, b)
-    items = cube_a.mean(axis=(0, 1)) - cube_b.mean(axis=(0, 1))
-    systems = [seed_units(cube, seeded=np.ndim(given) > 1) for cube, given in ((cube_a, a), (cube_b, b))]
-    return spread_of(systems, items), float(items.mean()), systems
+    return contrast_p_value([a, b], [1, -1])

@@ -46,7 +46,10 @@ def contrast_p_value(systems: Sequence[ArrayLike], weights: ArrayLike) -> float:
     cubes, given = _read(systems, weights)
     units, items_N = _weighted(cubes, systems, given)
     if any(each.count == 1 for each in units):
-        raise ValueError("a system has 1 seed, which says nothing about others; run it with at least 2.")
+        raise ValueError(
+            "a system has 1 seed, which says nothing about others; run it with at least 2, or test these runs with "
+            "paired_bootstrap_p_value."
+        )
     return p_value(spread_of(units, items_N), float(items_N.mean()))
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tlm.statistics.accuracy import read_pair
-from tlm.statistics.checks import Floats, number_of_draws, vector
+from tlm.statistics.checks import Floats, correctness, number_of_draws, same_items, vector
 
 DRAWS = 10_000
 
@@ -28,7 +27,8 @@ def paired_bootstrap_p_value(a: ArrayLike, b: ArrayLike, *, draws: int = DRAWS, 
         ValueError: for NaN, values but 0 and 1, no seed, fewer than two items, items that do not match, or few draws.
     """
     number_of_draws(draws)
-    cube_a, cube_b = read_pair(a, b)
+    cube_a, cube_b = correctness(a, "a"), correctness(b, "b")
+    same_items(cube_a, cube_b)
     items = cube_a.mean(axis=(0, 1)) - cube_b.mean(axis=(0, 1))
     if not items.any():
         return 1.0
