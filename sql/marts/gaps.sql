@@ -1,7 +1,7 @@
 -- gaps: results over seeds, each set beside the same system trained from scratch. Only like is set beside like: a row
 -- is one task, system and rule at one `setting` and `pretrain_setting`. Half-widths are those of 95 % confidence intervals.
 -- task: name of the task
--- kind: finetune, committee or baseline
+-- kind: its stage: finetune, committee, baseline, or another that predicts
 -- system: the architecture, the committee or the baseline
 -- rule: how the committee combined its members; null otherwise
 -- ws: paragraphs in the pre-training set; 0 is from scratch; null for baselines

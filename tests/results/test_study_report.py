@@ -13,13 +13,14 @@ from tlm.artifacts.store import ArtifactStore
 from tlm.machine.runtime import PACKAGE_PARENT
 from tlm.report.saved import FINDINGS_FILE, SUMMARY_FILE, SavedFindings, load_findings, load_summary
 from tlm.results.study_report import write_study_report
+from tlm.stages import STAGES
 
 
 def written(folder: Path, analysis: str | None) -> Path:
     store = ArtifactStore(str(folder / "artifacts"))
     config = study(folder / "raw", analysis=analysis)
     records = publish(config, store, folder / "raw")
-    with catalogue.build_memory(store, records) as connection:
+    with catalogue.build_memory(store, records, STAGES) as connection:
         write_study_report(connection, config, folder / "out", provenance=PROVENANCE, mlflow_url=MLFLOW)
     return folder / "out"
 

@@ -56,14 +56,15 @@ def _difference(kind: str, rows: Rows | None, others: Rows | None) -> dict[str, 
 
 
 def _correctness(kind: str, rows: Rows | None) -> NDArray[np.bool_] | None:
-    """In one of the shapes of `mean_accuracy`: a baseline has no seed, and each committee is a repetition of its own."""
+    """In a shape that `mean_accuracy` takes: each committee is a repetition, and what has no seed (a baseline) has none."""
     if not rows or any(row["correct"] is None or len(row["correct"]) < LEAST_ITEMS for row in rows):
         return None
-    if kind == "baseline":
-        return np.array(rows[0]["correct"], dtype=bool)
     if kind == "committee":
         return np.array([row["correct"] for row in rows], dtype=bool)
-    return stack_runs(Run(row["pretrain_seed"], row["finetune_seed"], row["correct"]) for row in rows)
+    runs = [Run(row["pretrain_seed"], row["finetune_seed"], row["correct"]) for row in rows]
+    if all(run.pretrain_seed is None and run.finetune_seed is None for run in runs):
+        return np.array(runs[0].correct_N, dtype=bool)
+    return stack_runs(runs)
 
 
 def _columns(kind: str, estimate: Estimate) -> dict[str, Any]:

@@ -114,7 +114,7 @@ def _making(evidence: Evidence) -> Making:
     trained = rows(
         evidence.connection,
         """select coalesce(device, 'cpu') as device, coalesce(left(git_commit, 12), 'n/a') as commit
-        from runs where stage in ('pretrain', 'finetune') group by all order by all""",
+        from runs where role in ('pretrains', 'predicts') and arch is not null group by all order by all""",
     )
     return Making(
         artifacts=total["artifacts"],

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Report(Stage, name="report", version="4"):
-    """What `tlm.results.study_report` writes, over every step of the study; labels.json: what the study calls each of them."""
+    """The study's report (`tlm.results.study_report`), and labels.json: what the study calls each of its steps."""
 
     steps: tuple[Stage, ...] = ()
     """Every other one of the study."""
