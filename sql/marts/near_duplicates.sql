@@ -3,7 +3,7 @@
 -- task: name of the task
 -- ws: paragraphs in the pre-training set
 -- treatment: treatment of the pre-training set, null without one
--- part: dev or test
+-- part: the split: dev or test
 -- item_id: the item
 -- ngrams: its runs of 13 tokens (1 if it is shorter: the whole item)
 -- hits: how many of them the pre-training set holds; more than 0 makes it a near-duplicate

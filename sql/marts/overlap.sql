@@ -1,4 +1,4 @@
--- overlap: token overlap of a pre-training set with a task, one row for each pair and part of the task.
+-- overlap: token overlap of a pre-training set with a task, one row for each pair and split of the task.
 -- key: the overlap artifact
 -- corpus_key: the pre-training set (an artifact in the role corpus)
 -- task_key: the task
@@ -8,7 +8,7 @@
 -- corpus_seed: seed of the corpus sample
 -- treatment: treatment of the pre-training set, null without one
 -- treatment_task: the task that the treatment is about, null if none
--- part: all, train or test items of the task
+-- part: the split of the task: train or test; all for the whole task
 -- corpus_types: distinct tokens in the pre-training set
 -- task_types: distinct tokens in the task
 -- common_types: distinct tokens in both

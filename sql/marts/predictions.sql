@@ -3,7 +3,7 @@
 -- kind: finetune, baseline or committee
 -- rule: how the committee combined its members (soft, logit, vote); null otherwise
 -- task: name of the task
--- part: dev or test
+-- part: the split: dev or test
 -- item_id: the item
 -- label: its true label
 -- prediction: the predicted label

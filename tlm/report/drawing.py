@@ -45,7 +45,7 @@ STYLE = {
 
 @dataclass(frozen=True)
 class Plot:
-    """A drawn plot, or (`png` and `svg` empty) what is missing to draw it."""
+    """A plot as PNG and SVG; where `png` and `svg` are empty, `missing` says why nothing could be drawn."""
 
     name: str
     title: str
@@ -139,6 +139,7 @@ def bars(
 
 
 def new_figure(title: str, x: str, y: str) -> tuple[Figure, Axes]:
+    """An empty figure of one plot, with what stands above it and at its axes."""
     figure = Figure(figsize=(7.2, 4.0), layout="constrained")
     axes = figure.subplots()
     axes.set(title=title, xlabel=x, ylabel=y)
@@ -163,6 +164,7 @@ def draw_points(axes: Axes, points: Sequence[Point], place: int, label: str, *, 
 
 
 def color(place: int) -> str:
+    """Of the `place`-th series; colours repeat after the last one."""
     return SERIES[place % len(SERIES)]
 
 
@@ -172,7 +174,7 @@ def finished(figure: Figure, axes: Axes, name: str, title: str) -> Plot:
 
 
 def add_legend(figure: Figure, axes: Axes) -> Legend:
-    """Below the plot, in as many columns as the figure is wide enough for, at most four."""
+    """Put the legend below the plot, in as many columns as the figure is wide enough for, at most four."""
     handles, labels = axes.get_legend_handles_labels()
     renderer = FigureCanvasAgg(figure).get_renderer()
     for columns in range(min(4, len(labels)), 1, -1):
@@ -191,7 +193,10 @@ def saved(figure: Figure, name: str, title: str) -> Plot:
 
 
 def _inline(svg: str, name: str, title: str) -> str:
-    """The <svg> element alone: the page's ink, ids of its own, no fixed size, no links, a name for screen readers."""
+    """The <svg> element alone, made to stand in a page.
+
+    It has the page's colours, ids of its own, no fixed size, no link, and a name for screen readers.
+    """
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="patch_1">.*?</g>', "", svg, count=1, flags=re.DOTALL)

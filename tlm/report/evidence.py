@@ -28,7 +28,7 @@ class Evidence:
     """The records of one study. Lookups return None where nothing was measured: a study may be cut by its user."""
 
     def __init__(self, connection: Connection, study: StudyConfig) -> None:
-        """`connection`: the marts over this study's records alone (`tlm.artifacts.catalogue.build_memory`)."""
+        """Look `study` up in the marts over its records alone (`tlm.artifacts.catalogue.build_memory`)."""
         self.study = study
         self.connection = connection
         self.results: Rows = rows(connection, "select * from results")

@@ -15,7 +15,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Link:
-    """An MLflow run."""
+    """The MLflow run that a figure comes from."""
 
     experiment_id: str
     run_id: str
@@ -26,7 +26,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Cell:
-    """Text, and the MLflow runs behind it (none where runs were not tracked)."""
+    """The text of one cell of a table, and the MLflow runs behind it (none where runs were not tracked)."""
 
     text: str
     links: tuple[Link, ...] = ()
@@ -42,7 +42,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A captioned table; `note` says how to read it."""
+    """A table with its caption; `note` says how to read it."""
 
     title: str
     columns: tuple[str, ...]
@@ -56,6 +56,7 @@ class Table:
 
 
 def word(text: object) -> Cell:
+    """A cell of text; n/a for None."""
     return Cell(NOT_AVAILABLE if text is None else str(text), number=False)
 
 
@@ -67,10 +68,12 @@ def number(value: float | None, digits: int = 0, links: tuple[Link, ...] = (), *
 
 
 def percent(value: float | None, links: tuple[Link, ...] = ()) -> Cell:
+    """A share as a percentage with one digit; n/a where there is none."""
     return number(value, 1, links, scale=100)
 
 
 def signed(points: float) -> str:
+    """`+1.2` or `−1.2`, with a true minus sign."""
     return f"{points:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
@@ -82,6 +85,7 @@ def links_of(row: Row) -> tuple[Link, ...]:
 
 
 def links(runs: Iterable[Row]) -> tuple[Link, ...]:
+    """The MLflow runs of rows with `experiment_id` and `run_id`; rows that were not tracked are left out."""
     return tuple(Link(str(run["experiment_id"]), str(run["run_id"])) for run in runs if run["run_id"])
 
 
@@ -93,11 +97,12 @@ def corpus_label(ws: int, treatment: str | None) -> str:
 
 
 def escape_markdown(text: str) -> str:
+    """Text that Markdown shows as it stands."""
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", text)
 
 
 def markdown_table(table: Table, mlflow_url: str) -> str:
-    """A pipe table."""
+    """The table in GitHub's Markdown."""
     rows: list[Sequence[str]] = [
         [escape_markdown(column) for column in table.columns],
         ["---:" if is_number else ":---" for is_number in table.numeric],

@@ -156,6 +156,7 @@ def _gaps_in_words(evidence: Evidence) -> list[str]:
 
 
 def _answer(findings: Findings) -> list[Section]:
+    """The section of verdicts; none if the study asks nothing."""
     if not findings.verdicts:
         return []
     return [

@@ -157,7 +157,7 @@ def _advantages(evidence: Evidence, cases: Sequence[tuple[TaskConfig, CommitteeC
 def _rivals(
     evidence: Evidence, cases: Sequence[tuple[TaskConfig, CommitteeConfig]], ws: int, rival: CommitteeConfig
 ) -> list[Verdict]:
-    """At equal size: the one with most committees to compare, the larger of equals."""
+    """Committees of equal size: of the sizes that both have, the one with most committees, and the larger of equals."""
     family = {}
     for task, committee in cases:
         common = set(evidence.committee_sizes(task.name, committee.name, ws))
@@ -186,12 +186,12 @@ def _pair(
 
 
 def _links(evidence: Evidence, task: str, ws: int, *committees: str) -> tuple[Link, ...]:
-    """A committee may be named as an architecture is."""
+    """The runs of committees alone: an architecture may have the same name."""
     return tuple(link for name in committees for link in evidence.links(task, name, [ws], kind="committee"))
 
 
 def _units(correct: Correct) -> int:
-    """The independent repetitions in it, as `tlm.statistics` counts them."""
+    """How many independent repetitions there are, as `tlm.statistics` counts them."""
     return correct.shape[1] if correct.ndim > 2 and len(correct) == 1 else len(correct)
 
 
@@ -201,13 +201,15 @@ def _units(correct: Correct) -> int:
 def _accuracy_table(
     evidence: Evidence, shallow: Sequence[CommitteeConfig], rival: CommitteeConfig | None, deep: str
 ) -> Table:
-    """Every Ws; of sizes those that tell the curve's course: each up to one member of each kind, then doublings."""
+    """Accuracy at every Ws and at enough sizes to see the curve: each up to one member of each kind, then doublings."""
     study = evidence.study
     measured = {}
     for task in study.tasks:
         for committee in (*shallow, *([rival] if rival else ())):
             for ws in study.corpus.sizes:
-                for size in _told(evidence.committee_sizes(task.name, committee.name, ws), len(committee.members)):
+                for size in _sizes_shown(
+                    evidence.committee_sizes(task.name, committee.name, ws), len(committee.members)
+                ):
                     if committee is not rival or size > 1:  # of one deep model: it would be set beside itself
                         own = evidence.committee(task.name, committee.name, ws, size)
                         measured[task.name, committee.name, ws, size] = own
@@ -237,7 +239,7 @@ def _accuracy_table(
     )
 
 
-def _told(sizes: Sequence[int], of_each: int) -> list[int]:
+def _sizes_shown(sizes: Sequence[int], of_each: int) -> list[int]:
     doubled = [of_each * 2**n for n in range(1, 12)]
     return [size for size in sizes if size <= of_each or size in doubled or size == max(sizes)]
 

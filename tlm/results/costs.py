@@ -54,7 +54,7 @@ def cost_table(evidence: Evidence, systems: Sequence[tuple[str, Sequence[str]]])
 
 
 def latencies(evidence: Evidence) -> dict[tuple[str, str], Facts]:
-    """(task, architecture) → the facts of its stage `latency`; the latest where there are several."""
+    """By task and architecture: what its stage `latency` measured, the latest time where there are several."""
     found = rows(
         evidence.connection, "select task, arch, facts from runs where stage = 'latency' order by created, key"
     )
@@ -85,7 +85,7 @@ def _flops(shapes: Sequence[Architecture], length: int, labels: int | None) -> f
 
 
 def _time(members: Sequence[Facts], size: int) -> Cell:
-    """Members one after another; of several also the slowest alone, which is all that waits where each has a core."""
+    """The time of all members one after another; of several also the slowest's, where each has a core."""
     name = f"p50_ms_{size}"
     times: list[float] = [facts[name] for facts in members if name in facts]
     if not times or len(times) < len(members):

@@ -23,13 +23,13 @@ Pair = tuple[Correct | None, Correct | None]
 
 
 def analyse(evidence: Evidence) -> Findings:
-    """The gain of pre-training of each decoder and committee, then committees agapst the deep decoder."""
+    """The gap of each decoder and committee, then committees against the deep decoder."""
     if not any(arch.kind == "decoder" for arch in evidence.study.architectures):
         claim = "A soft committee of shallow decoders can replace a deep one"
         return Findings([Verdict(claim, NOT_MEASURED, "the study has no decoder")])
     decoders = copy(evidence)
     decoders.study = only_decoders(evidence.study)
-    agapst = replacement(decoders, paper=False)
+    against = replacement(decoders, paper=False)
     pairs = _pairs(decoders)
     gaps = compare_measured(pairs)
     ws = max(decoders.study.corpus.sizes)
@@ -43,10 +43,10 @@ def analyse(evidence: Evidence) -> Findings:
         for task, system in pairs
     ]
     return Findings(
-        [*verdicts, *agapst.verdicts],
-        [_table(decoders, pairs, gaps), *agapst.tables],
-        [*(_plot(decoders, task.name, pairs) for task in decoders.study.tasks), *agapst.plots],
-        agapst.notes,
+        [*verdicts, *against.verdicts],
+        [_table(decoders, pairs, gaps), *against.tables],
+        [*(_plot(decoders, task.name, pairs) for task in decoders.study.tasks), *against.plots],
+        against.notes,
     )
 
 

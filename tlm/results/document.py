@@ -39,7 +39,7 @@ class Answered:
 
     @property
     def anchor(self) -> str:
-        """Of its section: GitHub leaves dots out of headings' anchors, and dashes and underscores in."""
+        """The anchor of its section: GitHub drops the dots of a heading and keeps its dashes and underscores."""
         return self.name.replace(".", "")
 
 
@@ -183,7 +183,7 @@ def _section(each: Answered) -> Iterator[str]:
 
 
 def _setting(each: Answered) -> str:
-    """How it was made: command, run, seeds, compute, device, code."""
+    """One sentence on how the study was made: command, MLflow run, seeds, process hours, devices, commits."""
     making, run = each.findings.making, (each.report.record.mlflow or {}).get("run_id")
     scratch = f", {len(each.study.scratch_seeds)} from scratch" if each.study.scratch_seeds else ""
     return (
@@ -209,7 +209,7 @@ def _file(each: Answered, plot: SavedPlot) -> str:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all: aside first, then moved into its place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.draft")
     try:

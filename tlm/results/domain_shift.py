@@ -24,7 +24,7 @@ Place = tuple[str, int, str | None]
 
 @dataclass(frozen=True)
 class Shift:
-    """Everything that was compared before one task: one family of questions."""
+    """Everything that was compared on one task: one family of questions."""
 
     task: str
     gaps: dict[Place, Comparison]
@@ -57,6 +57,7 @@ def general_name(evidence: Evidence) -> str:
 
 
 def foreign_sets(evidence: Evidence) -> list[Foreign]:
+    """The treatments that are text of another source."""
     return [treatment for treatment in evidence.study.treatments if isinstance(treatment, Foreign)]
 
 
@@ -66,7 +67,7 @@ def own_domain(task: str, treatment: Foreign) -> bool:
 
 
 def clean_items(evidence: Evidence, task: str, treatment: Foreign) -> Correct | None:
-    """(N,) test items that stand neither in that set nor in the study's own largest; None if nothing was checked."""
+    """Which test items stand neither in that set nor in the study's own largest, (N,); None if nothing was checked."""
     largest = max(evidence.study.corpus.sizes)
     checked = [evidence.clean(task, treatment.ws, treatment.label), evidence.clean(task, largest)]
     there = [mask for mask in checked if mask is not None]

@@ -43,7 +43,7 @@ STILL = 1e-9
 
 @dataclass(frozen=True)
 class Sample:
-    """A pre-training set before a task: what was recorded of it."""
+    """What was recorded of one pre-training set, one task and one architecture: a point."""
 
     task: str
     system: str
@@ -109,7 +109,7 @@ def gathered(evidence: Evidence) -> list[Sample]:
 
 
 def centred(samples: list[Sample]) -> Columns:
-    """As columns, minus the mean of each task and architecture."""
+    """The samples as columns, each minus its mean over the points of the same task and architecture."""
     place = (
         np.unique([f"{s.task} {s.system}" for s in samples], return_inverse=True)[1] if samples else np.zeros(0, int)
     )
@@ -262,7 +262,7 @@ def _points(evidence: Evidence, samples: list[Sample]) -> Table:
 
 
 def _plot(evidence: Evidence, samples: list[Sample], measure: str) -> Plot:
-    """As measured, before centring."""
+    """The gap against a measure, as measured, before centring."""
     name, title = f"{evidence.study.name}-{measure.replace('_', '-')}", f"Gap against {MEASURES[measure].lower()}"
     if not samples:
         return Plot(name, title, missing="Nothing of this was measured.")

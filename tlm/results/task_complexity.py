@@ -28,7 +28,7 @@ LEAST_TASKS = 3
 
 @dataclass(frozen=True)
 class Quantity:
-    """One quantity on every task where it was measured, as terms to be summed."""
+    """A gap or an advantage on every task where it was measured, as terms that are summed."""
 
     name: str
     systems: tuple[str, ...]
@@ -57,7 +57,7 @@ def analyse(evidence: Evidence) -> Findings:
 
 
 def number_of_labels(evidence: Evidence) -> dict[str, int]:
-    """By task: as many as the study keeps, or as there are among its test items."""
+    """The number of labels of each task: as many as the study keeps, or as there are among its test items."""
     found = rows(
         evidence.connection,
         "select task, count(distinct label) as labels from predictions where part = 'test' group by task",
@@ -120,9 +120,8 @@ def _committee_terms(evidence: Evidence, committee: CommitteeConfig, task: str) 
     there = [member for member in members if member is not None]
     if whole is None or len(there) < size:
         return []
-    whole = (
-        whole[0] if len(whole) == 1 else whole
-    )  # one pre-training: its fine-tunings are the units, as of its members
+    # Of one pre-training the fine-tunings are the repetitions, as they are of its members.
+    whole = whole[0] if len(whole) == 1 else whole
     if any(len(member) != len(whole) for member in there):
         return []
     return [Term(1, whole, "seeds"), *(Term(-1 / size, member, "seeds") for member in there)]
@@ -203,5 +202,5 @@ def _plot(evidence: Evidence, quantities: list[Quantity], labels: dict[str, int]
         series.append((quantity.name, points))
     kind = ", rescaled for chance" if rescaled else ""
     name = f"{evidence.study.name}-{'rescaled' if rescaled else 'by-labels'}"
-    title = f"Gains aquantitiest the number of labels{kind}"
+    title = f"Gaps and advantages against the number of labels{kind}"
     return lines(name, title, "Labels", f"Points{kind}", series, levels=[("0", 0.0)], log=True)

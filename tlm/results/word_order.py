@@ -18,7 +18,7 @@ WHERE = {"sentence": "within sentences", "corpus": "over the whole corpus"}
 
 @dataclass(frozen=True)
 class Case:
-    """One shuffled set before one task, and what was found."""
+    """One shuffled set, one task and one architecture, and what was found."""
 
     task: str
     system: str

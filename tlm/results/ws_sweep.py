@@ -120,7 +120,7 @@ def _table_3(evidence: Evidence, shares: Shares, places: list[Place], sizes: lis
 
 
 def _judge_share(share: Estimate) -> Outcome:
-    """By whether the whole interval lies inside the paper's range, or the whole of it outside."""
+    """Reproduced if the whole interval lies inside the paper's range, not reproduced if the whole of it lies outside."""
     low, high = TABLE_3_SHARE
     if share.seeds == 1:
         return UNDECIDED

@@ -88,7 +88,7 @@ def share_of_gap(part: ArrayLike, whole: ArrayLike, base: ArrayLike, *, confiden
 
 
 def _end(excess: Callable[[float], float], value: float, direction: float) -> float:
-    """Where the interval ends on that side of the ratio."""
+    """The end of the interval on one side of the ratio: below it for direction −1, above it for 1."""
     inner, step = 0.0, 0.01
     while excess(value + direction * step) <= 0:
         inner, step = step, 2 * step

@@ -56,7 +56,7 @@ def holm(p_values: ArrayLike) -> Floats:
 
 
 def _resampled_moments(items: Floats, draws: int, generator: np.random.Generator) -> tuple[Floats, Floats]:
-    """Mean and variance of each resample.
+    """The mean and the variance of each resample, both (draws,).
 
     A mean correctness takes few values, so that how often each value is drawn (one multinomial) stands for the items.
     """

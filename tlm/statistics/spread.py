@@ -94,7 +94,7 @@ def interval(
 
 
 def exact_interval(value: float, items: int, units: Units, confidence: float) -> Estimate:
-    """Clopper and Pearson\'s interval, where every seed is right (or wrong) on every item."""
+    """Clopper and Pearson's interval, where every seed is right (or wrong) on every item."""
     found = binomtest(round(value * items), items).proportion_ci(confidence, method="exact")
     low, high = float(found.low), float(found.high)
     return Estimate(value, low, high, max(value - low, high - value), *describe([units], "Clopper-Pearson", "items"))

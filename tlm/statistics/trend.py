@@ -88,7 +88,7 @@ def _units(terms: Sequence[Term], slope: float) -> dict[str, Units]:
 
 
 def _over_tasks(tasks: Sequence[dict[str, Units]]) -> list[Units]:
-    """Each system's slope by seed: (seeds, 1)."""
+    """The slope of each seed of each system, (seeds, 1)."""
     found: dict[str, Units] = {}
     for task in tasks:
         for system, units in task.items():
@@ -115,7 +115,7 @@ def _spread(systems: Sequence[Units], tasks: Sequence[dict[str, Units]]) -> Spre
 
 
 def _item_variance(systems: Sequence[Units]) -> float:
-    """Of one task's sum, less what is noise of seed × item and already in the variance over seeds."""
+    """The variance over items of one task's sum, less the noise of seed × item, which the variance over seeds holds."""
     means = np.sum([units.rows.mean(axis=0) for units in systems], axis=0)
     noise = sum(seed_parts(units.rows)[2] for units in systems if len(units.rows) > 1)
     return max(float(means.var(ddof=1)) / len(means) - noise, 0.0)
