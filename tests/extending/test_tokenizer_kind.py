@@ -132,3 +132,11 @@ def test_a_special_token_that_is_not_there_cannot_be_asked_for() -> None:
     assert Bytes.vocabulary.special_ids == (0, 1, 2, 3) and Bytes.vocabulary.mask == 3
     with pytest.raises(UserError, match=r"has no \[UNK\] token, and one is needed"):
         _ = Bytes.vocabulary.unk
+
+
+def test_the_form_of_a_study_offers_every_kind_with_its_fields(kind: type[TokenizerConfig]) -> None:
+    """The Prefect UI draws it from the schema of the study's model."""
+    offered = StudyConfig.model_json_schema()["$defs"]["TokenizerConfig"]["oneOf"]
+    fields = {each["properties"]["kind"]["const"]: set(each["properties"]) for each in offered}
+    assert fields.keys() >= {"vocabulary", "hub", "wordpiece"}
+    assert fields["wordpiece"] == {"kind", "vocab_size", "lowercase"}

@@ -112,7 +112,7 @@ class Registered(Frozen):
         if "registry" not in vars(cls):
             return handler(schema)
         kinds = [handler(cls.registry[name].__pydantic_core_schema__) for name in cls.registry.names()]
-        return {"title": cls.__name__, "oneOf": kinds}
+        return {"title": cls.__name__, "type": "object"} | ({"oneOf": kinds} if kinds else {})
 
 
 def slugify(text: str) -> str:
