@@ -98,17 +98,6 @@ def stock_attention(ours: Ours) -> Iterator[None]:
 
 
 @contextmanager
-def stock_dropout(ours: Ours) -> Iterator[None]:
-    """torch's dropout of hidden states."""
-    from torch.nn import functional as F
-
-    from tlm.modeling.dropout import Dropout
-
-    with patch.object(Dropout, "forward", lambda self, x: F.dropout(x, self.p, self.training)):
-        yield
-
-
-@contextmanager
 def unfused_adamw(ours: Ours) -> Iterator[None]:
     """torch's default AdamW."""
     import torch
@@ -128,7 +117,6 @@ ABLATIONS: dict[str, Callable[[Any], AbstractContextManager[None]]] = {
     "every position predicted": every_position,
     "torch's cross entropy": stock_cross_entropy,
     "torch's attention": stock_attention,
-    "torch's dropout": stock_dropout,
     "AdamW not fused": unfused_adamw,
 }
 

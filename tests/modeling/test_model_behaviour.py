@@ -13,7 +13,6 @@ from torch.nn import functional as F
 
 from tlm.modeling import TinyBertForMaskedLM, TinyBertForSequenceClassification
 from tlm.modeling.conv_front import BatchNormGelu2d, ConvLayer
-from tlm.modeling.dropout import Dropout
 
 
 def _watched(forward: Callable[..., Tensor], positions: list[int]) -> Callable[..., Tensor]:
@@ -173,23 +172,6 @@ def test_a_frozen_cls_embedding_never_learns(head: type) -> None:
         assert words.grad[ids[0, 1]].any()
         optimizer.step()
     assert not words[CLS].any()
-
-
-def test_dropout_has_the_right_rate_scale_and_seed() -> None:
-    dropout, x = Dropout(0.1), torch.ones(401, 501, requires_grad=True)
-    torch.manual_seed(0)
-    y = dropout(x)
-    torch.manual_seed(0)
-    assert torch.equal(y, dropout(x))
-    assert not torch.equal(y, dropout(x))
-    assert (y == 0).float().mean().item() == pytest.approx(0.1, abs=0.005)
-    assert y.mean().item() == pytest.approx(1.0, abs=0.005)
-    assert y.unique().numel() == 2
-    (gradient,) = torch.autograd.grad(y.sum(), x)
-    assert torch.equal(gradient, y)
-    assert dropout.eval()(x) is x
-    assert not Dropout(1.0)(x).any()
-    assert Dropout(0.5)(x.bfloat16()).dtype == torch.bfloat16
 
 
 def test_attention_dropout_keeps_the_expectation() -> None:

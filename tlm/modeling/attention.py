@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tlm.modeling.dropout import random_bits, threshold
 from tlm.modeling.layout import Layout
 
 
@@ -109,7 +108,7 @@ class _CpuAttention(torch.autograd.Function):
         total = ctx.blocks[-1].weights.stop
         out_MD = torch.empty_like(q_MD, memory_format=torch.contiguous_format)
         out_MD[ctx.blocks[-1].queries.stop :] = 0
-        bits = random_bits(total) if p else None
+        kept = torch.empty(total, dtype=torch.bool).bernoulli_(1 - p) if p else None
         needs_grad = any(ctx.needs_input_grad)
         weights = q_MD.new_empty(total) if needs_grad else None
         scale = 1 / math.sqrt(q_MD.shape[1] // heads)
@@ -127,16 +126,16 @@ class _CpuAttention(torch.autograd.Function):
                 per_head.masked_fill_(padding_C11J, torch.finfo(scores_GIJ.dtype).min)
             w_GIJ = weights[block.weights].view(scores_GIJ.shape) if weights is not None else scores_GIJ
             torch.softmax(scores_GIJ, -1, out=w_GIJ)
-            if bits is not None:
-                w_GIJ = w_GIJ * _kept(bits[block.weights], w_GIJ, p)
+            if kept is not None:
+                w_GIJ = w_GIJ * _scales(kept[block.weights], w_GIJ, p)
             _write(out_MD, block.queries, w_GIJ @ v_GJK, block.sequences)
         if needs_grad:
-            ctx.save_for_backward(q_MD, k_RD, v_RD, weights, *([] if bits is None else [bits]))
+            ctx.save_for_backward(q_MD, k_RD, v_RD, weights, *([] if kept is None else [kept]))
         return out_MD
 
     @staticmethod
     def backward(ctx: Any, grad_MD: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        q_MD, k_RD, v_RD, weights, *bits = ctx.saved_tensors
+        q_MD, k_RD, v_RD, weights, *kept = ctx.saved_tensors
         dq_MD, dk_RD, dv_RD = (torch.zeros_like(x, memory_format=torch.contiguous_format) for x in (q_MD, k_RD, v_RD))
         heads = ctx.heads
         scale = 1 / math.sqrt(q_MD.shape[1] // heads)
@@ -153,10 +152,10 @@ class _CpuAttention(torch.autograd.Function):
             w_GIJ = weights[block.weights].view(g_GIK.shape[0], g_GIK.shape[1], k_GJK.shape[1])
             dw_GIJ = g_GIK @ v_GJK.transpose(1, 2)
             dropped_GIJ = w_GIJ
-            if bits:
-                kept_GIJ = _kept(bits[0][block.weights], w_GIJ, ctx.p)
-                dropped_GIJ = w_GIJ * kept_GIJ
-                dw_GIJ.mul_(kept_GIJ)
+            if kept:
+                scales_GIJ = _scales(kept[0][block.weights], w_GIJ, ctx.p)
+                dropped_GIJ = w_GIJ * scales_GIJ
+                dw_GIJ.mul_(scales_GIJ)
             _write(dv_RD, block.keys, dropped_GIJ.transpose(1, 2) @ g_GIK, block.sequences)
             ds_GIJ = torch.ops.aten._softmax_backward_data(dw_GIJ, w_GIJ, -1, w_GIJ.dtype).mul_(scale)
             _write(dq_MD, block.queries, ds_GIJ @ k_GJK, block.sequences)
@@ -181,9 +180,6 @@ def _later(scores_GIJ: Tensor) -> Tensor:
     return torch.ones(scores_GIJ.shape[1:], dtype=torch.bool).triu_(1)
 
 
-def _kept(bits: Tensor, like: Tensor, p: float) -> Tensor:
-    """1 / (1 - p) where a weight is kept, else 0."""
-    kept = torch.empty_like(like)
-    dropped = threshold(p)
-    torch.ge(bits.view(like.shape), dropped - 32768, out=kept)
-    return kept.mul_(65536 / (65536 - dropped))
+def _scales(kept: Tensor, like: Tensor, p: float) -> Tensor:
+    """1 / (1 - p) where a weight is kept, else 0; of the shape and type of `like`."""
+    return kept.view(like.shape).to(like.dtype).mul_(1 / (1 - p) if p < 1 else 0.0)

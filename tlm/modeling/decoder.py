@@ -19,7 +19,6 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from tlm.modeling.attention import attention
 from tlm.modeling.configuration import TinyGptConfig
-from tlm.modeling.dropout import Dropout
 from tlm.modeling.encoder import flat
 from tlm.modeling.layout import Layout
 
@@ -36,8 +35,8 @@ class CausalAttention(nn.Module):
         self.heads, self.size = config.num_attention_heads, config.hidden_size
         self.c_attn = nn.Linear(self.size, 3 * self.size)
         self.c_proj = Projection(self.size, self.size)
-        self.attn_dropout = Dropout(config.attention_probs_dropout_prob)
-        self.resid_dropout = Dropout(config.hidden_dropout_prob)
+        self.attn_dropout = nn.Dropout(config.attention_probs_dropout_prob)
+        self.resid_dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(self, x_RD: Tensor, layout: Layout, last_B: Tensor | None = None) -> Tensor:
         """(R, D) → (R, D), or (B, D) for the last token of each sequence, which stands in row `last_B`."""
@@ -62,7 +61,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.c_fc = nn.Linear(config.hidden_size, config.intermediate_size)
         self.c_proj = Projection(config.intermediate_size, config.hidden_size)
-        self.dropout = Dropout(config.hidden_dropout_prob)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(self, x_RD: Tensor) -> Tensor:
         """(R, D) → (R, D)."""
@@ -120,7 +119,7 @@ class TinyGptModel(TinyGptPreTrainedModel):
         super().__init__(config)
         self.wte = nn.Embedding(config.vocab_size, config.hidden_size)
         self.wpe = nn.Embedding(config.max_position_embeddings, config.hidden_size)
-        self.drop = Dropout(config.hidden_dropout_prob)
+        self.drop = nn.Dropout(config.hidden_dropout_prob)
         self.h = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
         self.ln_f = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.post_init()

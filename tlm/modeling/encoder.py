@@ -18,7 +18,6 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from tlm.modeling.attention import attention
 from tlm.modeling.configuration import TinyBertConfig
 from tlm.modeling.conv_front import ConvFront
-from tlm.modeling.dropout import Dropout
 from tlm.modeling.layout import Layout, Queries
 
 
@@ -66,7 +65,7 @@ class Embeddings(nn.Module):
         self.position_embeddings = nn.Embedding(config.max_position_embeddings, size)
         self.token_type_embeddings = nn.Embedding(config.type_vocab_size, size)
         self.LayerNorm = nn.LayerNorm(size, eps=config.layer_norm_eps)
-        self.dropout = Dropout(config.hidden_dropout_prob)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(self, ids_R: Tensor, layout: Layout, types_R: Tensor | None = None) -> Tensor:
         """Token ids → (R, D). Without `types_R` every token is of type 0. ValueError if there are too many positions."""
@@ -89,7 +88,7 @@ class SelfAttention(nn.Module):
         self.query = nn.Linear(config.hidden_size, config.hidden_size)
         self.key = nn.Linear(config.hidden_size, config.hidden_size)
         self.value = nn.Linear(config.hidden_size, config.hidden_size)
-        self.dropout = Dropout(config.attention_probs_dropout_prob)
+        self.dropout = nn.Dropout(config.attention_probs_dropout_prob)
 
     def forward(self, x_RD: Tensor, layout: Layout, queries: Queries | None) -> Tensor:
         """The context of every row (R, D), or of the rows that are queried (N, D)."""
@@ -117,7 +116,7 @@ class AddNorm(nn.Module):
         super().__init__()
         self.dense = nn.Linear(in_features, config.hidden_size)
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = Dropout(config.hidden_dropout_prob)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
         """(…, in_features) and (…, D) → (…, D)."""

@@ -23,7 +23,6 @@ from transformers.modeling_outputs import MaskedLMOutput, SequenceClassifierOutp
 from tlm.modeling.configuration import TinyBertConfig, TinyGptConfig
 from tlm.modeling.decoder import TinyGptModel
 from tlm.modeling.decoder_heads import TinyGptForCausalLM, TinyGptForSequenceClassification
-from tlm.modeling.dropout import Dropout
 from tlm.modeling.encoder import TinyBertModel, TinyBertPreTrainedModel, flat
 from tlm.modeling.layout import Layout, Queries
 from tlm.modeling.loss import IGNORED_LABEL, linear_cross_entropy
@@ -129,7 +128,7 @@ class TinyBertForSequenceClassification(TinyBertPreTrainedModel):
         self.num_labels = len(config.id2label or ())  # what `num_labels` counts, and never None
         self.bert = TinyBertModel(config)
         dropout = config.classifier_dropout
-        self.dropout = Dropout(config.hidden_dropout_prob if dropout is None else dropout)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob if dropout is None else dropout)
         self.classifier = nn.Linear(config.hidden_size, self.num_labels)
         self.post_init()
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tlm.stages.job import Facts, Job
 
 
-class Finetune(Stage, name="finetune", version="2", trains=True):
+class Finetune(Stage, name="finetune", version="3", trains=True):
     """model.safetensors and config.json of a classifier; predictions.parquet (dev and test); metrics.parquet."""
 
     task: Task

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 CONFIG_AND_WEIGHTS = ("config.json", "model.safetensors")
 
 
-class Pretrain(Stage, name="pretrain", version="2", trains=True):
+class Pretrain(Stage, name="pretrain", version="3", trains=True):
     """model.safetensors and config.json of a language model; metrics.parquet."""
 
     corpus: PretrainingSet
