@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar, dataclass_transform, get_type_hints
 
@@ -195,7 +195,9 @@ def _are_stages(value: Any) -> bool:
     return isinstance(value, tuple) and bool(value) and all(isinstance(each, Stage) for each in value)
 
 
+@cache
 def _hints(cls: type[Stage]) -> dict[str, Any]:
+    """Field → type, with its marks."""
     own = {field.name for field in fields(cls)}  # type: ignore[arg-type]
     return {name: hint for name, hint in get_type_hints(cls, include_extras=True).items() if name in own}
 
@@ -205,16 +207,7 @@ def _marks(hint: Any) -> tuple[Any, ...]:
 
 
 def _marked(stage: Stage, name: str, mark: str) -> bool:
-    return mark in _marks(_hints_of(type(stage))[name])
-
-
-_known_hints: dict[type[Stage], dict[str, Any]] = {}
-
-
-def _hints_of(cls: type[Stage]) -> dict[str, Any]:
-    if cls not in _known_hints:
-        _known_hints[cls] = _hints(cls)
-    return _known_hints[cls]
+    return mark in _marks(_hints(type(stage))[name])
 
 
 def _identity(value: Any) -> Any:
