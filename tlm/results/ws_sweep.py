@@ -236,5 +236,5 @@ def _notes(sizes: list[int]) -> list[str]:
         "shares are larger than they would be of the paper's.",
         "The reference code reports the best epoch on test items. Here test items are looked at once, after the last "
         "epoch: what that habit would add is n/a.",
-        "How the training of the named scales was chosen: docs/studies.md, Scales; for tiny also what else was tried.",
+        "How the training of the named scales was chosen: docs/scales.md; for tiny also what else was tried.",
     ]

@@ -1,0 +1,93 @@
+"""The documents hold together: every relative link in a Markdown file leads to a file, and to a heading, that exists."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tlm.machine.runtime import PACKAGE_PARENT
+
+FOLDERS = ("", "docs", "data", "mlflow", "sql", "benchmarks", "tests")
+DOCUMENTS = sorted(path for folder in FOLDERS for path in (PACKAGE_PARENT / folder).glob("*.md"))
+SOURCES = sorted(
+    path for top in ("tlm", "tasks", "flows", "benchmarks") for path in (PACKAGE_PARENT / top).rglob("*.py")
+)
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(PACKAGE_PARENT))
+
+
+def prose(text: str) -> str:
+    """A document without its blocks and spans of code, in which brackets are no links."""
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"(?:(?<=\n\n)|\A)(?: {4}.*\n+)+", "\n", text)
+    return re.sub(r"`[^`\n]*`", "", text)
+
+
+def links(text: str) -> Iterator[str]:
+    """Where links and images lead, without those to other hosts."""
+    for target in re.findall(r"\]\(([^()\s]+)\)", prose(text)):
+        if not re.match(r"[a-z]+:", target):
+            yield target
+
+
+def anchors(text: str) -> set[str]:
+    """The anchor of every heading, as GitHub makes them."""
+    found: dict[str, int] = {}
+    for heading in re.findall(r"^#{1,6} +(.+?) *$", re.sub(r"^ {4}.*$", "", text, flags=re.MULTILINE), re.MULTILINE):
+        plain = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading)
+        anchor = re.sub(r"[^\w\- ]", "", plain.lower()).replace(" ", "-")
+        found[anchor] = found.get(anchor, -1) + 1
+    return {f"{anchor}-{n}" if n else anchor for anchor, times in found.items() for n in range(times + 1)}
+
+
+@cache
+def anchors_of(path: Path) -> set[str]:
+    return anchors(path.read_text(encoding="utf-8"))
+
+
+def broken(text: str, place: Path) -> list[str]:
+    """The links of a document at `place` that lead nowhere."""
+    found = []
+    for target in links(text):
+        file, _, anchor = target.partition("#")
+        there = (place.parent / file).resolve() if file else place
+        known = (
+            anchors(text) if there == place else anchors_of(there) if there.suffix == ".md" and there.exists() else None
+        )
+        if not there.exists() or (anchor and (known is None or anchor not in known)):
+            found.append(target)
+    return found
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_every_link_leads_somewhere(document: Path) -> None:
+    assert broken(document.read_text(encoding="utf-8"), document) == []
+
+
+def test_a_link_that_leads_nowhere_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "there.md").write_text("# A heading: of `code`\n", encoding="utf-8")
+    text = (
+        "# Here\n\n[a](there.md) [b](there.md#a-heading-of-code) ![c](none.png) [d](there.md#none) [e](#here) [f](#none)\n"
+        "[g](https://example.org/none) `[h](none.md)`\n\n    [i](none.md)\n"
+    )
+    here = tmp_path / "here.md"
+    here.write_text(text, encoding="utf-8")
+    assert broken(text, here) == ["none.png", "there.md#none", "#none"]
+
+
+def test_documents_that_code_and_prose_name_exist() -> None:
+    """docs/x.md, or the README of a folder."""
+    page = re.compile(r"(?<![\w/.])(?:docs|sql|mlflow|data)/[\w-]+\.md\b")
+    named = {(found, name(path)) for path in [*SOURCES, *DOCUMENTS] for found in page.findall(path.read_text("utf-8"))}
+    assert {(found, where) for found, where in named if not (PACKAGE_PARENT / found).is_file()} == set()
+
+
+def test_every_page_of_docs_is_linked_from_the_readme() -> None:
+    linked = {target.partition("#")[0] for target in links((PACKAGE_PARENT / "README.md").read_text(encoding="utf-8"))}
+    assert {name(path) for path in DOCUMENTS if path.parent.name == "docs"} <= linked
