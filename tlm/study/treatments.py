@@ -2,7 +2,8 @@
 
 A treatment makes one more pre-training set of a study, at a Ws of its own; models pre-trained on it are set beside those of
 the plain set of the same size. `label` names it in tables, `task` is the one task it is about (None: all of them). The
-functions that do it are in `tlm.data.injection`, `tlm.data.samplers`, `tlm.data.word_order` and `tlm.stages.treatments`.
+functions that do it are in `tlm.data.injection`, `tlm.data.samplers`, `tlm.data.word_order` and, for foreign text,
+`tlm.stages.mix`.
 """
 
 from __future__ import annotations
