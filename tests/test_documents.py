@@ -13,6 +13,7 @@ from tlm.machine.runtime import PACKAGE_PARENT
 
 FOLDERS = ("", "docs", "data", "mlflow", "sql", "benchmarks", "tests")
 DOCUMENTS = sorted(path for folder in FOLDERS for path in (PACKAGE_PARENT / folder).glob("*.md"))
+ROOMS = "|".join(path.stem for path in (PACKAGE_PARENT / "tlm").iterdir() if path.suffix in ("", ".py"))
 SOURCES = sorted(
     path for top in ("tlm", "tasks", "flows", "benchmarks") for path in (PACKAGE_PARENT / top).rglob("*.py")
 )
@@ -91,3 +92,21 @@ def test_documents_that_code_and_prose_name_exist() -> None:
 def test_every_page_of_docs_is_linked_from_the_readme() -> None:
     linked = {target.partition("#")[0] for target in links((PACKAGE_PARENT / "README.md").read_text(encoding="utf-8"))}
     assert {name(path) for path in DOCUMENTS if path.parent.name == "docs"} <= linked
+
+
+def test_files_and_modules_that_a_document_names_exist() -> None:
+    """tlm/x/y.py and `tlm.x.y`; the changelog may also name what is gone."""
+    missing = set()
+    for document in DOCUMENTS:
+        text = document.read_text(encoding="utf-8") if document.name != "CHANGELOG.md" else ""
+        paths = set(re.findall(r"(?<![\w/.])(?:tlm|tasks|flows|sql|tests|benchmarks)/[\w/.-]*\w", text))
+        modules = {module.replace(".", "/") for module in re.findall(rf"`(tlm\.(?:{ROOMS})(?:\.\w+)*)`", text)}
+        missing |= {(name(document), path) for path in paths if not (PACKAGE_PARENT / path).exists()}
+        missing |= {(name(document), module) for module in modules if not is_module(module)}
+    assert missing == set()
+
+
+def is_module(path: str) -> bool:
+    """Whether it is a package, a module, or something in one."""
+    there = PACKAGE_PARENT / path
+    return there.is_dir() or there.with_suffix(".py").is_file() or there.parent.with_suffix(".py").is_file()

@@ -1,4 +1,4 @@
-"""A scheduled sweep as the README describes it: servers, deployment, worker; all on loopback."""
+"""A scheduled sweep as docs/other-machines.md describes it: servers, deployment, worker; all on loopback."""
 
 from __future__ import annotations
 
