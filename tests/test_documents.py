@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from flows.studies import STUDIES
 from tlm.machine.runtime import PACKAGE_PARENT
+from tlm.stages import STAGES
 
 FOLDERS = ("", "docs", "data", "mlflow", "sql", "benchmarks", "tests")
 DOCUMENTS = sorted(path for folder in FOLDERS for path in (PACKAGE_PARENT / folder).glob("*.md"))
@@ -110,3 +112,16 @@ def is_module(path: str) -> bool:
     """Whether it is a package, a module, or something in one."""
     there = PACKAGE_PARENT / path
     return there.is_dir() or there.with_suffix(".py").is_file() or there.parent.with_suffix(".py").is_file()
+
+
+def first_cells(page: str) -> set[str]:
+    """What stands in code in the first cell of the rows of a page's tables."""
+    return set(re.findall(r"^\| \[?`([\w/.-]+?)/?`", (PACKAGE_PARENT / page).read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def test_architecture_has_every_stage_and_questions_has_every_study() -> None:
+    own = {kind.name for kind in STAGES.values() if kind.__module__.startswith("tlm.")}
+    assert own <= first_cells("docs/architecture.md")
+    scaled = {study.name for study in STUDIES.values() if study.scaled}
+    assert scaled == first_cells("docs/questions.md") & set(STUDIES)
+    assert scaled <= anchors_of(PACKAGE_PARENT / "docs/questions.md")
