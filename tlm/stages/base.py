@@ -155,14 +155,15 @@ class Stage:
         The step's config decides; `access` only adds what is no part of it.
         """
         given: dict[str, Any] = {}
-        hints = _hints(cls)
+        own: Any = cls
+        hints = _hints(own)
         named = {name for name, hint in hints.items() if "flat" not in _marks(hint)}
         for name, hint in hints.items():
             if name in step.inputs:
                 given[name] = step.inputs[name]
             elif "flat" in _marks(hint):
-                own = {key: value for key, value in step.config.items() if key not in named}
-                given[name] = TypeAdapter(hint).validate_python(own)
+                flat = {key: value for key, value in step.config.items() if key not in named}
+                given[name] = TypeAdapter(hint).validate_python(flat)
             elif name in step.config and isinstance(step.config[name], Mapping):
                 given[name] = TypeAdapter(hint).validate_python({**step.access.get(name, {}), **step.config[name]})
             elif name in step.config or name in step.access:
@@ -196,9 +197,9 @@ def _are_stages(value: Any) -> bool:
 
 
 @cache
-def _hints(cls: type[Stage]) -> dict[str, Any]:
+def _hints(cls: type[Any]) -> dict[str, Any]:
     """Field → type, with its marks."""
-    own = {field.name for field in fields(cls)}  # type: ignore[arg-type]
+    own = {field.name for field in fields(cls)}
     return {name: hint for name, hint in get_type_hints(cls, include_extras=True).items() if name in own}
 
 
@@ -207,7 +208,8 @@ def _marks(hint: Any) -> tuple[Any, ...]:
 
 
 def _marked(stage: Stage, name: str, mark: str) -> bool:
-    return mark in _marks(_hints(type(stage))[name])
+    kind: Any = type(stage)
+    return mark in _marks(_hints(kind)[name])
 
 
 def _identity(value: Any) -> Any:
