@@ -62,15 +62,14 @@ class Options(Evaluating, name="toy-options", version="1"):
         return {**self.model.labels, "task": self.title, "init": "pretrained"}
 
     def run(self, job: Job) -> Facts:
-        from tlm.data.tokenizer import encode, load_tokenizer
         from tlm.modeling import TinyBertForMaskedLM
 
-        vocabulary = job.vocabulary()
-        encoder = load_tokenizer(vocabulary, lowercase=True)
+        tokenizer = job.tokenizer()
+        vocabulary = tokenizer.vocabulary
         model = load_strict(TinyBertForMaskedLM, job.inputs["model"].folder(CONFIG_AND_WEIGHTS)).eval()
 
         def log_probability(text: str) -> float:
-            ids = torch.tensor([[vocabulary.cls, *encode(encoder, [text])[0].tolist(), vocabulary.sep]])
+            ids = torch.tensor([[vocabulary.cls, *tokenizer.encode([text])[0].tolist(), vocabulary.sep]])
             with torch.inference_mode():
                 log_p = torch.log_softmax(model(input_ids=ids).logits[0], dim=-1)
             return float(log_p[torch.arange(1, ids.shape[1] - 1), ids[0, 1:-1]].sum())
