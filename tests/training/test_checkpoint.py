@@ -64,6 +64,16 @@ def test_a_damaged_checkpoint_is_never_used(
         assert "is not usable" in caplog.text
 
 
+def test_a_checkpoint_in_the_format_of_other_code_is_not_used_and_training_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.setattr(checkpoint, "FORMAT", checkpoint.FORMAT - 1)
+        Checkpoints(tmp_path, "run", every=0).save(1, tensors, {"curve": []})
+    assert Checkpoints(tmp_path, "run").latest() is None
+    assert "another version of this code" in caplog.text and list(tmp_path.iterdir()) == []
+
+
 # --- writing ---
 
 

@@ -26,6 +26,9 @@ from tlm.training.hooks import Hook, Run
 COST_SHARE = 0.02
 """Checkpoints may take this share of the time; a model that takes long to write is written less often."""
 
+FORMAT = 2
+"""Of what a checkpoint holds. One of another format is not read: the training begins anew."""
+
 log = logging.getLogger(__name__)
 
 
@@ -99,7 +102,7 @@ class Checkpoints(Hook):
         self._due = time.monotonic() + max(self.every, took / COST_SHARE if self.every else 0.0)
 
     def _write(self, path: Path, state: State) -> None:
-        note = json.dumps({"identity": self.identity, "step": state.step, **state.notes})
+        note = json.dumps({"format": FORMAT, "identity": self.identity, "step": state.step, **state.notes})
         metadata = {"tlm": note, "sha256": _digest(state.tensors, note)}
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file({name: tensor.contiguous() for name, tensor in state.tensors.items()}, path, metadata)
@@ -123,6 +126,8 @@ class Checkpoints(Hook):
         if _digest(tensors, metadata["tlm"]) != metadata["sha256"]:
             raise ValueError("its content differs from its digest")
         notes = json.loads(metadata["tlm"])
+        if notes.pop("format", 1) != FORMAT:
+            raise ValueError("its format is that of another version of this code")
         if notes.pop("identity") != self.identity:
             raise ValueError("it belongs to another run")
         return State(notes.pop("step"), tensors, notes)
