@@ -18,11 +18,11 @@ DOCSTRINGS = 30_000
 
 @study
 def overlap_predictor(scale: Scale) -> StudyConfig:
-    """Which overlap measure predicts the gain, over the pre-training sets of the other studies."""
+    """Which overlap measure predicts the gap, over the pre-training sets of the other studies."""
     return assemble(
         scale,
         "overlap-predictor",
-        "Which measure of token overlap predicts the gain of pre-training best?",
+        "Which measure of token overlap predicts the gap of pre-training best?",
         corpus=scale.corpus(*{*scale.sizes, scale.small_ws}),
         architectures=scale.architectures("bert1"),
         tasks=scale.tasks(*TASKS),
@@ -84,12 +84,12 @@ def decoder_committee(scale: Scale) -> StudyConfig:
 
 @study
 def task_complexity(scale: Scale) -> StudyConfig:
-    """FewRel cut to fewer and fewer labels: the gain, and the committee's."""
+    """FewRel cut to fewer and fewer labels: the gap, and the committee's."""
     shallow = ("bert1", "bert1c")
     return assemble(
         scale,
         "task-complexity",
-        "How do gain and committee depend on the number of labels?",
+        "How do gap and committee depend on the number of labels?",
         corpus=scale.corpus(0, scale.ws),
         architectures=scale.architectures("bert6", *shallow),
         tasks=scale.tasks(*(f"fewrel{labels}" for labels in (64, 32, 16, 8, 4, 2))),
@@ -103,7 +103,7 @@ def word_order(scale: Scale) -> StudyConfig:
     return assemble(
         scale,
         "word-order",
-        "How much of the gain is word order?",
+        "How much of the gap is word order?",
         corpus=scale.corpus(0, scale.ws),
         architectures=scale.architectures("bert6", "bert1"),
         tasks=scale.tasks("fewrel"),

@@ -11,11 +11,11 @@ from tlm.study.treatments import MissingTokens, Sampled, Treatment
 
 @study
 def ws_sweep(scale: Scale) -> StudyConfig:
-    """Accuracy and the gain of pre-training against Ws, on three tasks (Table 3)."""
+    """Accuracy and the gap against Ws, on three tasks (Table 3)."""
     return assemble(
         scale,
         "ws-sweep",
-        "How does the gain of pre-training depend on Ws?",
+        "How does the gap of pre-training depend on Ws?",
         corpus=scale.corpus(*scale.sizes),
         architectures=scale.architectures("bert6", "bert1"),
         tasks=scale.tasks(*TASKS),

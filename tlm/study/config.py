@@ -193,7 +193,7 @@ class StudyConfig(Frozen):
     further_scratch_seeds: tuple[int, ...] = Field(
         (),
         description="of fine-tunings from scratch beside those of `finetune_seeds`: they cost no pre-training, and "
-        "every gain is taken against them; in no committee",
+        "every gap is taken against them; in no committee",
     )
     seeds: Literal["crossed", "paired"] = Field(
         "crossed",
