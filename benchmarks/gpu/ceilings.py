@@ -1,0 +1,52 @@
+"""What the device can do at most: copying memory, and multiplying matrices of random numbers."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from benchmarks.gpu.session import Session, synchronize
+
+REPEATS, BLOCKS = 10, 5
+
+
+def ceilings(session: Session) -> dict[str, Any]:
+    """Bytes read and written a second by a copy, and operations a second of products, the median of a few blocks.
+
+    The large product is the ceiling that everything is put in relation to; those of a batch's shapes say how much of it
+    products of that size can reach.
+    """
+    small = session.device == "cpu"
+    numbers = (1 << 22) if small else (1 << 30)
+    source, target = (torch.randn(numbers, device=session.device) for _ in range(2))
+    seconds = timed(lambda: target.copy_(source), session.device)
+    found: dict[str, Any] = {"copy_bytes_per_second": 2 * 4 * numbers / seconds}
+    del source, target
+    sizes = {"matmul": (512,) * 3 if small else (8192,) * 3}
+    if not small:
+        sizes |= {"up_3072": (3072, 768, 3072), "down_3072": (3072, 3072, 768), "qkv_3072": (3072, 768, 2304)}
+        sizes |= {"gradient_3072": (3072, 3072, 768), "vocabulary": (512, 768, 30528)}
+    for name, (rows, inner, columns) in sizes.items():
+        left = torch.randn(rows, inner, device=session.device).bfloat16()
+        right = torch.randn(columns, inner, device=session.device).bfloat16().t()
+        out = left @ right
+        seconds = timed(lambda left=left, right=right, out=out: torch.mm(left, right, out=out), session.device)
+        found[f"{name}_flops_per_second"] = 2 * rows * inner * columns / seconds
+    return found
+
+
+def timed(work: Callable[[], Any], device: str) -> float:
+    """Seconds of one call, the median of blocks, after a warm-up."""
+    blocks = []
+    for _ in range(BLOCKS + 1):
+        synchronize(device)
+        start = time.perf_counter()
+        for _ in range(REPEATS):
+            work()
+        synchronize(device)
+        blocks.append((time.perf_counter() - start) / REPEATS)
+    return statistics.median(blocks[1:])

@@ -1,0 +1,300 @@
+"""The paper's result: pre-train on the largest Ws, fine-tune on every task, and from scratch, seed after seed.
+
+Artifacts are those of the study in the bundle, under its keys, with one exception: if the time does not allow for all
+epochs of pre-training, fewer are planned (with the schedule of a run of that length), and that is another step.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+
+from benchmarks.gpu.session import WEIGHTS, Session, free, synchronize
+from benchmarks.gpu.throughput import launched, multiple_for
+from tlm.config import Architecture, FinetuneConfig, PretrainConfig
+from tlm.modeling.interchange import save
+from tlm.provenance import provenance
+from tlm.stages.job import Job
+from tlm.steps import Step
+from tlm.training.captured import Engine
+from tlm.training.optimisation import Curve
+from tlm.training.prepacked import Epoch, Run
+from tlm.training.replay import (
+    Finetuner,
+    OutOfTime,
+    capture_run,
+    language_stepper,
+    plan_run,
+    pretrain,
+    pretraining_steps,
+)
+
+MARGIN = 1.03
+"""Of the time that the measured rate foretells."""
+CALIBRATED_SECONDS = 2.0
+EVALUATION_SECONDS = 4.0
+"""Of the held-out part, all of a run's together, before anything is known."""
+
+
+def headline(session: Session, *, reserve: float) -> None:
+    """Pre-train, then fine-tune as often as there is time for; `reserve` seconds of it are kept for fine-tuning."""
+    step = max(session.steps_of("pretrain"), key=lambda s: int(str(s.labels["ws"])))
+    engine = session.engine or best_engine(session)
+    made = _made(session, step)
+    if made is None:
+        made = _pretrain(session, step, engine, session.left - reserve)
+        free(session.device)
+    _finetune_all(session, step, made, engine)
+
+
+def best_engine(session: Session) -> Engine:
+    """The fastest engine that the throughput stage found to work, else the simplest."""
+    from benchmarks.gpu.throughput import engines
+
+    rows = session.figures.get("throughput", {})
+    chosen = [
+        (row["ms"], engine)
+        for engine in engines(session.device)
+        for name, row in rows.items()
+        if name == f"pretrain-bert6 | {engine}" and "ms" in row
+    ]
+    return min(chosen, key=lambda pair: pair[0])[1] if chosen else engines(session.device)[0]
+
+
+def _made(session: Session, step: Step) -> Step | None:
+    """The pre-training if an earlier call has finished it, with the epochs that it had."""
+    kept = session.figures.get("headline", {}).get("pretrained")
+    found = Step.model_validate(kept) if kept else step
+    return found if session.store.inspect(found.ref, verify=False).status == "complete" else None
+
+
+# --- pre-training ---
+
+
+def _pretrain(session: Session, step: Step, engine: Engine, seconds: float) -> Step:
+    """Train for as many epochs as fit into `seconds`, and publish; the step that was made."""
+    end = time.monotonic() + seconds
+    config = PretrainConfig.model_validate(step.config["pretrain"])
+    corpus, vocabulary = session.sequences(step, "corpus"), session.vocabulary(step)
+    started = time.monotonic()
+    run = _run(session, step, config)
+    stepper = language_stepper(
+        vocabulary,
+        Architecture.model_validate({"name": str(step.labels["arch"]), **step.config["architecture"]}),
+        config,
+        engine,
+        max_length=run.max_length,
+        seed=run.seed,
+        steps=run.steps,
+        device=session.device,
+    )
+    capture_run(stepper, run)
+    synchronize(session.device)
+    captured = time.monotonic() - started
+    rate = _rate(session, stepper, run)
+    fits = int((end - time.monotonic() - EVALUATION_SECONDS) / (MARGIN * rate * run.order.steps_per_epoch))
+    session.say(f"captured in {captured:.1f} s; {1e3 * rate:.3f} ms a step; {fits} epochs fit, {run.epochs} are planned")
+    if fits < 1:
+        raise OutOfTime(f"not one epoch of {run.order.steps_per_epoch} steps fits into {seconds:.0f} s.")
+    if config.epochs is not None and fits < config.epochs:
+        session.say(f"NOT the paper's {config.epochs} epochs: {fits}, with the schedule of a run of {fits}")
+        step = shortened(step, fits)
+        config = PretrainConfig.model_validate(step.config["pretrain"])
+        run = _run(session, step, config)
+    epochs = session.preparing.start(run)
+    synchronize(session.device)
+    started = time.monotonic()
+
+    def tell(epoch: int) -> None:
+        if epoch % 5 == 4:
+            session.say(f"epoch {epoch + 1} of {run.epochs} launched, {time.monotonic() - started:.1f} s")
+
+    done = pretrain(stepper, run, session.sequences(step, "corpus", "heldout"), epochs, deadline=end, after_epoch=tell)
+    synchronize(session.device)
+    trained = time.monotonic() - started
+    _publish(session, step, done.model, done.curve, {**done.facts}, trained, engine)
+    session.keep(
+        "headline",
+        {
+            "pretrained": step.model_dump(mode="json"),
+            "pretraining": {
+                **done.facts,
+                "epochs": run.epochs,
+                "planned_epochs": PretrainConfig.model_validate(step.config["pretrain"]).epochs,
+                "seconds": trained,
+                "capture_seconds": captured,
+                "ms_per_step": 1e3 * trained / run.steps,
+                "tokens_per_second": done.facts["tokens"] / trained,
+                "engine": str(engine),
+                "corpus_tokens": int(corpus.lengths.sum()),
+            },
+        },
+    )
+    session.say(f"pre-trained in {trained:.1f} s: {done.facts}")
+    return step
+
+
+def _run(session: Session, step: Step, config: PretrainConfig) -> Run:
+    corpus = session.sequences(step, "corpus")
+    return plan_run(
+        corpus,
+        session.vocabulary(step),
+        config,
+        max_length=int(step.config["max_length"]),
+        seed=int(step.config["seed"]),
+        steps=pretraining_steps(corpus, config),
+        multiple=multiple_for(session.device),
+    )
+
+
+def _rate(session: Session, stepper: Any, run: Run) -> float:
+    """Seconds of a step, measured on the run's first batches; then the model is as it was."""
+    short = Run(**{**vars(run), "steps": min(run.steps, run.order.steps_per_epoch)})
+    epoch: Epoch = next(iter(session.preparing.start(short)))
+    stepper.model.train()
+    count, seconds = launched(stepper, run, epoch, CALIBRATED_SECONDS)
+    stepper.flat.rewind()
+    stepper.losses_T.fill_(torch.nan)
+    return seconds / count
+
+
+def shortened(step: Step, epochs: int) -> Step:
+    """The step with fewer epochs of pre-training: another config, and so another key."""
+    config = {**step.config, "pretrain": {**step.config["pretrain"], "epochs": epochs}}
+    return Step(
+        stage=step.stage, config=config, inputs=step.inputs, slug=f"{step.slug}-e{epochs}", labels=step.labels
+    )
+
+
+# --- fine-tuning ---
+
+
+@dataclass(frozen=True)
+class _Todo:
+    step: Step
+    task: str
+    seed: int
+    scratch: bool
+
+
+def _finetunings(session: Session, planned: Step, made: Step) -> Iterator[_Todo]:
+    """Seed by seed, task by task, pre-trained beside scratch: whenever time is up, what is there can be compared."""
+    steps = [s for s in session.steps_of("finetune") if s.labels["arch"] == planned.labels["arch"]]
+    tasks = list(dict.fromkeys(str(s.labels["task"]) for s in steps))
+    for seed in sorted({int(str(s.labels["finetune_seed"])) for s in steps}):
+        for task in tasks:
+            for step in steps:
+                if (step.labels["task"], step.labels["finetune_seed"]) != (task, seed):
+                    continue
+                start = step.inputs.get("pretrained")
+                if start is None:
+                    yield _Todo(step, task, seed, True)
+                elif start.key == planned.key:
+                    yield _Todo(rebased(step, made), task, seed, False)
+
+
+def rebased(step: Step, pretrained: Step) -> Step:
+    """A fine-tuning that starts from another pre-training than was planned."""
+    if step.inputs["pretrained"].key == pretrained.key:
+        return step
+    inputs = {**step.inputs, "pretrained": pretrained.ref}
+    slug = f"{step.slug}-{pretrained.slug.rpartition('-')[2]}"
+    return Step(stage=step.stage, config=step.config, inputs=inputs, slug=slug, labels=step.labels)
+
+
+def _finetune_all(session: Session, planned: Step, made: Step, engine: Engine) -> None:
+    tuners: dict[str, Finetuner] = {}
+    needed: dict[str, float] = {}
+    done: list[Step] = [made]
+    for todo in _finetunings(session, planned, made):
+        name = str(todo.step.ref)
+        if session.store.inspect(todo.step.ref, verify=False).status == "complete":
+            done.append(todo.step)
+            continue
+        expected = needed.get(todo.task, 0.0)
+        if session.left < expected * MARGIN + 2:
+            session.say(f"{name}: {session.left:.0f} s are left, {expected:.0f} s are needed")
+            continue
+        started = time.monotonic()
+        try:
+            if todo.task not in tuners:
+                tuners[todo.task] = _tuner(session, todo.step, engine)
+                synchronize(session.device)
+            captured = time.monotonic() - started
+            facts = _finetune(session, todo.step, tuners[todo.task], engine)
+        except OutOfTime as error:
+            session.say(f"{name}: {error}")
+            continue
+        took = time.monotonic() - started
+        needed[todo.task] = max(needed.get(todo.task, 0.0), took - captured)
+        facts |= {"task": todo.task, "seed": todo.seed, "scratch": todo.scratch, "total_seconds": took}
+        session.keep("finetuned", {name: {**facts, "capture_seconds": captured}})
+        session.say(f"{name}: test {facts['test_accuracy']:.4f}, dev {facts['dev_accuracy']:.4f}, {took:.1f} s")
+        done.append(todo.step)
+        session.pack(done)
+    session.pack(done)
+
+
+def _tuner(session: Session, step: Step, engine: Engine) -> Finetuner:
+    return Finetuner(
+        session.sequences(step, "tokens"),
+        pd.read_parquet(session.input(step, "task").path("items.parquet")),
+        session.vocabulary(step),
+        Architecture.model_validate({"name": str(step.labels["arch"]), **step.config["architecture"]}),
+        FinetuneConfig.model_validate(step.config["finetune"]),
+        engine,
+        max_length=int(step.config["max_length"]),
+        device=session.device,
+        multiple=multiple_for(session.device),
+    )
+
+
+def _finetune(session: Session, step: Step, tuner: Finetuner, engine: Engine) -> dict[str, Any]:
+    run = tuner.run(int(step.config["seed"]))
+    epochs = session.preparing.start(run)
+    start = session.store.get(step.inputs["pretrained"]) if "pretrained" in step.inputs else None
+    started = time.monotonic()
+    store = session.store
+    with store.lock(step.ref), store.draft(step.ref) as draft:
+        job: Job = session.job(step, draft)
+        with job.stream("predictions.parquet", ["item_id", "part", "label", "logits"]) as sink:
+            done = tuner.finetune(
+                run,
+                epochs,
+                sink,
+                pretrained=start.folder(("config.json", WEIGHTS)) if start else None,
+                deadline=session.deadline,
+            )
+        seconds = time.monotonic() - started
+        done.model.config.save_pretrained(draft)
+        job.write(done.curve.frame(), "metrics.parquet")
+        facts: dict[str, Any] = {**done.facts}
+        store.publish(step, draft, facts=facts, provenance=_provenance(session, engine, "not kept"), seconds=seconds)
+    return {**facts, "seconds": seconds}
+
+
+# --- records ---
+
+
+def _publish(
+    session: Session, step: Step, model: Any, curve: Curve, facts: dict[str, Any], seconds: float, engine: Engine
+) -> None:
+    store = session.store
+    with store.lock(step.ref), store.draft(step.ref) as draft:
+        save(model, draft)
+        session.job(step, draft).write(curve.frame(), "metrics.parquet")
+        found = _provenance(session, engine, "left on the machine that trained")
+        store.publish(step, draft, facts=facts, provenance=found, seconds=seconds)
+
+
+def _provenance(session: Session, engine: Engine, weights: str) -> dict[str, Any]:
+    """Where and how, and what became of the weights."""
+    more: dict[str, Any] = {"device": session.device, "threads": torch.get_num_threads(), "engine": str(engine)}
+    if session.commit:
+        more |= {"git_commit": session.commit, "git_dirty": False}
+    return provenance(**more, gpu=session.figures["machine"]["device"], weights=weights)
