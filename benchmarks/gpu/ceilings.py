@@ -22,21 +22,29 @@ def ceilings(session: Session) -> dict[str, Any]:
     """
     small = session.device == "cpu"
     numbers = (1 << 22) if small else (1 << 30)
-    source, target = (torch.randn(numbers, device=session.device) for _ in range(2))
-    seconds = timed(lambda: target.copy_(source), session.device)
+    seconds = _copy_seconds(numbers, session.device)
     found: dict[str, Any] = {"copy_bytes_per_second": 2 * 4 * numbers / seconds}
-    del source, target
     sizes = {"matmul": (512,) * 3 if small else (8192,) * 3}
     if not small:
         sizes |= {"up_3072": (3072, 768, 3072), "down_3072": (3072, 3072, 768), "qkv_3072": (3072, 768, 2304)}
         sizes |= {"gradient_3072": (3072, 3072, 768), "vocabulary": (512, 768, 30528)}
     for name, (rows, inner, columns) in sizes.items():
-        left = torch.randn(rows, inner, device=session.device).bfloat16()
-        right = torch.randn(columns, inner, device=session.device).bfloat16().t()
-        out = left @ right
-        seconds = timed(lambda left=left, right=right, out=out: torch.mm(left, right, out=out), session.device)
+        seconds = _product_seconds(rows, inner, columns, session.device)
         found[f"{name}_flops_per_second"] = 2 * rows * inner * columns / seconds
     return found
+
+
+def _copy_seconds(numbers: int, device: str) -> float:
+    source, target = torch.randn(numbers, device=device), torch.empty(numbers, device=device)
+    return timed(lambda: target.copy_(source), device)
+
+
+def _product_seconds(rows: int, inner: int, columns: int, device: str) -> float:
+    """Of x wᵀ in bfloat16, as a linear map has it."""
+    left = torch.randn(rows, inner, device=device).bfloat16()
+    right = torch.randn(columns, inner, device=device).bfloat16().t()
+    out = left @ right
+    return timed(lambda: torch.mm(left, right, out=out), device)
 
 
 def timed(work: Callable[[], Any], device: str) -> float:

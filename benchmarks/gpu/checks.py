@@ -9,7 +9,8 @@ import torch
 
 from benchmarks.gpu.session import Session, free, synchronize
 from benchmarks.gpu.throughput import Ground, engines
-from tlm.config import Architecture, PretrainConfig
+from tlm.study.architecture import Architecture
+from tlm.study.config import PretrainConfig
 from tlm.training.captured import Engine, Stepper, inputs_of
 from tlm.training.prepacked import Epoch, Run, Scalars
 from tlm.training.replay import capture_run, language_stepper
@@ -44,9 +45,7 @@ def checks(session: Session) -> dict[str, Any]:
     return found
 
 
-def _error(
-    ground: Ground, architecture: Architecture, engine: Engine, device: str, reference: torch.Tensor
-) -> float:
+def _error(ground: Ground, architecture: Architecture, engine: Engine, device: str, reference: torch.Tensor) -> float:
     precision = "bfloat16" if device == "cuda" else "float32"
     stepper = _stepper(ground.run, architecture, engine, device, precision)
     if engine.captured:

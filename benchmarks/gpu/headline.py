@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 import torch
 
 from benchmarks.gpu.session import WEIGHTS, Session, free, synchronize
-from benchmarks.gpu.throughput import launched, multiple_for
-from tlm.config import Architecture, FinetuneConfig, PretrainConfig
+from benchmarks.gpu.throughput import FASTEST, engines, launched, multiple_for
+from tlm.artifacts.provenance import provenance
+from tlm.artifacts.step import Step
 from tlm.modeling.interchange import save
-from tlm.provenance import provenance
 from tlm.stages.job import Job
-from tlm.steps import Step
-from tlm.training.captured import Engine
+from tlm.study.architecture import Architecture
+from tlm.study.config import FinetuneConfig, PretrainConfig
+from tlm.training.captured import Engine, Stepper
 from tlm.training.optimisation import Curve
 from tlm.training.prepacked import Epoch, Run
 from tlm.training.replay import (
@@ -47,15 +48,13 @@ def headline(session: Session, *, reserve: float) -> None:
     engine = session.engine or best_engine(session)
     made = _made(session, step)
     if made is None:
-        made = _pretrain(session, step, engine, session.left - reserve)
+        made, engine = _pretrain(session, step, engine, session.left - reserve)
         free(session.device)
     _finetune_all(session, step, made, engine)
 
 
 def best_engine(session: Session) -> Engine:
-    """The fastest engine that the throughput stage found to work, else the simplest."""
-    from benchmarks.gpu.throughput import engines
-
+    """The fastest engine that the throughput stage found to work, else the one that should be."""
     rows = session.figures.get("throughput", {})
     chosen = [
         (row["ms"], engine)
@@ -63,7 +62,7 @@ def best_engine(session: Session) -> Engine:
         for name, row in rows.items()
         if name == f"pretrain-bert6 | {engine}" and "ms" in row
     ]
-    return min(chosen, key=lambda pair: pair[0])[1] if chosen else engines(session.device)[0]
+    return min(chosen, key=lambda pair: pair[0])[1] if chosen else FASTEST if session.device == "cuda" else Engine()
 
 
 def _made(session: Session, step: Step) -> Step | None:
@@ -76,29 +75,18 @@ def _made(session: Session, step: Step) -> Step | None:
 # --- pre-training ---
 
 
-def _pretrain(session: Session, step: Step, engine: Engine, seconds: float) -> Step:
-    """Train for as many epochs as fit into `seconds`, and publish; the step that was made."""
+def _pretrain(session: Session, step: Step, engine: Engine, seconds: float) -> tuple[Step, Engine]:
+    """Train for as many epochs as fit into `seconds`, and publish; the step that was made, and the engine that made it."""
     end = time.monotonic() + seconds
     config = PretrainConfig.model_validate(step.config["pretrain"])
-    corpus, vocabulary = session.sequences(step, "corpus"), session.vocabulary(step)
-    started = time.monotonic()
     run = _run(session, step, config)
-    stepper = language_stepper(
-        vocabulary,
-        Architecture.model_validate({"name": str(step.labels["arch"]), **step.config["architecture"]}),
-        config,
-        engine,
-        max_length=run.max_length,
-        seed=run.seed,
-        steps=run.steps,
-        device=session.device,
-    )
-    capture_run(stepper, run)
-    synchronize(session.device)
+    started = time.monotonic()
+    stepper, engine, rate = _working(session, step, run, engine)
     captured = time.monotonic() - started
-    rate = _rate(session, stepper, run)
     fits = int((end - time.monotonic() - EVALUATION_SECONDS) / (MARGIN * rate * run.order.steps_per_epoch))
-    session.say(f"captured in {captured:.1f} s; {1e3 * rate:.3f} ms a step; {fits} epochs fit, {run.epochs} are planned")
+    session.say(
+        f"captured in {captured:.1f} s; {1e3 * rate:.3f} ms a step; {fits} epochs fit, {run.epochs} are planned"
+    )
     if fits < 1:
         raise OutOfTime(f"not one epoch of {run.order.steps_per_epoch} steps fits into {seconds:.0f} s.")
     if config.epochs is not None and fits < config.epochs:
@@ -131,12 +119,35 @@ def _pretrain(session: Session, step: Step, engine: Engine, seconds: float) -> S
                 "ms_per_step": 1e3 * trained / run.steps,
                 "tokens_per_second": done.facts["tokens"] / trained,
                 "engine": str(engine),
-                "corpus_tokens": int(corpus.lengths.sum()),
+                "corpus_tokens": int(run.sequences.lengths.sum()),
             },
         },
     )
     session.say(f"pre-trained in {trained:.1f} s: {done.facts}")
-    return step
+    return step, engine
+
+
+def _working(session: Session, step: Step, run: Run, engine: Engine) -> tuple[Stepper, Engine, float]:
+    """A stepper with captured steps, of the engine that was asked for or else of a simpler one, and seconds of a step."""
+    simpler = replace(engine, compiled=False, overlapped=False)
+    for each in dict.fromkeys((engine, simpler, replace(simpler, attention="rectangle"))):
+        try:
+            stepper = language_stepper(
+                run.vocabulary,
+                Architecture.model_validate({"name": str(step.labels["arch"]), **step.config["architecture"]}),
+                PretrainConfig.model_validate(step.config["pretrain"]),
+                each,
+                max_length=run.max_length,
+                seed=run.seed,
+                steps=run.steps,
+                device=session.device,
+            )
+            capture_run(stepper, run)
+            return stepper, each, _rate(session, stepper, run)
+        except Exception as error:
+            session.say(f"{each} does not run here: {type(error).__name__}: {error}"[:500])
+            free(session.device)
+    raise RuntimeError("no engine runs here.")
 
 
 def _run(session: Session, step: Step, config: PretrainConfig) -> Run:
@@ -152,12 +163,14 @@ def _run(session: Session, step: Step, config: PretrainConfig) -> Run:
     )
 
 
-def _rate(session: Session, stepper: Any, run: Run) -> float:
+def _rate(session: Session, stepper: Stepper, run: Run) -> float:
     """Seconds of a step, measured on the run's first batches; then the model is as it was."""
     short = Run(**{**vars(run), "steps": min(run.steps, run.order.steps_per_epoch)})
     epoch: Epoch = next(iter(session.preparing.start(short)))
     stepper.model.train()
     count, seconds = launched(stepper, run, epoch, CALIBRATED_SECONDS)
+    if not bool(stepper.losses_T[:count].isfinite().all()):
+        raise ArithmeticError("a loss is not finite")
     stepper.flat.rewind()
     stepper.losses_T.fill_(torch.nan)
     return seconds / count
@@ -166,9 +179,7 @@ def _rate(session: Session, stepper: Any, run: Run) -> float:
 def shortened(step: Step, epochs: int) -> Step:
     """The step with fewer epochs of pre-training: another config, and so another key."""
     config = {**step.config, "pretrain": {**step.config["pretrain"], "epochs": epochs}}
-    return Step(
-        stage=step.stage, config=config, inputs=step.inputs, slug=f"{step.slug}-e{epochs}", labels=step.labels
-    )
+    return Step(stage=step.stage, config=config, inputs=step.inputs, slug=f"{step.slug}-e{epochs}", labels=step.labels)
 
 
 # --- fine-tuning ---

@@ -14,12 +14,12 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.gpu.study import STUDIES, paper
+from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
-from tlm.plan import plan
-from tlm.runtime import Runtime
+from tlm.execution.bundle import export_bundle
+from tlm.machine.runtime import Runtime
+from tlm.planning.plan import plan
 from tlm.sequential import prepare
-from tlm.store import ArtifactStore
-from tlm.transfer import export_bundle
 
 TRAINED = ("pretrain", "finetune")
 
@@ -35,7 +35,9 @@ def make_bundle(folder: Path, scale: str, *, home: str, sizes: tuple[int, ...] =
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.prepare", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gpu.prepare", description=(__doc__ or "").split("\n")[0]
+    )
     parser.add_argument("folder", type=Path, help="the bundle, which must not be there yet")
     parser.add_argument("--scale", choices=sorted(STUDIES), default="paper")
     parser.add_argument("--sizes", type=int, nargs="*", default=[], metavar="WS", help="further pre-training sets")

@@ -9,7 +9,8 @@ import torch
 from benchmarks.gpu.headline import best_engine
 from benchmarks.gpu.session import Session, synchronize
 from benchmarks.gpu.throughput import Ground, launched
-from tlm.config import Architecture, PretrainConfig
+from tlm.study.architecture import Architecture
+from tlm.study.config import PretrainConfig
 from tlm.training.replay import capture_run, language_stepper
 
 STEPS = 20

@@ -15,13 +15,13 @@ import torch
 import transformers
 
 from benchmarks.gpu.preparing import Preparing
-from tlm.ragged import Ragged
+from tlm.artifacts.step import Step
+from tlm.artifacts.store import Artifact, ArtifactStore
+from tlm.data.ragged import Ragged
+from tlm.data.tokenizer import Vocabulary, read_vocabulary
+from tlm.execution.bundle import import_records, read_bundle
 from tlm.stages.job import Job
-from tlm.steps import Step
-from tlm.store import Artifact, ArtifactStore
-from tlm.tokenizer import Vocabulary, read_vocabulary
 from tlm.training.captured import Engine
-from tlm.transfer import import_records, read_bundle
 
 FIGURES = "figures.json"
 ARCHIVE = "artifacts.tar"
@@ -90,10 +90,12 @@ class Session:
         return Ragged(mapped.ids.copy(), mapped.offsets.copy())
 
     def job(self, step: Step, draft: Path) -> Job:
-        from tlm.runtime import Runtime
+        from tlm.machine.runtime import Runtime
 
         runtime = Runtime(home=str(self.home), device="cuda" if self.device == "cuda" else "cpu")
-        return Job(step, {name: self.input(step, name) for name in step.inputs}, draft, runtime, lambda done, total: None)
+        return Job(
+            step, {name: self.input(step, name) for name in step.inputs}, draft, runtime, lambda done, total: None
+        )
 
     # --- output ---
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from flows.studies.registry import assemble
 from flows.studies.scales import SCALES, Scale
-from tlm.config import CorpusConfig, FinetuneConfig, PretrainConfig, StudyConfig, TaskConfig, TrainedTokenizer
-from tlm.modeling.variants import variant
-from tlm.source_config import DocstringsSource
+from tlm.study.architecture import variant
+from tlm.study.config import CorpusConfig, FinetuneConfig, PretrainConfig, StudyConfig, TaskConfig, TrainedTokenizer
+from tlm.study.sources import DocstringsSource
 
 FEWREL64 = (100, 5, 37)
 """Items of each of FewRel's 64 relations: train (with dev), dev, test. The file at hand holds 137 of the rarest."""

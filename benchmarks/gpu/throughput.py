@@ -9,23 +9,24 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from benchmarks.cases import Case, shape_of
-from benchmarks.contenders import Setting
 from benchmarks.gpu.session import Session, free, synchronize
 from benchmarks.ours import Ours
+from benchmarks.setting import Setting
 from benchmarks.stock import Stock
 from benchmarks.work import useful_flops
 from benchmarks.workload import Workload
-from tlm.config import Architecture, PretrainConfig
-from tlm.modeling.packed import Attention
-from tlm.ragged import Ragged, Rows
-from tlm.steps import Step
-from tlm.tokenizer import Vocabulary
+from tlm.artifacts.step import Step
+from tlm.data.ragged import Ragged, Rows
+from tlm.data.tokenizer import Vocabulary
+from tlm.study.architecture import Architecture, variant
+from tlm.study.config import PretrainConfig
 from tlm.training.captured import Engine, Stepper
 from tlm.training.prepacked import Epoch, Run
 from tlm.training.replay import capture_run, language_stepper, plan_run
@@ -34,7 +35,11 @@ STEPS = 300
 """Batches that are measured; a contender that takes long does fewer of them, in the same order."""
 MOST_SECONDS = 3.0
 """Of one contender, warm-up and capture not counted."""
+LEAST_SECONDS = 8.0
+"""Without so much left no further contender begins."""
 BLOCK = 20
+FASTEST = Engine("varlen", captured=True, compiled=True, overlapped=True)
+"""What should be."""
 
 
 @dataclass(frozen=True)
@@ -79,55 +84,68 @@ def _workload(session: Session, tokens: Ragged, vocabulary: Vocabulary) -> Workl
 
 
 def engines(device: str) -> list[Engine]:
-    """From the simplest to the one that should be fastest."""
+    """In the order in which they are measured: the promising first, then what tells how much each part of them buys."""
     if device == "cpu":
         return [Engine()]
-    varlen: Attention = "varlen"
     return [
-        Engine("rectangle"),
-        Engine(varlen),
+        Engine("varlen", captured=True),
+        Engine("varlen", captured=True, overlapped=True),
+        Engine("varlen", captured=True, compiled=True),
+        FASTEST,
         Engine("rectangle", captured=True),
-        Engine(varlen, captured=True),
-        Engine(varlen, captured=True, overlapped=True),
-        Engine(varlen, compiled=True, captured=True),
-        Engine(varlen, compiled=True, captured=True, overlapped=True),
+        Engine("varlen"),
+        Engine("rectangle", captured=True, compiled=True, overlapped=True),
     ]
 
 
-def throughput(session: Session, variants: tuple[str, ...] = ("bert6", "bert1", "bert1a")) -> None:
-    """Measure every variant with every contender, in the order of their worth, as long as there is time."""
+@dataclass(frozen=True)
+class Contender:
+    """What trains a variant: `name` as the table has it, and what measures it."""
+
+    case: Case
+    name: str
+    measure: Callable[[], dict[str, Any]]
+
+
+def throughput(session: Session, variants: tuple[str, ...]) -> None:
+    """Measure contenders in the order of their worth, as long as there is time."""
     (step, *_) = session.steps_of("pretrain")
     ground = Ground.of(session, step, STEPS)
     own = Architecture.model_validate({"name": str(step.labels["arch"]), **step.config["architecture"]})
-    for name in variants if session.device == "cuda" else variants[:1]:
-        architecture = own if name == "bert6" else _resized(own, name)
-        case = Case(f"pretrain-{name}", "pretrain", _shape(architecture), "wikipedia", own_batch(ground), _length(step))
-        setting = Setting(case, ground.workload, session.device, session.device == "cuda")
-        contenders: list[tuple[str, Callable[[], dict[str, Any]]]] = [
-            ("stock", lambda setting=setting: _loop(session, ground, Stock(setting).train)),  # type: ignore[misc]
-        ]
-        chosen = engines(session.device)
-        for engine in chosen if name == "bert6" else chosen[-1:]:
-            contenders.append(
-                (str(engine), lambda e=engine, a=architecture: _captured(session, ground, a, e))  # type: ignore[misc]
-            )
-        if name == "bert6":
-            ours = ("ours, ordinary loop", lambda setting=setting: _ordinary(session, ground, setting))
-            contenders.insert(1, ours)  # type: ignore[arg-type]
-        for contender, measure in contenders:
-            _measure(session, ground, case, contender, measure)
+    chosen = engines(session.device)
+    first, *others = [name for name in variants if session.device == "cuda" or name == variants[0]]
+    main = _contenders(session, ground, own if first == "bert6" else _resized(own, first), first, chosen)
+    rest = [each for name in others for each in _contenders(session, ground, _resized(own, name), name, [FASTEST])]
+    stock, ordinary, *captured = main
+    for contender in (stock, *captured[:4], *rest[:1], *rest[2:3], ordinary, *captured[4:], *rest[3:]):
+        _measure(session, ground, contender)
 
 
-def _measure(
-    session: Session, ground: Ground, case: Case, contender: str, measure: Callable[[], dict[str, Any]]
-) -> None:
+def _contenders(
+    session: Session, ground: Ground, architecture: Architecture, name: str, chosen: list[Engine]
+) -> list[Contender]:
+    """Stock, tlm's ordinary loop, and engines."""
+    config, device = ground.run.config, session.device
+    case = Case(
+        f"pretrain-{name}", "pretrain", _shape(architecture), "wikipedia", config.batch_size, ground.run.max_length
+    )
+    setting = Setting(case, ground.workload, device, device == "cuda")
+    return [
+        Contender(case, "stock", lambda: _loop(session, ground, Stock(setting).train)),
+        Contender(case, "ours, ordinary loop", lambda: _ordinary(session, ground, setting)),
+        *(Contender(case, str(engine), partial(_captured, session, ground, architecture, engine)) for engine in chosen),
+    ]
+
+
+def _measure(session: Session, ground: Ground, contender: Contender) -> None:
     """Keep what a contender achieves, or why it does not run: what fails must not end the others."""
-    if session.left < 10:
-        session.say(f"{case.name} {contender}: no time left")
+    case, name = contender.case, f"{contender.case.name} | {contender.name}"
+    if session.left < LEAST_SECONDS:
+        session.say(f"{name}: no time is left")
         return
     start = time.monotonic()
     try:
-        found = measure()
+        found = contender.measure()
         count = found["steps"]
         flops = useful_flops(case, ground.workload, ground.batches[:count])
         tokens = ground.workload.real_tokens(ground.batches[:count], case.max_length)
@@ -142,8 +160,8 @@ def _measure(
         traceback.print_exc(limit=4)
     found["total_seconds"] = time.monotonic() - start
     free(session.device)
-    session.keep("throughput", {f"{case.name} | {contender}": found})
-    session.say(f"{case.name} | {contender}: " + ", ".join(f"{k} {_short(v)}" for k, v in found.items()))
+    session.keep("throughput", {name: found})
+    session.say(f"{name}: " + ", ".join(f"{k} {_short(v)}" for k, v in found.items()))
 
 
 def _loop(session: Session, ground: Ground, train: Callable[[list[Rows]], None]) -> dict[str, Any]:
@@ -217,10 +235,13 @@ def launched(stepper: Stepper, run: Run, epoch: Epoch, most_seconds: float) -> t
 
 def _resized(own: Architecture, name: str) -> Architecture:
     """A variant with everything else as the bundle's model has it."""
-    from tlm.modeling.variants import variant
 
-    drop = {"hidden_dropout_prob": own.hidden_dropout_prob, "attention_probs_dropout_prob": own.attention_probs_dropout_prob}
-    return variant(name, head_size=own.hidden_size // own.num_attention_heads, **drop)
+    return variant(
+        name,
+        head_size=own.hidden_size // own.num_attention_heads,
+        hidden_dropout_prob=own.hidden_dropout_prob,
+        attention_probs_dropout_prob=own.attention_probs_dropout_prob,
+    )
 
 
 def _shape(architecture: Architecture) -> Any:
@@ -232,14 +253,6 @@ def _shape(architecture: Architecture) -> Any:
         hidden_size=architecture.hidden_size,
         intermediate_size=architecture.intermediate_size,
     )
-
-
-def own_batch(ground: Ground) -> int:
-    return ground.run.config.batch_size
-
-
-def _length(step: Step) -> int:
-    return int(step.config["max_length"])
 
 
 def _short(value: Any) -> str:

@@ -14,12 +14,14 @@ import pytest
 import torch
 from toy import ARCH, CONV, GPT, VOCABULARY, task_of
 
-from tlm.config import Architecture, FinetuneConfig, PretrainConfig
-from tlm.ragged import Ragged
+from tlm.data.ragged import Ragged
+from tlm.study.architecture import Architecture
+from tlm.study.config import FinetuneConfig, PretrainConfig
 from tlm.training import replay
 from tlm.training.captured import Engine, Stepper, inputs_of
 from tlm.training.finetune import finetune
 from tlm.training.flat import adamw, fused_adamw
+from tlm.training.masking import Masker
 from tlm.training.objectives import mlm_data
 from tlm.training.prepacked import (
     Batch,
@@ -32,7 +34,6 @@ from tlm.training.prepacked import (
     prepare_epoch,
     vector,
 )
-from tlm.training.masking import Masker
 from tlm.training.pretrain import pretrain
 from tlm.training.replay import Finetuner, in_turn, language_stepper, plan_run
 
@@ -57,9 +58,7 @@ def planned(texts: Ragged, config: PretrainConfig = PRETRAINING, seed: int = 3) 
     return plan_run(texts, VOCABULARY, config, max_length=LENGTH, seed=seed, steps=steps, multiple=32)
 
 
-def stepper_of(
-    run: Run, arch: Architecture = STILL, engine: Engine = Engine(), device: str = "cpu"  # noqa: B008
-) -> Stepper:
+def stepper_of(run: Run, arch: Architecture = STILL, engine: Engine = Engine(), device: str = "cpu") -> Stepper:
     config = run.config
     assert isinstance(config, PretrainConfig)
     return language_stepper(
@@ -103,7 +102,7 @@ def test_loss_and_every_gradient_of_masked_language_modelling_are_those_of_the_o
         loss = model.loss(**data.inputs(step + 1, data.order.batch(step)[1]))
         loss.backward()
         stepper.step(inputs_of(unmoved(given), size))
-        assert float(stepper.losses_T[0]) == pytest.approx(float(loss), rel=1e-5)
+        assert float(stepper.losses_T[0]) == pytest.approx(loss.item(), rel=1e-5)
         for name, parameter in model.named_parameters():
             torch.testing.assert_close(gradient_of(stepper, name), parameter.grad, rtol=1e-5, atol=1e-6)
 

@@ -19,8 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from tlm.config import Optimisation
-from tlm.precision import Resolved
+from tlm.machine.precision import Resolved
 from tlm.modeling import TinyBertForMaskedLM, TinyBertForSequenceClassification
 from tlm.modeling.loss import IGNORED_LABEL
 from tlm.modeling.packed import (
@@ -37,6 +36,7 @@ from tlm.modeling.packed import (
     layer,
     masked_loss,
 )
+from tlm.study.config import Optimisation
 from tlm.training import prepacked
 from tlm.training.flat import Block, Flat, adamw, fused_adamw, padded
 from tlm.training.prepacked import HEADER, LABEL_BITS, NO_LABEL, Size, Vector
@@ -130,7 +130,7 @@ class Stepper:
             self.losses_T = torch.full((self.capacity,), torch.nan)
             self.right_E = torch.full((self.capacity,), -1, dtype=torch.int64)
         overlapped = self.engine.overlapped and self.device.type == "cuda" and self.config.max_grad_norm is None
-        self._beside = torch.cuda.Stream() if overlapped else None
+        self._beside = torch.cuda.Stream() if overlapped else None  # type: ignore[no-untyped-call]
         self._functions()
 
     # --- layout ---
@@ -311,8 +311,9 @@ class Stepper:
     def evaluate(self, inputs: Inputs) -> None:
         """How many of the labelled sequences the classifier has right, written to `right_E` at the header's step."""
         form, flat = self.form.without_dropout(), self.flat
+        norm, norm_bias = self.embedding.weights
         x = flat.wide(flat.words)[inputs.ids_R] + flat.wide(self.positions)[inputs.positions_R]
-        x = embedded(x + flat.wide(self.types)[0], *self.embedding.weights, form)
+        x = embedded(x + flat.wide(self.types)[0], norm, norm_bias, form)
         for segment in self.layers[:-1]:
             x = layer(x, LayerWeights(*segment.weights), inputs.spans, form)
         x = last_layer(x, LayerWeights(*self.layers[-1].weights), inputs.spans, inputs.rows_N, form)
@@ -329,7 +330,7 @@ class Stepper:
         if not self.engine.captured:
             self.graphs[size] = (lambda: function(inputs_of(static, size)), static)
             return
-        side = torch.cuda.Stream()
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(WARM_UPS):

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tlm.config import Optimisation
+from tlm.data.ragged import Ragged, Rows
+from tlm.data.tokenizer import Vocabulary
 from tlm.modeling.loss import IGNORED_LABEL
-from tlm.ragged import Ragged, Rows
-from tlm.tokenizer import Vocabulary
+from tlm.study.config import Optimisation
 from tlm.training.batching import Order, epoch_order, with_specials
 from tlm.training.masking import Masker
 from tlm.training.optimisation import learning_rate
@@ -180,10 +180,14 @@ def plan_sizes(
     if mlm_probability is None:
         return tuple(Size(rows, batch + spare, batch + spare) for rows in chosen)
     deviations = [1.5] * (len(chosen) - 1) + [6.0]
-    queries = [_expected_queries(*given) for given in zip(chosen, [mlm_probability] * len(chosen), deviations, strict=True)]
+    queries = [
+        _expected_queries(*given) for given in zip(chosen, [mlm_probability] * len(chosen), deviations, strict=True)
+    ]
     spare = max(spare, math.ceil(max(queries) / max_length))
     # A sequence without a masked position has a query all the same.
-    return tuple(Size(rows, _up(count + spare + 4, 32), batch + spare) for rows, count in zip(chosen, queries, strict=True))
+    return tuple(
+        Size(rows, _up(count + spare + 4, 32), batch + spare) for rows, count in zip(chosen, queries, strict=True)
+    )
 
 
 def _expected_queries(rows: int, probability: float, deviations: float) -> int:

@@ -19,11 +19,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tlm.config import Architecture, FinetuneConfig, Optimisation, PretrainConfig
+from tlm.data.ragged import Ragged, Rows
+from tlm.data.tokenizer import Vocabulary
+from tlm.machine.precision import native_precision
 from tlm.modeling.interchange import load_encoder_into_classifier
-from tlm.precision import native_precision
-from tlm.ragged import Ragged, Rows
-from tlm.tokenizer import Vocabulary
+from tlm.study.architecture import Architecture
+from tlm.study.config import FinetuneConfig, Optimisation, PretrainConfig
 from tlm.training.batching import shortened
 from tlm.training.captured import Engine, Stepper
 from tlm.training.finetune import Finetuned, mean, predictions
@@ -131,7 +132,7 @@ def uploaded(epochs: Iterable[Epoch], device: torch.device) -> Iterator[tuple[Ep
     if device.type != "cuda":
         yield from ((epoch, torch.from_numpy(epoch.vectors)) for epoch in epochs)
         return
-    stream = torch.cuda.Stream()
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     ahead: tuple[Epoch, Tensor] | None = None
     for epoch in epochs:
         with torch.cuda.stream(stream):
@@ -187,9 +188,9 @@ def language_stepper(
     """A stepper of a language model with a seeded initialisation, `pretrain`'s."""
     torch.manual_seed(seed)
     kind = KINDS[architecture.kind]
-    model: Any = kind.language_model(
-        kind.config.from_architecture(architecture, **_tokens(vocabulary, max_length))
-    ).to(device)
+    model: Any = kind.language_model(kind.config.from_architecture(architecture, **_tokens(vocabulary, max_length))).to(
+        device
+    )
     return Stepper(model, config, _precision(config, device), engine, max_length, steps)
 
 
