@@ -79,13 +79,14 @@ def _pretrain(session: Session, step: Step, engine: Engine, seconds: float) -> t
     """Train for as many epochs as fit into `seconds`, and publish; the step that was made, and the engine that made it."""
     end = time.monotonic() + seconds
     config = PretrainConfig.model_validate(step.config["pretrain"])
+    planned = config.epochs
     run = _run(session, step, config)
     started = time.monotonic()
     stepper, engine, rate = _working(session, step, run, engine)
     captured = time.monotonic() - started
     fits = int((end - time.monotonic() - EVALUATION_SECONDS) / (MARGIN * rate * run.order.steps_per_epoch))
     session.say(
-        f"captured in {captured:.1f} s; {1e3 * rate:.3f} ms a step; {fits} epochs fit, {run.epochs} are planned"
+        f"captured in {captured:.1f} s; {1e3 * rate:.3f} ms a step; {fits} epochs fit, {planned} are planned"
     )
     if fits < 1:
         raise OutOfTime(f"not one epoch of {run.order.steps_per_epoch} steps fits into {seconds:.0f} s.")
@@ -113,7 +114,7 @@ def _pretrain(session: Session, step: Step, engine: Engine, seconds: float) -> t
             "pretraining": {
                 **done.facts,
                 "epochs": run.epochs,
-                "planned_epochs": PretrainConfig.model_validate(step.config["pretrain"]).epochs,
+                "planned_epochs": planned,
                 "seconds": trained,
                 "capture_seconds": captured,
                 "ms_per_step": 1e3 * trained / run.steps,
