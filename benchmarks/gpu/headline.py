@@ -85,9 +85,7 @@ def _pretrain(session: Session, step: Step, engine: Engine, seconds: float) -> t
     stepper, engine, rate = _working(session, step, run, engine)
     captured = time.monotonic() - started
     fits = int((end - time.monotonic() - EVALUATION_SECONDS) / (MARGIN * rate * run.order.steps_per_epoch))
-    session.say(
-        f"captured in {captured:.1f} s; {1e3 * rate:.3f} ms a step; {fits} epochs fit, {planned} are planned"
-    )
+    session.say(f"captured in {captured:.1f} s; {1e3 * rate:.3f} ms a step; {fits} epochs fit, {planned} are planned")
     if fits < 1:
         raise OutOfTime(f"not one epoch of {run.order.steps_per_epoch} steps fits into {seconds:.0f} s.")
     if config.epochs is not None and fits < config.epochs:
