@@ -36,11 +36,11 @@ CACHE = "compile-cache.bin"
 
 
 def engine_of(text: str) -> Engine | None:
-    """`varlen,compiled,captured,overlapped`, or `auto`. Raises ValueError for a word that is none of these."""
+    """`varlen,fused,captured,overlapped`, or `auto`. Raises ValueError for a word that is none of these."""
     if text == "auto":
         return None
     words = text.split(",")
-    flags = ("compiled", "captured", "overlapped")
+    flags = ("compiled", "captured", "overlapped", "fused")
     if words[0] not in ("rectangle", "varlen") or not set(words[1:]) <= set(flags):
         raise ValueError(f"unknown engine {text!r}: rectangle or varlen, then any of {', '.join(flags)}")
     return Engine(words[0], **{flag: flag in words[1:] for flag in flags})  # type: ignore[arg-type]
@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--limit", nargs="*", default=[], metavar="STAGE=SECONDS")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="of everything together")
     parser.add_argument("--reserve", type=float, default=90.0, help="seconds of the headline kept for fine-tuning")
-    parser.add_argument("--engine", default="auto", help="e.g. varlen,compiled,captured,overlapped")
+    parser.add_argument("--engine", default="auto", help="e.g. varlen,fused,captured,overlapped")
     parser.add_argument("--variants", nargs="+", default=["bert6", "bert1", "bert1a"])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--processes", type=int, default=0, help="that prepare epochs ahead")

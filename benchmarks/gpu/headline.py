@@ -6,16 +6,19 @@ epochs of pre-training, fewer are planned (with the schedule of a run of that le
 
 from __future__ import annotations
 
+import faulthandler
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import pandas as pd
 import torch
 
+from benchmarks.gpu.checks import checked
 from benchmarks.gpu.session import WEIGHTS, Session, free, synchronize
-from benchmarks.gpu.throughput import FASTEST, engines, launched, multiple_for
+from benchmarks.gpu.throughput import FASTEST, PLAIN, engines, launched, multiple_for
 from tlm.artifacts.provenance import provenance
 from tlm.artifacts.step import Step
 from tlm.modeling.interchange import save
@@ -33,11 +36,20 @@ from tlm.training.replay import (
     plan_run,
     pretrain,
     pretraining_steps,
+    side_by_side,
 )
 
 MARGIN = 1.03
 """Of the time that the measured rate foretells."""
-CALIBRATED_SECONDS = 2.0
+TRIED, TRIED_SECONDS = 300, 10.0
+"""Steps of a trial, and the seconds after which it ends even so."""
+LOSS_TOLERANCE = 0.02
+"""Between engines, whose dropout differs, after so few steps: on an H200 they differed by 0.0002."""
+COMPILED = Engine("varlen", captured=True, compiled=True)
+HANGING_SECONDS = 150.0
+"""A kernel that never ends must not take the whole time: the process is ended, and another call may try other engines."""
+TASKS = ("fewrel", "dbpedia", "agnews", "fewrel64")
+"""In the order of their worth, where time may end."""
 EVALUATION_SECONDS = 4.0
 """Of the held-out part, all of a run's together, before anything is known."""
 
@@ -45,16 +57,17 @@ EVALUATION_SECONDS = 4.0
 def headline(session: Session, *, reserve: float) -> None:
     """Pre-train, then fine-tune as often as there is time for; `reserve` seconds of it are kept for fine-tuning."""
     step = max(session.steps_of("pretrain"), key=lambda s: int(str(s.labels["ws"])))
-    engine = session.engine or best_engine(session)
-    made = _made(session, step)
+    made, engine = _made(session, step), best_engine(session)
     if made is None:
-        made, engine = _pretrain(session, step, engine, session.left - reserve)
+        made, engine = _pretrain(session, step, session.left - reserve)
         free(session.device)
     _finetune_all(session, step, made, engine)
 
 
 def best_engine(session: Session) -> Engine:
-    """The fastest engine that the throughput stage found to work, else the one that should be."""
+    """What was asked for, or the fastest engine that the throughput stage found to work, else what should be."""
+    if session.engine is not None:
+        return session.engine
     rows = session.figures.get("throughput", {})
     chosen = [
         (row["ms"], engine)
@@ -75,17 +88,24 @@ def _made(session: Session, step: Step) -> Step | None:
 # --- pre-training ---
 
 
-def _pretrain(session: Session, step: Step, engine: Engine, seconds: float) -> tuple[Step, Engine]:
+def _pretrain(session: Session, step: Step, seconds: float) -> tuple[Step, Engine]:
     """Train for as many epochs as fit into `seconds`, and publish; the step that was made, and the engine that made it."""
     end = time.monotonic() + seconds
     config = PretrainConfig.model_validate(step.config["pretrain"])
     planned = config.epochs
     run = _run(session, step, config)
     started = time.monotonic()
-    stepper, engine, rate = _working(session, step, run, engine)
+    if session.device == "cuda":
+        faulthandler.dump_traceback_later(HANGING_SECONDS, exit=True)
+    trial, epochs = _chosen(session, step, run)
+    faulthandler.cancel_dump_traceback_later()
+    stepper, engine, rate = trial.stepper, trial.engine, trial.seconds
     captured = time.monotonic() - started
+    free(session.device)
     fits = int((end - time.monotonic() - EVALUATION_SECONDS) / (MARGIN * rate * run.order.steps_per_epoch))
-    session.say(f"captured in {captured:.1f} s; {1e3 * rate:.3f} ms a step; {fits} epochs fit, {planned} are planned")
+    session.say(
+        f"{engine}, found in {captured:.1f} s; {1e3 * rate:.3f} ms a step; {fits} epochs fit, {planned} are planned"
+    )
     if fits < 1:
         raise OutOfTime(f"not one epoch of {run.order.steps_per_epoch} steps fits into {seconds:.0f} s.")
     if config.epochs is not None and fits < config.epochs:
@@ -93,7 +113,7 @@ def _pretrain(session: Session, step: Step, engine: Engine, seconds: float) -> t
         step = shortened(step, fits)
         config = PretrainConfig.model_validate(step.config["pretrain"])
         run = _run(session, step, config)
-    epochs = session.preparing.start(run)
+        epochs = session.preparing.start(run)
     synchronize(session.device)
     started = time.monotonic()
 
@@ -126,27 +146,74 @@ def _pretrain(session: Session, step: Step, engine: Engine, seconds: float) -> t
     return step, engine
 
 
-def _working(session: Session, step: Step, run: Run, engine: Engine) -> tuple[Stepper, Engine, float]:
-    """A stepper with captured steps, of the engine that was asked for or else of a simpler one, and seconds of a step."""
-    simpler = replace(engine, compiled=False, overlapped=False)
-    for each in dict.fromkeys((engine, simpler, replace(simpler, attention="rectangle"))):
+@dataclass(frozen=True)
+class _Trial:
+    """An engine with captured steps that trained for a while, and is as new again. `loss`: the last third's mean."""
+
+    engine: Engine
+    stepper: Stepper
+    seconds: float
+    """Of a step."""
+    loss: float
+
+
+def _chosen(session: Session, step: Step, run: Run) -> tuple[_Trial, Iterator[Epoch]]:
+    """The fastest of the engines that are sound: right gradients, and losses like those of torch's own kernels.
+
+    What needs no compiler is tried first, as a compiler takes half a minute. The run's epochs are begun meanwhile.
+    """
+    plain = PLAIN if session.device == "cuda" else Engine()
+    asked = [session.engine] if session.engine else [e for e in engines(session.device) if e.fused]
+    asked = [engine for engine in asked if engine != plain]
+    found = checked(session, [engine for engine in asked if engine.fused])
+    session.keep("headline", {"checks": found})
+    short = Run(**{**vars(run), "steps": min(run.steps, TRIED)})
+    epoch: Epoch = next(iter(session.preparing.start(short)))
+    epochs = session.preparing.start(run)
+    trials = [_tried(session, step, short, run, epoch, plain)]
+    for engine in (*asked, *([] if session.engine or session.device == "cpu" else [COMPILED])):
+        if engine == COMPILED and len(trials) > 1:
+            break
+        if not found.get(str(engine), {"sound": True})["sound"]:
+            continue
         try:
-            stepper = language_stepper(
-                run.vocabulary,
-                Architecture.model_validate({"name": str(step.labels["arch"]), **step.config["architecture"]}),
-                PretrainConfig.model_validate(step.config["pretrain"]),
-                each,
-                max_length=run.max_length,
-                seed=run.seed,
-                steps=run.steps,
-                device=session.device,
-            )
-            capture_run(stepper, run)
-            return stepper, each, _rate(session, stepper, run)
+            trial = _tried(session, step, short, run, epoch, engine)
         except Exception as error:
-            session.say(f"{each} does not run here: {type(error).__name__}: {error}"[:500])
+            session.say(f"{engine} does not run here: {type(error).__name__}: {error}"[:500])
             free(session.device)
-    raise RuntimeError("no engine runs here.")
+            continue
+        if abs(trial.loss - trials[0].loss) < LOSS_TOLERANCE:
+            trials.append(trial)
+    session.keep("headline", {"trials": {str(t.engine): {"ms": 1e3 * t.seconds, "loss": t.loss} for t in trials}})
+    return min(trials, key=lambda trial: trial.seconds), epochs
+
+
+def _tried(session: Session, step: Step, short: Run, run: Run, epoch: Epoch, engine: Engine) -> _Trial:
+    """An engine on the first batches of a run, with the schedule of a short one."""
+    started = time.monotonic()
+    stepper = language_stepper(
+        run.vocabulary,
+        Architecture.model_validate({"name": str(step.labels["arch"]), **step.config["architecture"]}),
+        PretrainConfig.model_validate(step.config["pretrain"]),
+        engine,
+        max_length=run.max_length,
+        seed=run.seed,
+        steps=run.steps,
+        device=session.device,
+    )
+    capture_run(stepper, run)
+    captured = time.monotonic() - started
+    stepper.model.train()
+    stepper.reseed(run.seed)
+    count, seconds = launched(stepper, short, epoch, TRIED_SECONDS)
+    losses = stepper.losses_T[:count]
+    if not bool(losses.isfinite().all()):
+        raise ArithmeticError("a loss is not finite")
+    loss = float(losses[-max(1, count // 3) :].mean())
+    stepper.flat.rewind()
+    stepper.losses_T.fill_(torch.nan)
+    session.say(f"{engine}: {1e3 * seconds / count:.3f} ms, loss {loss:.4f}, captured in {captured:.1f} s")
+    return _Trial(engine, stepper, seconds / count, loss)
 
 
 def _run(session: Session, step: Step, config: PretrainConfig) -> Run:
@@ -160,19 +227,6 @@ def _run(session: Session, step: Step, config: PretrainConfig) -> Run:
         steps=pretraining_steps(corpus, config),
         multiple=multiple_for(session.device),
     )
-
-
-def _rate(session: Session, stepper: Stepper, run: Run) -> float:
-    """Seconds of a step, measured on the run's first batches; then the model is as it was."""
-    short = Run(**{**vars(run), "steps": min(run.steps, run.order.steps_per_epoch)})
-    epoch: Epoch = next(iter(session.preparing.start(short)))
-    stepper.model.train()
-    count, seconds = launched(stepper, run, epoch, CALIBRATED_SECONDS)
-    if not bool(stepper.losses_T[:count].isfinite().all()):
-        raise ArithmeticError("a loss is not finite")
-    stepper.flat.rewind()
-    stepper.losses_T.fill_(torch.nan)
-    return seconds / count
 
 
 def shortened(step: Step, epochs: int) -> Step:
@@ -195,7 +249,9 @@ class _Todo:
 def _finetunings(session: Session, planned: Step, made: Step) -> Iterator[_Todo]:
     """Seed by seed, task by task, pre-trained beside scratch: whenever time is up, what is there can be compared."""
     steps = [s for s in session.steps_of("finetune") if s.labels["arch"] == planned.labels["arch"]]
-    tasks = list(dict.fromkeys(str(s.labels["task"]) for s in steps))
+    tasks = sorted(
+        {str(s.labels["task"]) for s in steps}, key=lambda t: (TASKS.index(t) if t in TASKS else len(TASKS), t)
+    )
     for seed in sorted({int(str(s.labels["finetune_seed"])) for s in steps}):
         for task in tasks:
             for step in steps:
@@ -218,34 +274,41 @@ def rebased(step: Step, pretrained: Step) -> Step:
 
 
 def _finetune_all(session: Session, planned: Step, made: Step, engine: Engine) -> None:
-    tuners: dict[str, Finetuner] = {}
+    tuners: dict[tuple[str, bool], Finetuner] = {}
     needed: dict[str, float] = {}
     done: list[Step] = [made]
-    for todo in _finetunings(session, planned, made):
-        name = str(todo.step.ref)
-        if session.store.inspect(todo.step.ref, verify=False).status == "complete":
-            done.append(todo.step)
+    for (_, task), pair in groupby(_finetunings(session, planned, made), key=lambda todo: (todo.seed, todo.task)):
+        todos = list(pair)
+        missing = [t for t in todos if session.store.inspect(t.step.ref, verify=False).status != "complete"]
+        done += [t.step for t in todos if t not in missing]
+        names, expected = ", ".join(t.step.slug for t in missing), needed.get(task, 0.0)
+        if not missing:
             continue
-        expected = needed.get(todo.task, 0.0)
         if session.left < expected * MARGIN + 2:
-            session.say(f"{name}: {session.left:.0f} s are left, {expected:.0f} s are needed")
+            session.say(f"{names}: {session.left:.0f} s are left, {expected:.0f} s are needed")
             continue
         started = time.monotonic()
         try:
-            if todo.task not in tuners:
-                tuners[todo.task] = _tuner(session, todo.step, engine)
-                synchronize(session.device)
+            for todo in missing:
+                if (task, todo.scratch) not in tuners:
+                    tuners[task, todo.scratch] = _tuner(session, todo.step, engine)
+            synchronize(session.device)
             captured = time.monotonic() - started
-            facts = _finetune(session, todo.step, tuners[todo.task], engine)
+            runs = [_finetuning(session, t.step, tuners[task, t.scratch], engine) for t in missing]
+            found = side_by_side(runs, session.device)
         except OutOfTime as error:
-            session.say(f"{name}: {error}")
+            session.say(f"{names}: {error}")
             continue
         took = time.monotonic() - started
-        needed[todo.task] = max(needed.get(todo.task, 0.0), took - captured)
-        facts |= {"task": todo.task, "seed": todo.seed, "scratch": todo.scratch, "total_seconds": took}
-        session.keep("finetuned", {name: {**facts, "capture_seconds": captured}})
-        session.say(f"{name}: test {facts['test_accuracy']:.4f}, dev {facts['dev_accuracy']:.4f}, {took:.1f} s")
-        done.append(todo.step)
+        needed[task] = max(needed.get(task, 0.0), took - captured)
+        for todo, facts in zip(missing, found, strict=True):
+            facts |= {"task": todo.task, "seed": todo.seed, "scratch": todo.scratch, "side_by_side": len(missing)}
+            facts |= {"total_seconds": took, "capture_seconds": captured}
+            session.keep("finetuned", {str(todo.step.ref): facts})
+            session.say(
+                f"{todo.step.ref}: test {facts['test_accuracy']:.4f}, dev {facts['dev_accuracy']:.4f}, {took:.1f} s"
+            )
+            done.append(todo.step)
         session.pack(done)
     session.pack(done)
 
@@ -264,7 +327,10 @@ def _tuner(session: Session, step: Step, engine: Engine) -> Finetuner:
     )
 
 
-def _finetune(session: Session, step: Step, tuner: Finetuner, engine: Engine) -> dict[str, Any]:
+def _finetuning(
+    session: Session, step: Step, tuner: Finetuner, engine: Engine
+) -> Generator[None, None, dict[str, Any]]:
+    """Train, a step each time, and publish; the facts."""
     run = tuner.run(int(step.config["seed"]))
     epochs = session.preparing.start(run)
     start = session.store.get(step.inputs["pretrained"]) if "pretrained" in step.inputs else None
@@ -273,7 +339,7 @@ def _finetune(session: Session, step: Step, tuner: Finetuner, engine: Engine) ->
     with store.lock(step.ref), store.draft(step.ref) as draft:
         job: Job = session.job(step, draft)
         with job.stream("predictions.parquet", ["item_id", "part", "label", "logits"]) as sink:
-            done = tuner.finetune(
+            done = yield from tuner.finetune(
                 run,
                 epochs,
                 sink,

@@ -24,7 +24,7 @@ def profile(session: Session) -> dict[str, Any]:
     ground = Ground.of(session, step, STEPS)
     config = ground.run.config
     assert isinstance(config, PretrainConfig)
-    engine = session.engine or best_engine(session)
+    engine = best_engine(session)
     stepper = language_stepper(
         ground.run.vocabulary,
         Architecture.model_validate({"name": "bert6", **step.config["architecture"]}),

@@ -170,7 +170,7 @@ def test_finetunings_from_scratch_and_from_a_pretrained_model_end_where_the_ordi
             pretrained=start,
         )
         run, own = tuner.run(seed), []
-        mine = tuner.finetune(run, in_turn(run), own.append, pretrained=start)
+        mine = replay.finished(tuner.finetune(run, in_turn(run), own.append, pretrained=start))
         assert mine.facts == ordinary.facts
         same_curve(mine.curve.frame(), ordinary.curve.frame())
         pairs = [pd.concat(pieces).sort_values("row") for pieces in (own, theirs)]

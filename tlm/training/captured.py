@@ -38,7 +38,7 @@ from tlm.modeling.packed import (
 )
 from tlm.study.config import Optimisation
 from tlm.training import prepacked
-from tlm.training.flat import Block, Flat, adamw, fused_adamw, padded
+from tlm.training.flat import EPSILON, Block, Flat, adamw, fused_adamw, padded
 from tlm.training.prepacked import HEADER, LABEL_BITS, NO_LABEL, Size, Vector
 
 Model = TinyBertForMaskedLM | TinyBertForSequenceClassification
@@ -53,10 +53,13 @@ class Engine:
     compiled: bool = False
     captured: bool = False
     overlapped: bool = False
-    """AdamW on a stream of its own, beside the rest of the backward pass."""
+    """AdamW on a stream of its own, beside the rest of the backward pass; if fused, also what only AdamW waits for."""
+    fused: bool = False
+    """By `tlm.training.fused` and Triton's kernels, which see to attention and need no compiler."""
 
     def __str__(self) -> str:
-        parts = [self.attention, "compiled" if self.compiled else "", "overlapped" if self.overlapped else ""]
+        flags = ("compiled", "fused", "overlapped")
+        parts = [self.attention, *(flag if getattr(self, flag) else "" for flag in flags)]
         return " ".join(filter(None, [*parts, "graphs" if self.captured else "launched"]))
 
 
@@ -127,11 +130,20 @@ class Stepper:
         )
         self._lay_out()
         with torch.device(self.device):
+            self.noise_1 = torch.zeros(1, dtype=torch.int32)
             self.losses_T = torch.full((self.capacity,), torch.nan)
             self.right_E = torch.full((self.capacity,), -1, dtype=torch.int64)
         overlapped = self.engine.overlapped and self.device.type == "cuda" and self.config.max_grad_norm is None
         self._beside = torch.cuda.Stream() if overlapped else None  # type: ignore[no-untyped-call]
+        # Of its own: products keep a workspace for each stream, and graphs of several steppers may run side by side.
+        self._side: Any = torch.cuda.Stream() if self.engine.captured else None  # type: ignore[no-untyped-call]
         self._functions()
+        self._fused = self._fused_step() if self.engine.fused else None
+
+    def reseed(self, seed: int) -> None:
+        """What dropout drops follows from here on, from `seed`."""
+        torch.manual_seed(seed)
+        self.noise_1.fill_(seed & 0x7FFFFFFF)
 
     # --- layout ---
 
@@ -199,12 +211,44 @@ class Stepper:
         self._loss = compiled(own_masked_loss if self.masked else own_class_loss)
         self._adamw = torch.compile(adamw, dynamic=True) if self.engine.compiled else adamw
 
+    def _fused_step(self) -> Any:
+        from tlm.modeling.kernels import Tables
+        from tlm.training.fused import FusedStep  # Triton is not everywhere
+
+        flat = self.flat
+        tables = (flat.words, self.positions, self.types)
+        head: Any = MaskedHead if self.masked else ClassifierHead
+        words = [flat.gradient(flat.words)] if self.masked else []
+
+        def update(number: int, numbers: Tensor) -> None:
+            span = (self.layers[number] if number >= 0 else self.head).span
+            if span is not None and self.config.max_grad_norm is None:
+                self._update(span, numbers)
+
+        return FusedStep(
+            self.form,
+            Tables(*map(flat.wide, tables), *self.embedding.weights),
+            Tables(*map(flat.gradient, tables), *self.embedding.targets),
+            [LayerWeights(*segment.weights) for segment in self.layers],
+            [LayerWeights(*segment.targets) for segment in self.layers],
+            head(*self.head.weights),
+            head(*self.head.targets, *words),
+            int(self.model.config.pad_token_id),
+            self.noise_1,
+            update,
+            self._beside,
+        )
+
     # --- a step ---
 
     def step(self, inputs: Inputs) -> None:
         """Forward, backward, AdamW; the loss goes to its place in `losses_T`."""
+        if self._fused is not None:
+            self._keep_loss(inputs, self._fused.step(_where(inputs), inputs.numbers))
+            self._finish(inputs.numbers)
+            return
         loss, parts = self._forward(inputs)
-        self.losses_T.index_copy_(0, inputs.header[prepacked.STEP].long().view(1), loss.detach().view(1))
+        self._keep_loss(inputs, loss.detach())
         gradient: Tensor | None = None
         for segment, entry, out in reversed(parts):
             grads = torch.autograd.grad(out, (entry, *segment.weights), gradient)
@@ -215,6 +259,9 @@ class Stepper:
         assert gradient is not None
         self._collect_embeddings(gradient, inputs)
         self._finish(inputs.numbers)
+
+    def _keep_loss(self, inputs: Inputs, loss: Tensor) -> None:
+        self.losses_T.index_copy_(0, inputs.header[prepacked.STEP].long().view(1), loss.view(1))
 
     def _forward(self, inputs: Inputs) -> tuple[Tensor, list[tuple[_Segment, Tensor, Tensor]]]:
         """The loss, and each segment with what went in and what came out."""
@@ -298,7 +345,12 @@ class Stepper:
         )
         copy = flat.copy_P[start:end] if end <= flat.copied else None
         state = (flat.weights_P[start:end], flat.first_P[start:end], flat.second_P[start:end], gradients, copy)
-        if self.device.type == "cuda" and not self.engine.compiled:
+        if self._fused is not None:
+            from tlm.modeling import kernels
+
+            decay = numbers[prepacked.DECAY], numbers[prepacked.STEP_SIZE], numbers[prepacked.VARIANCE_SCALE]
+            kernels.adamw(*state, decay, prepacked.BETAS, EPSILON)
+        elif self.device.type == "cuda" and not self.engine.compiled:
             count, rate = numbers[prepacked.COUNT], numbers[prepacked.RATE]
             fused_adamw(*state, count, rate, self.config.weight_decay)
         else:
@@ -330,15 +382,14 @@ class Stepper:
         if not self.engine.captured:
             self.graphs[size] = (lambda: function(inputs_of(static, size)), static)
             return
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
+        self._side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._side):
             for _ in range(WARM_UPS):
                 function(inputs_of(static, size))
-        torch.cuda.current_stream().wait_stream(side)
+        torch.cuda.current_stream().wait_stream(self._side)
         graph = torch.cuda.CUDAGraph()
         pool = next((g.pool() for g, _ in self.graphs.values()), None)
-        with torch.cuda.graph(graph, pool=pool):
+        with torch.cuda.graph(graph, pool=pool, stream=self._side):
             function(inputs_of(static, size))
         self.graphs[size] = (graph, static)
 
@@ -347,6 +398,14 @@ class Stepper:
         run, static = self.graphs[size]
         static.copy_(vector, non_blocking=True)
         run.replay() if self.engine.captured else run()
+
+
+def _where(inputs: Inputs) -> Any:
+    from tlm.training.fused import Where
+
+    step_1 = inputs.header[prepacked.STEP : prepacked.STEP + 1]
+    own = (inputs.ids_R, inputs.positions_R, inputs.rows_N, inputs.labels_N, inputs.spans)
+    return Where(*own, inputs.numbers[prepacked.LOSS_SCALE], step_1)
 
 
 def _is_norm(block: Block) -> bool:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -48,6 +48,8 @@ from tlm.training.pretrain import EVALUATIONS, Pretrained, heldout_metrics, toke
 
 Prepared = Callable[[Run], Iterable[Epoch]]
 """Where a run's epochs come from, in order: `in_turn`, or something that prepares several at once."""
+
+T = TypeVar("T")
 
 PREDICTED_AT_ONCE = 512
 """Items in a batch of the last evaluation: no step waits for it, and few launches are needed."""
@@ -87,7 +89,7 @@ def capture_run(stepper: Stepper, run: Run) -> None:
             stepper.capture(size, vector(Batch.empty(), size, Scalars(), run.vocabulary.pad))
 
 
-def play(
+def launches(
     stepper: Stepper,
     run: Run,
     epochs: Iterable[Epoch],
@@ -96,8 +98,8 @@ def play(
     moments: Collection[int],
     deadline: float = math.inf,
     after_epoch: Callable[[int], None] = lambda epoch: None,
-) -> None:
-    """Launch every step of a run.
+) -> Iterator[None]:
+    """Launch every step of a run, one each time.
 
     Args:
         after_step: called as (step, epoch), both counted as `train` does, after those 1-based steps that are `moments`.
@@ -116,6 +118,7 @@ def play(
             start, step = start + size.length, step + 1
             if step in moments:
                 after_step(step, epoch.number)
+            yield
         after_epoch(epoch.number)
         if stepper.device.type == "cuda":
             marks.append(torch.cuda.current_stream().record_event())
@@ -125,6 +128,35 @@ def play(
         expected = (time.monotonic() - began) / done * run.epochs
         if began + expected > deadline:
             raise OutOfTime(f"{run.steps} steps would take {expected:.0f} s: {deadline - began:.0f} s are left.")
+
+
+def side_by_side(runs: Sequence[Generator[None, None, T]], device: str) -> list[T]:
+    """What several runs return, step by step in turn, each on a stream of its own: they fill a GPU better than one."""
+    if device != "cuda" or len(runs) == 1:
+        return [finished(run) for run in runs]
+    streams: list[Any] = [torch.cuda.Stream() for _ in runs]  # type: ignore[no-untyped-call]
+    torch.cuda.synchronize()
+    results: dict[int, T] = {}
+    while len(results) < len(runs):
+        for number, (run, stream) in enumerate(zip(runs, streams, strict=True)):
+            if number not in results:
+                with torch.cuda.stream(stream):
+                    try:
+                        next(run)
+                    except StopIteration as end:
+                        results[number] = end.value
+    torch.cuda.synchronize()
+    return [results[number] for number in range(len(runs))]
+
+
+def finished(run: Generator[None, None, T]) -> T:
+    """What a run returns."""
+    while True:
+        try:
+            next(run)
+        except StopIteration as end:
+            value: T = end.value
+            return value
 
 
 def uploaded(epochs: Iterable[Epoch], device: torch.device) -> Iterator[tuple[Epoch, Tensor]]:
@@ -209,7 +241,7 @@ def pretrain(
     curve = Curve()
     capture_run(stepper, run)
     model.train()
-    torch.manual_seed(run.seed)
+    stepper.reseed(run.seed)
 
     def evaluate(step: int, epoch: int) -> None:
         found = heldout_metrics(
@@ -219,7 +251,10 @@ def pretrain(
         model.train()
 
     moments = {round(steps * (i + 1) / EVALUATIONS) for i in range(EVALUATIONS)}
-    play(stepper, run, epochs, after_step=evaluate, moments=moments, deadline=deadline, after_epoch=after_epoch)
+    for _ in launches(
+        stepper, run, epochs, after_step=evaluate, moments=moments, deadline=deadline, after_epoch=after_epoch
+    ):
+        pass
     record_losses(stepper, run, curve)
     facts: dict[str, float | int] = {
         "heldout_loss": curve.last("heldout_loss"),
@@ -301,20 +336,23 @@ class Finetuner:
         *,
         pretrained: Path | None = None,
         deadline: float = math.inf,
-    ) -> Finetuned:
-        """Train from a seeded initialisation, or from a pre-trained model's folder. Raises NonFiniteLoss, OutOfTime."""
+    ) -> Generator[None, None, Finetuned]:
+        """Train from a seeded initialisation, or from a pre-trained model's folder, a step each time.
+
+        One such run after another: there is one model. Raises NonFiniteLoss, OutOfTime.
+        """
         self._initialise(run.seed, pretrained)
         stepper, (size, dev, dev_items) = self.stepper, self._dev
         capture_run(stepper, run)
         model: Any = stepper.model.train()
-        torch.manual_seed(run.seed)
+        stepper.reseed(run.seed)
         ends = min(run.epochs, math.ceil(run.steps / run.order.steps_per_epoch))
 
         def evaluate(epoch: int) -> None:
             dev[STEP].fill_(epoch)
             stepper.launch(size, dev)
 
-        play(
+        yield from launches(
             stepper,
             run,
             epochs,
