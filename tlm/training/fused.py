@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -254,10 +255,22 @@ class FusedStep:
 
 
 def product_into(target: Tensor, left: Tensor, right: Tensor) -> None:
-    """left @ right, written to `target`; summed in float32, and rounded to its dtype once."""
+    """left @ right, written to `target`; where products can widen, summed in float32 and rounded to its dtype once."""
     if target.dtype == left.dtype:
         torch.mm(left, right, out=target)
-    elif left.is_cuda:
-        torch.mm(left, right, out_dtype=target.dtype, out=target)  # type: ignore[call-overload]
+    elif _widens(target.device):
+        torch.ops.aten.mm.dtype_out(left, right, target.dtype, out=target)
     else:
         target.copy_(left @ right)
+
+
+@cache
+def _widens(device: torch.device) -> bool:
+    """Whether bfloat16 products with a result in float32 are known here: on GPUs, by torch of some age."""
+    ones = torch.ones(16, 16, dtype=torch.bfloat16, device=device)
+    wide = torch.zeros(16, 16, device=device)
+    try:
+        torch.ops.aten.mm.dtype_out(ones, ones, torch.float32, out=wide)
+    except (RuntimeError, AttributeError):
+        return False
+    return bool((wide == 16).all())
