@@ -235,7 +235,14 @@ def _run(session: Session, step: Step, config: PretrainConfig) -> Run:
 def shortened(step: Step, epochs: int) -> Step:
     """The step with fewer epochs of pre-training: another config, and so another key."""
     config = {**step.config, "pretrain": {**step.config["pretrain"], "epochs": epochs}}
-    return Step(stage=step.stage, config=config, inputs=step.inputs, slug=f"{step.slug}-e{epochs}", labels=step.labels)
+    return Step(
+        stage=step.stage,
+        version=step.version,
+        config=config,
+        inputs=step.inputs,
+        slug=f"{step.slug}-e{epochs}",
+        labels=step.labels,
+    )
 
 
 # --- fine-tuning ---
@@ -273,7 +280,9 @@ def rebased(step: Step, pretrained: Step) -> Step:
         return step
     inputs = {**step.inputs, "pretrained": pretrained.ref}
     slug = f"{step.slug}-{pretrained.slug.rpartition('-')[2]}"
-    return Step(stage=step.stage, config=step.config, inputs=inputs, slug=slug, labels=step.labels)
+    return Step(
+        stage=step.stage, version=step.version, config=step.config, inputs=inputs, slug=slug, labels=step.labels
+    )
 
 
 def _finetune_all(session: Session, planned: Step, made: Step, engine: Engine) -> None:

@@ -18,7 +18,7 @@ from benchmarks.gpu.preparing import Preparing
 from tlm.artifacts.step import Step
 from tlm.artifacts.store import Artifact, ArtifactStore
 from tlm.data.ragged import Ragged
-from tlm.data.tokenizer import Vocabulary, read_vocabulary
+from tlm.data.tokenizer import Vocabulary, load_tokenizer
 from tlm.execution.bundle import import_records, read_bundle
 from tlm.stages.job import Job
 from tlm.training.captured import Engine
@@ -81,7 +81,7 @@ class Session:
         return self.store.get(step.inputs[name])
 
     def vocabulary(self, step: Step) -> Vocabulary:
-        return read_vocabulary(self.input(step, "tokenizer").path("vocab.txt"))
+        return load_tokenizer(self.input(step, "tokenizer")).vocabulary
 
     def sequences(self, step: Step, name: str, part: str = "tokens") -> Ragged:
         """In memory: other processes are sent them."""

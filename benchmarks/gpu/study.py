@@ -6,8 +6,9 @@ from typing import Any
 
 from flows.studies.registry import assemble
 from flows.studies.scales import SCALES, Scale
+from tlm.data.wordpiece import TrainedTokenizer
 from tlm.study.architecture import variant
-from tlm.study.config import CorpusConfig, FinetuneConfig, PretrainConfig, StudyConfig, TaskConfig, TrainedTokenizer
+from tlm.study.config import CorpusConfig, FinetuneConfig, PretrainConfig, StudyConfig, TaskConfig
 from tlm.study.sources import DocstringsSource
 
 FEWREL64 = (100, 5, 37)

@@ -22,7 +22,6 @@ from tlm.training.captured import Engine, Stepper, inputs_of
 from tlm.training.finetune import finetune
 from tlm.training.flat import adamw, fused_adamw
 from tlm.training.masking import Masker
-from tlm.training.objectives import mlm_data
 from tlm.training.prepacked import (
     Batch,
     Run,
@@ -34,7 +33,7 @@ from tlm.training.prepacked import (
     prepare_epoch,
     vector,
 )
-from tlm.training.pretrain import pretrain
+from tlm.training.pretrain import objective_of, pretrain, pretraining_batches
 from tlm.training.replay import Finetuner, in_turn, language_stepper, plan_run
 
 LENGTH = 12
@@ -96,7 +95,8 @@ def test_loss_and_every_gradient_of_masked_language_modelling_are_those_of_the_o
     run = planned(texts)
     stepper = stepper_of(run)
     model = stepper_of(run).model
-    data = mlm_data(model, texts, VOCABULARY, PRETRAINING, max_length=LENGTH, seed=run.seed)
+    objective = objective_of(STILL, PRETRAINING)
+    data = pretraining_batches(objective, model, texts, VOCABULARY, PRETRAINING, max_length=LENGTH, seed=run.seed)
     for step, (size, given) in enumerate(vectors_of(run)):
         model.zero_grad()
         loss = model.loss(**data.inputs(step + 1, data.order.batch(step)[1]))

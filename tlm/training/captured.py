@@ -119,6 +119,11 @@ class Stepper:
         own = self.model.config
         if own.kind != "encoder" or own.conv_kernel_sizes or own.freeze_cls_embedding:
             raise ValueError("only encoders without convolutions, and with a [CLS] that learns, have a captured step")
+        if self.config.optimizer.kind != "adamw":
+            raise ValueError(f"only adamw has a captured step, {self.config.optimizer.kind} has none")
+        objective = getattr(self.config, "objective", None)
+        if objective is not None and objective.kind != "masked":
+            raise ValueError(f"only masked language modelling has a captured step, {objective.kind} has none")
         self.device = next(self.model.parameters()).device
         self.form = Form(
             own.num_attention_heads,

@@ -1,8 +1,8 @@
 """All that a training step needs to be told, as one vector of int32 whose length is one of a few: made before training.
 
 A captured step has no time to wait for Python, and its shapes are fixed. So order, masks and schedule of a whole epoch are
-drawn ahead, with the functions that the ordinary loop draws them with (`Order`, `Masker`, `learning_rate`): the same items
-and the same masks at the same rate, whichever engine trains. One copy then gives a step all of its inputs.
+drawn ahead, with the functions that the ordinary loop draws them with (`EpochOrder`, `Masker`, `learning_rate`): the same
+items and the same masks at the same rate, whichever engine trains. One copy then gives a step all of its inputs.
 
 Shapes: S sequences, fillers included, R rows, N queries; S1 = S + 1. `tlm.modeling.packed` says what fillers are.
 """
@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from tlm.data.ragged import Ragged, Rows
 from tlm.data.tokenizer import Vocabulary
 from tlm.modeling.loss import IGNORED_LABEL
+from tlm.modeling.packing import with_specials
 from tlm.study.config import Optimisation
-from tlm.training.batching import Order, epoch_order, with_specials
+from tlm.training.batching import EpochOrder, epoch_order
 from tlm.training.masking import Masker
 from tlm.training.optimisation import learning_rate
 
@@ -269,8 +270,8 @@ class Run:
     mlm_probability: float = 0.15
 
     @property
-    def order(self) -> Order:
-        return Order(len(self.sequences), self.config.batch_size, self.seed)
+    def order(self) -> EpochOrder:
+        return EpochOrder(len(self.sequences), self.config.batch_size, self.seed)
 
     @property
     def epochs(self) -> int:

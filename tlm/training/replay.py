@@ -22,14 +22,14 @@ from torch import Tensor
 from tlm.data.ragged import Ragged, Rows
 from tlm.data.tokenizer import Vocabulary
 from tlm.machine.precision import native_precision
+from tlm.modeling.families.base import family_of
 from tlm.modeling.interchange import load_encoder_into_classifier
 from tlm.study.architecture import Architecture
 from tlm.study.config import FinetuneConfig, Optimisation, PretrainConfig
 from tlm.training.batching import shortened
 from tlm.training.captured import Engine, Stepper
 from tlm.training.finetune import Finetuned, mean, predictions
-from tlm.training.loop import LOG_EVERY
-from tlm.training.objectives import KINDS
+from tlm.training.hooks import LOG_EVERY
 from tlm.training.optimisation import Curve, NonFiniteLoss, learning_rate
 from tlm.training.prepacked import (
     STEP,
@@ -219,10 +219,9 @@ def language_stepper(
 ) -> Stepper:
     """A stepper of a language model with a seeded initialisation, `pretrain`'s."""
     torch.manual_seed(seed)
-    kind = KINDS[architecture.kind]
-    model: Any = kind.language_model(kind.config.from_architecture(architecture, **_tokens(vocabulary, max_length))).to(
-        device
-    )
+    family = family_of(architecture)
+    model: Any = family.language_model(family.configure(architecture, vocabulary, max_length))
+    model.to(device)
     return Stepper(model, config, _precision(config, device), engine, max_length, steps)
 
 
@@ -238,6 +237,7 @@ def pretrain(
     """Train a `language_stepper` through a run. Raises NonFiniteLoss, OutOfTime."""
     config, steps, model = run.config, run.steps, stepper.model
     assert isinstance(config, PretrainConfig)
+    objective: Any = config.objective_for(family_of(model.config))
     curve = Curve()
     capture_run(stepper, run)
     model.train()
@@ -245,7 +245,14 @@ def pretrain(
 
     def evaluate(step: int, epoch: int) -> None:
         found = heldout_metrics(
-            KINDS["encoder"], stepper.model, heldout, run.vocabulary, config, run.max_length, stepper.device.type
+            objective,
+            model,
+            model,
+            heldout,
+            run.vocabulary,
+            config,
+            max_length=run.max_length,
+            device=stepper.device.type,
         )
         curve.add(step, epoch, **found)
         model.train()
@@ -294,11 +301,9 @@ class Finetuner:
         self.train_tokens = tokens.take(train["row"].to_numpy())
         self.train_labels = train["label"].to_numpy().astype(np.int64)
         self.steps = shortened(config.epochs * math.ceil(len(train) / config.batch_size), config)
-        kind = KINDS[architecture.kind]
-        self._new: Callable[[], Any] = lambda: kind.classifier(
-            kind.config.from_architecture(
-                architecture, num_labels=int(items["label"].max()) + 1, **_tokens(vocabulary, max_length)
-            )
+        family, num_labels = family_of(architecture), int(items["label"].max()) + 1
+        self._new: Callable[[], Any] = lambda: family.classifier(
+            family.configure(architecture, vocabulary, max_length, num_labels)
         )
         self.stepper = Stepper(
             self._new().to(device), config, _precision(config, device), engine, max_length, self.steps
@@ -406,15 +411,6 @@ class Finetuner:
                 hits[part].append(bool(right))
             sink(frame)
         return hits
-
-
-def _tokens(vocabulary: Vocabulary, max_length: int) -> dict[str, int]:
-    return {
-        "vocab_size": len(vocabulary),
-        "max_position_embeddings": max_length,
-        "pad_token_id": vocabulary.pad,
-        "cls_token_id": vocabulary.cls,
-    }
 
 
 def _precision(config: Optimisation, device: str) -> Any:
