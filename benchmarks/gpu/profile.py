@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.gpu.headline import best_engine
 from benchmarks.gpu.session import Session, synchronize
-from benchmarks.gpu.throughput import Ground, launched
+from benchmarks.gpu.throughput import LEAST_SECONDS, Ground, launched
 from tlm.study.architecture import Architecture
 from tlm.study.config import PretrainConfig
 from tlm.training.replay import capture_run, language_stepper
@@ -20,6 +20,9 @@ MOST = 40
 
 def profile(session: Session) -> dict[str, Any]:
     """Microseconds a step of the kernels that take longest, under the fastest engine, and of all kernels together."""
+    if session.left < LEAST_SECONDS:
+        session.say("no time is left")
+        return {}
     (step, *_) = session.steps_of("pretrain")
     ground = Ground.of(session, step, STEPS)
     config = ground.run.config
