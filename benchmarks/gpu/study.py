@@ -1,0 +1,76 @@
+"""What is trained: the paper's protocol at the paper's scale, and the same in miniature to try the script with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flows.studies.registry import assemble
+from flows.studies.scales import SCALES, Scale
+from tlm.data.wordpiece import TrainedTokenizer
+from tlm.study.architecture import variant
+from tlm.study.config import CorpusConfig, FinetuneConfig, PretrainConfig, StudyConfig, TaskConfig
+from tlm.study.sources import DocstringsSource
+
+FEWREL64 = (100, 5, 37)
+"""Items of each of FewRel's 64 relations: train (with dev), dev, test. The file at hand holds 137 of the rarest."""
+
+
+def paper(sizes: tuple[int, ...] | None = None, seeds: tuple[int, ...] = (0, 1, 2)) -> StudyConfig:
+    """BERT-6 on Ws = 90,000 and four tasks against scratch, from local files; items are those of every paper-scale study.
+
+    One pre-training is fine-tuned with every seed. `sizes`: further Ws.
+    """
+    scale = SCALES["paper"].at("local")
+    made = assemble(
+        scale,
+        "gpu",
+        "Pre-training at the paper's scale on one GPU",
+        corpus=scale.corpus(0, *sorted({scale.ws, *(sizes or ())})),
+        architectures=scale.architectures("bert6"),
+        tasks=(*scale.tasks("fewrel", "agnews", "dbpedia"), _fewrel64(scale)),
+        pretrain_seeds=(0,),
+        finetune_seeds=seeds,
+        seeds="crossed",
+    )
+    return made.model_copy(update={"analysis": None})
+
+
+def _fewrel64(scale: Scale) -> TaskConfig:
+    train, dev, test = FEWREL64
+    return TaskConfig(
+        name="fewrel64",
+        source=scale.few_rel("train_wiki.json"),
+        train_per_label=train,
+        dev_per_label=dev,
+        test_per_label=test,
+    )
+
+
+def toy() -> StudyConfig:
+    """The same stages in seconds on two cores, from the docstrings of installed libraries."""
+    libraries = ("numpy", "scipy", "sympy")
+    small: dict[str, Any] = {"num_hidden_layers": 2, "num_attention_heads": 2, "head_size": 16}
+    return StudyConfig(
+        name="gpu-toy",
+        corpus=CorpusConfig(
+            source=DocstringsSource(part="corpus", libraries=libraries, min_words=15), sizes=(0, 1_000), heldout=100
+        ),
+        tokenizer=TrainedTokenizer(vocab_size=1_024),
+        max_length=48,
+        architectures=(variant("bert6", **small),),
+        tasks=(
+            TaskConfig(
+                name="libraries",
+                source=DocstringsSource(part="task", libraries=libraries, min_words=15),
+                train_per_label=60,
+                dev_per_label=20,
+                test_per_label=40,
+            ),
+        ),
+        pretrain=PretrainConfig(epochs=3, learning_rate=1e-3),
+        finetune=FinetuneConfig(epochs=12, learning_rate=1e-3),
+        finetune_seeds=(0, 1),
+    )
+
+
+STUDIES = {"paper": paper, "toy": toy}

@@ -1,0 +1,60 @@
+"""The figures as a short table, which is printed last."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from typing import Any
+
+
+def table(figures: dict[str, Any]) -> str:
+    """What was measured, on which device; a line for each contender and for each task."""
+    machine = figures.get("machine", {})
+    lines = [f"{machine.get('device')}, torch {machine.get('torch')}, transformers {machine.get('transformers')}"]
+    ceilings = figures.get("ceilings", {})
+    lines += [f"  {name.replace('_per_second', '')}: {value / 1e12:.3f} T/s" for name, value in ceilings.items()]
+    lines += _throughput(figures.get("throughput", {}), ceilings.get("matmul_flops_per_second"))
+    if "headline" in figures:
+        found = figures["headline"]["pretraining"]
+        lines.append(
+            f"pre-training: {found['epochs']} epochs in {found['seconds']:.1f} s, {found['ms_per_step']:.3f} ms a step, "
+            f"held-out loss {found['heldout_loss']:.4f}, accuracy {found['heldout_accuracy']:.4f}"
+        )
+    lines += _tasks(figures.get("finetuned", {}))
+    lines += [f"FAILED {name}: {reason[:200]}" for name, reason in figures.get("failed", {}).items()]
+    lines.append("seconds: " + ", ".join(f"{k} {v:.0f}" for k, v in figures.get("seconds", {}).items()))
+    return "\n".join(lines)
+
+
+def _throughput(rows: dict[str, Any], ceiling: float | None) -> list[str]:
+    if not rows:
+        return []
+    lines = [f"{'case | contender':58} {'ms':>8} {'ktok/s':>8} {'TFLOP/s':>8} {'ceiling':>8} {'÷ stock':>8}"]
+    for name, row in rows.items():
+        if "error" in row:
+            lines.append(f"{name:58} {row['error'][:120]}")
+            continue
+        stock = rows.get(f"{name.partition(' | ')[0]} | stock", {}).get("tokens_per_second")
+        share = f"{row['useful_flops_per_second'] / ceiling:8.1%}" if ceiling else f"{'':8}"
+        ratio = f"{row['tokens_per_second'] / stock:8.2f}" if stock else ""
+        lines.append(
+            f"{name:58} {row['ms']:8.3f} {row['tokens_per_second'] / 1e3:8.1f} "
+            f"{row['useful_flops_per_second'] / 1e12:8.2f} {share} {ratio}"
+        )
+    return lines
+
+
+def _tasks(rows: dict[str, Any]) -> list[str]:
+    """Mean test accuracy of the seeds that ran, pre-trained and from scratch."""
+    groups: dict[tuple[str, bool], list[float]] = defaultdict(list)
+    for row in rows.values():
+        groups[row["task"], row["scratch"]].append(row["test_accuracy"])
+    lines = []
+    for task in dict.fromkeys(task for task, _ in groups):
+        parts = []
+        for scratch, word in ((False, "pre-trained"), (True, "scratch")):
+            found = groups.get((task, scratch), [])
+            if found:
+                parts.append(f"{word} {statistics.mean(found):.4f} (of {len(found)})")
+        lines.append(f"{task}: " + ", ".join(parts))
+    return lines

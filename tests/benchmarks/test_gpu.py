@@ -1,0 +1,85 @@
+"""`python -m benchmarks.gpu`: a toy run in an environment like that of a lent machine, and what its artifacts are."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+from bare import bare_python
+from helpers import Mini, only, python
+
+from benchmarks.gpu.__main__ import engine_of
+from benchmarks.gpu.headline import rebased, shortened
+from benchmarks.gpu.table import table
+from tlm.artifacts.store import ArtifactStore, Record
+from tlm.training.captured import Engine
+
+STAGES = ("ceilings", "checks", "throughput", "profile", "headline")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("gpu") / "bundle"
+    made = python(["-m", "benchmarks.gpu.prepare", str(folder), "--scale", "toy"], OMP_NUM_THREADS="1")
+    assert made.returncode == 0, made.stderr
+    return folder
+
+
+@pytest.mark.slow
+def test_the_whole_script_runs_with_little_installed_and_a_second_call_finds_what_is_made(
+    bundle: Path, tmp_path: Path
+) -> None:
+    out, home = tmp_path / "out", tmp_path / "home"
+    call = ["-m", "benchmarks.gpu", str(bundle), "--out", str(out), "--home", str(home), "--device", "cpu"]
+    done = bare_python([*call, "--processes", "2"], tmp_path / "bare")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads((out / "figures.json").read_text())
+    assert "failed" not in figures and figures["seconds"].keys() == {*STAGES}
+    assert figures["headline"]["pretraining"]["epochs"] == 3 and len(figures["finetuned"]) == 4
+
+    with tarfile.open(out / "0-artifacts.tar") as archive:
+        names = archive.getnames()
+        archive.extractall(tmp_path / "there", filter="data")
+    assert len([name for name in names if name.endswith("record.json")]) == 5
+    assert not [name for name in names if name.endswith(".safetensors")]
+    store = ArtifactStore(str(home / "data/artifacts"))
+    planned = json.loads((bundle / "steps.json").read_text())["keys"]
+    records = [Record.model_validate_json(path.read_bytes()) for path in (tmp_path / "there").rglob("record.json")]
+    assert {record.key for record in records} == {*planned}  # the very steps of the study
+    assert all(store.inspect(record.ref).status == "complete" for record in records)
+    assert {record.provenance["engine"] for record in records} == {"rectangle launched"}
+
+    again = bare_python([*call, "--stages", "headline"], tmp_path / "bare")
+    assert again.returncode == 0 and "pre-trained in" not in again.stdout and ": test " not in again.stdout
+
+
+def test_fewer_epochs_are_another_step_and_so_is_what_starts_from_it(mini: Mini) -> None:
+    step = only(mini.plan, "pretrain", arch="one", ws=120, treatment=None, pretrain_seed=0)
+    fewer = shortened(step, 7)
+    assert fewer.config["pretrain"]["epochs"] == 7 and fewer.slug == f"{step.slug}-e7"
+    assert fewer.key != step.key and fewer.inputs == step.inputs
+    tuned = next(s for s in mini.plan.steps if s.stage == "finetune" and step.key in s.input_keys.values())
+    assert rebased(tuned, step) is tuned
+    other = rebased(tuned, fewer)
+    assert other.inputs["pretrained"] == fewer.ref and other.key != tuned.key and other.slug.endswith("-e7")
+
+
+def test_an_engine_is_named_by_its_parts() -> None:
+    assert engine_of("auto") is None
+    assert engine_of("varlen,compiled,captured") == Engine("varlen", compiled=True, captured=True)
+    with pytest.raises(ValueError, match="unknown engine 'fast'"):
+        engine_of("fast")
+
+
+def test_the_table_names_the_device_and_puts_every_contender_beside_stock_and_the_ceiling() -> None:
+    rows = {
+        "pretrain-bert6 | stock": {"ms": 20.0, "tokens_per_second": 1e5, "useful_flops_per_second": 1e13},
+        "pretrain-bert6 | fast": {"ms": 2.0, "tokens_per_second": 1e6, "useful_flops_per_second": 1e14},
+        "pretrain-bert6 | broken": {"error": "RuntimeError: no"},
+    }
+    figures = {"machine": {"device": "a card"}, "ceilings": {"matmul_flops_per_second": 4e14}, "throughput": rows}
+    text = table(figures)
+    assert text.startswith("a card,") and "RuntimeError: no" in text
+    assert "25.0%" in text and "10.00" in text
