@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import settings
 
 from tlm.artifacts.store import ArtifactStore
 from tlm.planning.plan import Plan, plan
+from tlm.stages import STAGES
 
 shell.set_aside()  # before any test module is imported: libraries read some of it only then
 
@@ -26,6 +28,16 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
         return 0
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers start from this environment
     return None
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _stages_of_other_tests_are_unknown(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A stage that a test module adds is known from then on, and modules are imported before any test runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, kind in tuple(STAGES.items()):
+            if kind.__module__ != request.module.__name__ and not kind.__module__.startswith("tlm."):
+                patch.delitem(STAGES._known, name)
+        yield
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from helpers import Mini, only
 
 from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore
-from tlm.data.items import PARTS
+from tlm.data.items import SPLITS
 from tlm.errors import UserError
 from tlm.evaluation.committee import RULES, combine, probabilities
 from tlm.inference.models import Classifier, Committee
@@ -107,7 +107,7 @@ def test_a_task_that_keeps_some_of_the_labels_still_names_its_own(own: Mini) -> 
 def republish(mini: Mini, step: Step, folder: Path) -> None:
     with mini.store.lock(step.ref), mini.store.draft(step.ref) as draft:
         shutil.copy(folder / "items.parquet", draft)
-        mini.store.publish(step, draft, facts=dict.fromkeys(PARTS, 1), provenance={}, seconds=0)
+        mini.store.publish(step, draft, facts=dict.fromkeys(SPLITS, 1), provenance={}, seconds=0)
 
 
 def test_a_committee_of_one_is_its_member(mini: Mini) -> None:
