@@ -32,7 +32,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def _training(process: subprocess.Popen[str]) -> list[psutil.Process]:
     children = psutil.Process(process.pid).children(recursive=True)
-    return [child for child in children if "tlm.execution.child" in " ".join(child.cmdline())]
+    return [child for child in children if _trains(child)]
+
+
+def _trains(child: psutil.Process) -> bool:
+    try:
+        return "tlm.execution.child" in " ".join(child.cmdline())
+    except psutil.NoSuchProcess:  # another child of it has ended in the meantime
+        return False
 
 
 def _under_way(process: subprocess.Popen[str]) -> list[psutil.Process]:
