@@ -300,6 +300,7 @@ def _finetune_all(session: Session, planned: Step, made: Step, engine: Engine) -
             session.say(f"{names}: {session.left:.0f} s are left, {expected:.0f} s are needed")
             continue
         started = time.monotonic()
+        found: list[dict[str, Any]] = []
         try:
             for todo in missing:
                 if (task, todo.scratch) not in tuners:
@@ -310,6 +311,14 @@ def _finetune_all(session: Session, planned: Step, made: Step, engine: Engine) -
             found = side_by_side(runs, session.device)
         except OutOfTime as error:
             session.say(f"{names}: {error}")
+        except Exception as error:
+            if engine == PLAIN or session.device == "cpu":
+                raise
+            session.say(f"{engine} does not fine-tune here: {type(error).__name__}: {error}; {PLAIN} from now on"[:500])
+            engine = PLAIN
+            tuners.clear()
+            free(session.device)
+        if not found:
             continue
         took = time.monotonic() - started
         needed[task] = max(needed.get(task, 0.0), took - captured)

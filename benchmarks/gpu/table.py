@@ -14,8 +14,8 @@ def table(figures: dict[str, Any]) -> str:
     ceilings = figures.get("ceilings", {})
     lines += [f"  {name.replace('_per_second', '')}: {value / 1e12:.3f} T/s" for name, value in ceilings.items()]
     lines += _throughput(figures.get("throughput", {}), ceilings.get("matmul_flops_per_second"))
-    if "headline" in figures:
-        found = figures["headline"]["pretraining"]
+    found = figures.get("headline", {}).get("pretraining")
+    if found:
         lines.append(
             f"pre-training: {found['epochs']} epochs in {found['seconds']:.1f} s, {found['ms_per_step']:.3f} ms a step, "
             f"held-out loss {found['heldout_loss']:.4f}, accuracy {found['heldout_accuracy']:.4f}"

@@ -107,7 +107,7 @@ def launches(
         deadline: of `time.monotonic`.
 
     Raises:
-        OutOfTime: as soon as the run's rate shows that it will not end in time. (Two epochs are launched ahead.)
+        OutOfTime: as soon as the run's rate shows that it cannot end in time.
     """
     step, began, marks = 0, time.monotonic(), []
     for epoch, vectors in uploaded(epochs, stepper.device):
@@ -124,8 +124,8 @@ def launches(
             marks.append(torch.cuda.current_stream().record_event())
             if epoch.number:
                 marks[epoch.number - 1].synchronize()
-        done = max(epoch.number, 1) if stepper.device.type == "cuda" else epoch.number + 1
-        expected = (time.monotonic() - began) / done * run.epochs
+        # This epoch's last steps may be launched and not done: the least that the run can take is what counts.
+        expected = (time.monotonic() - began) / (epoch.number + 1) * run.epochs
         if began + expected > deadline:
             raise OutOfTime(f"{run.steps} steps would take {expected:.0f} s: {deadline - began:.0f} s are left.")
 
