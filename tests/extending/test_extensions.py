@@ -81,6 +81,18 @@ def test_an_extension_that_cannot_be_imported_is_the_users_error(
         mini_study(pretrain__optimizer="not-there")
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"), [("def f(:", "SyntaxError"), ("raise NameError('oops')", "NameError: oops")]
+)
+def test_an_extension_that_fails_is_the_users_error(
+    text: str, problem: str, lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (lab / "failing_lab.py").write_text(text)
+    monkeypatch.setenv(extensions.VARIABLE, "toy_lab,failing_lab")
+    with pytest.raises(UserError, match=f"TLM_EXTENSIONS names the module failing_lab, which fails: {problem}"):
+        mini_study(pretrain__optimizer="not-there")
+
+
 def test_what_the_package_has_is_planned_with_without_torch() -> None:
     code = (
         "import sys; from tlm.study.config import Objective, Optimizer; from tlm.study.families import FAMILIES; "

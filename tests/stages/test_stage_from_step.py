@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import pytest
 from helpers import mini_study, only
 
 from tlm.artifacts.step import Step
 from tlm.planning.plan import Plan, plan
-from tlm.stages import STAGES
+from tlm.stages import STAGES, Source
+from tlm.stages.base import Aside, Flat, Stage
+from tlm.study.architecture import Architecture
 
 FOREIGN = {"kind": "files", "format": "csv", "path": "corpus.csv"}
 TREATMENTS = [
@@ -40,3 +45,30 @@ def test_a_removal_is_the_one_that_was_asked_for(mini_data: Path) -> None:
     step = only(plan(mini_study(treatments=TREATMENTS[:1]), str(mini_data)), "inject")
     removal = STAGES["inject"].of(step).removal  # type: ignore[attr-defined]
     assert (removal.selection, removal.removal, removal.count) == ("rarest", "delete", 3)
+
+
+@pytest.fixture
+def toy() -> Iterator[type[Stage]]:
+    class Toy(Stage, name="toy-fields", version="1"):
+        content: Flat[dict[str, Any]]
+        title: Aside[str]
+        shapes: tuple[Architecture, ...]
+        limit: int | None
+        source: Source | None = None
+
+    yield Toy
+    STAGES._known.pop("toy-fields")
+
+
+def test_what_is_no_identity_is_read_back_wherever_it_stands(toy: type[Stage], mini_plan: Plan) -> None:
+    shapes = tuple(mini_study().architectures)
+    made = toy(content={"title": "another", "kind": "x"}, title="its name", shapes=shapes, limit=None)  # type: ignore[call-arg]
+    read = toy.of(Step.model_validate(made.step.model_dump(mode="json")))
+    assert vars(read).items() >= {name: value for name, value in vars(made).items() if name != "step"}.items()
+    assert [each.get("name") for each in made.step.config["shapes"]] == [None, None]
+
+
+@pytest.mark.parametrize("name", ["limit", "shapes", "source"])
+def test_two_fields_that_define_the_same_name_are_refused(name: str, toy: type[Stage]) -> None:
+    with pytest.raises(TypeError, match=f"content and another field both define .*{name}"):
+        toy(content={name: 1}, title="t", shapes=(), limit=3).config()  # type: ignore[call-arg]

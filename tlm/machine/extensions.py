@@ -45,3 +45,8 @@ def _import(module: str, place: str) -> None:
             f"{place} names the module {module}, which cannot be imported: {error}.",
             "Install it, put its folder on PYTHONPATH, or take it off the list.",
         ) from error
+    except Exception as error:
+        raise UserError(
+            f"{place} names the module {module}, which fails: {type(error).__name__}: {error}.",
+            "Mend it (--debug shows where it fails), or take it off the list.",
+        ) from error

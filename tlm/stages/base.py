@@ -142,10 +142,13 @@ class Stage:
         for name, value in self._values():
             if isinstance(value, Stage) or _marked(self, name, "aside"):
                 continue
-            if _marked(self, name, "flat"):
-                config |= _identity(value)
-            else:
+            if not _marked(self, name, "flat"):
                 config[name] = _identity(value)
+                continue
+            own = _identity(value)
+            if twice := own.keys() & {*config, *_plain_fields(type(self))}:
+                raise TypeError(f"stage {self.name}: {name} and another field both define {sorted(twice)}")
+            config |= own
         return config
 
     @classmethod
@@ -155,19 +158,19 @@ class Stage:
         The step's config decides; `access` only adds what is no part of it.
         """
         given: dict[str, Any] = {}
-        own: Any = cls
-        hints = _hints(own)
-        named = {name for name, hint in hints.items() if "flat" not in _marks(hint)}
-        for name, hint in hints.items():
+        for name, hint in _hints(cls).items():
             if name in step.inputs:
                 given[name] = step.inputs[name]
-            elif "flat" in _marks(hint):
-                flat = {key: value for key, value in step.config.items() if key not in named}
-                given[name] = TypeAdapter(hint).validate_python(flat)
-            elif name in step.config and isinstance(step.config[name], Mapping):
-                given[name] = TypeAdapter(hint).validate_python({**step.access.get(name, {}), **step.config[name]})
-            elif name in step.config or name in step.access:
-                given[name] = TypeAdapter(hint).validate_python(step.config.get(name, step.access.get(name)))
+                continue
+            if "flat" in _marks(hint):
+                value = {key: own for key, own in step.config.items() if key not in _plain_fields(cls)}
+            elif name in _plain_fields(cls) and name in step.config:
+                value = _filled_in(step.config[name], step.access.get(name))
+            elif name in step.access:
+                value = step.access[name]
+            else:
+                continue
+            given[name] = TypeAdapter(hint).validate_python(value)
         return cls(**given)
 
     def _access(self) -> dict[str, Any]:
@@ -197,19 +200,36 @@ def _are_stages(value: Any) -> bool:
 
 
 @cache
-def _hints(cls: type[Any]) -> dict[str, Any]:
+def _cached_hints(cls: Any) -> dict[str, Any]:
+    hints = get_type_hints(cls, include_extras=True)
+    return {field.name: hints[field.name] for field in fields(cls)}
+
+
+def _hints(cls: Any) -> dict[str, Any]:
     """Field → type, with its marks."""
-    own = {field.name for field in fields(cls)}
-    return {name: hint for name, hint in get_type_hints(cls, include_extras=True).items() if name in own}
+    return _cached_hints(cls)
 
 
-def _marks(hint: Any) -> tuple[Any, ...]:
-    return getattr(hint, "__metadata__", ())
+def _plain_fields(cls: type[Stage]) -> set[str]:
+    """Those that stand in the config under their own names."""
+    return {name for name, hint in _hints(cls).items() if not _marks(hint)}
+
+
+def _marks(hint: Any) -> list[str]:
+    return [mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, str)]
 
 
 def _marked(stage: Stage, name: str, mark: str) -> bool:
-    kind: Any = type(stage)
-    return mark in _marks(_hints(kind)[name])
+    return mark in _marks(_hints(type(stage))[name])
+
+
+def _filled_in(config: Any, whole: Any) -> Any:
+    """A value as the config has it, with what is no identity from the whole of it."""
+    if isinstance(config, Mapping) and isinstance(whole, Mapping):
+        return {**whole, **{key: _filled_in(value, whole.get(key)) for key, value in config.items()}}
+    if isinstance(config, list) and isinstance(whole, list) and len(config) == len(whole):
+        return [_filled_in(*pair) for pair in zip(config, whole, strict=True)]
+    return config
 
 
 def _identity(value: Any) -> Any:
