@@ -216,17 +216,27 @@ def test_a_study_whose_report_is_damaged_is_named_with_the_way_out_and_nothing_i
     assert not home.out.parent.exists()
 
 
-def test_a_report_of_an_older_version_is_left_out_and_said_to_be(home: Home) -> None:
-    report = home.add("old", scale="tiny")
+def make_older(home: Home, report: Step) -> None:
+    """As version 3 of the report stage left it."""
     place = home.folder / "data/artifacts" / str(report.ref)
     record = json.loads((place / RECORD).read_text())
     del record["outputs"][FINDINGS_FILE]
     (place / RECORD).write_text(json.dumps(record))
+
+
+def test_a_report_of_an_older_version_is_left_out_and_said_to_be(home: Home) -> None:
+    make_older(home, home.add("old", scale="tiny"))
     with pytest.raises(UserError, match=r"older version; run it again: tlm run old --scale tiny"):
         home.write()
     home.add("sweep", scale="tiny")
     told = home.write()
     assert len(told) == 2 and "left out, it was written by an older version" in told[1]
+
+
+def test_a_report_of_an_older_version_is_not_spoken_of_once_its_study_has_run_again(home: Home) -> None:
+    make_older(home, home.add("sweep", scale="tiny"))
+    home.add("sweep", scale="tiny", title="Again", created="2026-01-02")
+    assert [line.partition(":")[0] for line in home.write()] == ["sweep-tiny"]
 
 
 def test_what_was_there_stays_when_a_new_one_fails(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

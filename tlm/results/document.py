@@ -81,14 +81,13 @@ def _latest_reports(store: ArtifactStore, command_of: CommandOf, left_out: dict[
             if not _is_current(study, command_of):
                 left_out[str(record.ref)] = "has other fields than the named study now has"
                 continue
-            if FINDINGS_FILE not in record.outputs:
-                left_out[str(record.ref)] = (
-                    f"was written by an older version; run it again: {_command(record, command_of)}"
-                )
-                continue
             scale = study.get("scale")
             place = SCALES.index(scale) if scale in SCALES else len(SCALES)
             latest[place, names.index(study["analysis"]), study["name"]] = record
+    for place, record in [*latest.items()]:
+        if FINDINGS_FILE not in record.outputs:
+            left_out[str(record.ref)] = f"was written by an older version; run it again: {_command(record, command_of)}"
+            del latest[place]
     return [latest[place] for place in sorted(latest)]
 
 
