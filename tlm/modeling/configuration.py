@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from transformers import BertConfig, PreTrainedConfig
 
@@ -10,7 +10,45 @@ if TYPE_CHECKING:
     from tlm.study.architecture import Architecture
 
 
-class TinyBertConfig(BertConfig):  # type: ignore[misc]
+class _OfArchitecture:
+    """What both configurations have in common: how an `Architecture` becomes one."""
+
+    kind: ClassVar[str]
+    first_token: ClassVar[str]
+    """The field that holds the id of the token that begins every sequence, [CLS]."""
+    not_theirs: ClassVar[frozenset[str]] = frozenset()
+    """Fields of an `Architecture` that these models do not have."""
+
+    @classmethod
+    def from_architecture(
+        cls,
+        arch: Architecture,
+        *,
+        vocab_size: int,
+        max_position_embeddings: int,
+        pad_token_id: int,
+        cls_token_id: int,
+        num_labels: int | None = None,
+    ) -> Self:
+        """The configuration of `arch` over one vocabulary.
+
+        `pad_token_id` and `cls_token_id` are the tokenizer's own (the released configurations of BERT swap the two, which
+        freezes [CLS] instead of [PAD]). Raises ValueError if `arch` is of another kind, or a token outside the vocabulary.
+        """
+        if arch.kind != cls.kind:
+            raise ValueError(f"{arch.name} is of kind {arch.kind}, not {cls.kind}")
+        for field, token in (("pad_token_id", pad_token_id), ("cls_token_id", cls_token_id)):
+            if not 0 <= token < vocab_size:
+                raise ValueError(f"{field}={token} is outside the vocabulary of {vocab_size} tokens")
+        fields: dict[str, Any] = arch.model_dump(exclude={"name", "kind", "options", *cls.not_theirs})
+        fields |= {"vocab_size": vocab_size, "max_position_embeddings": max_position_embeddings}
+        fields |= {"pad_token_id": pad_token_id, cls.first_token: cls_token_id}
+        if num_labels is not None:
+            fields["num_labels"] = num_labels
+        return cls(**fields)
+
+
+class TinyBertConfig(_OfArchitecture, BertConfig):  # type: ignore[misc]
     """Fields of `BertConfig`, plus those of the conv front and of the reference code's habits.
 
     `conv_kernel_sizes`: (positions, hidden) of each convolution, () for none; `conv_channels`: its channels;
@@ -20,6 +58,7 @@ class TinyBertConfig(BertConfig):  # type: ignore[misc]
 
     model_type = "tlm_bert"
     kind: ClassVar[str] = "encoder"
+    first_token: ClassVar[str] = "cls_token_id"
 
     conv_kernel_sizes: list[Any] | tuple[Any, ...] = ()
     conv_channels: int = 0
@@ -37,36 +76,8 @@ class TinyBertConfig(BertConfig):  # type: ignore[misc]
             raise ValueError("freeze_cls_embedding needs cls_token_id")
         _check_heads(self)
 
-    @classmethod
-    def from_architecture(
-        cls,
-        arch: Architecture,
-        *,
-        vocab_size: int,
-        max_position_embeddings: int,
-        pad_token_id: int,
-        cls_token_id: int,
-        num_labels: int | None = None,
-    ) -> TinyBertConfig:
-        """The configuration of `arch` over one vocabulary.
 
-        `pad_token_id` and `cls_token_id` are the tokenizer's own (the released configurations swap the two, which
-        freezes [CLS] instead of [PAD]). Raises ValueError if either is outside the vocabulary.
-        """
-        _check_tokens(vocab_size, pad_token_id=pad_token_id, cls_token_id=cls_token_id)
-        fields: dict[str, Any] = arch.model_dump(exclude={"name", "kind", "options"})
-        if num_labels is not None:
-            fields["num_labels"] = num_labels
-        return cls(
-            vocab_size=vocab_size,
-            max_position_embeddings=max_position_embeddings,
-            pad_token_id=pad_token_id,
-            cls_token_id=cls_token_id,
-            **fields,
-        )
-
-
-class TinyGptConfig(PreTrainedConfig):  # type: ignore[misc]
+class TinyGptConfig(_OfArchitecture, PreTrainedConfig):  # type: ignore[misc]
     """A GPT-2 of any width. Fields are named as BERT's here, so that one `Architecture` describes either.
 
     GPT-2's own are hidden_dropout_prob for resid_pdrop and embd_pdrop, attention_probs_dropout_prob for attn_pdrop, and
@@ -75,6 +86,10 @@ class TinyGptConfig(PreTrainedConfig):  # type: ignore[misc]
 
     model_type = "tlm_gpt2"
     kind: ClassVar[str] = "decoder"
+    first_token: ClassVar[str] = "bos_token_id"
+    not_theirs: ClassVar[frozenset[str]] = frozenset(
+        {"conv_kernel_sizes", "conv_channels", "conv_over_padding", "freeze_cls_embedding"}
+    )
 
     vocab_size: int = 30522
     hidden_size: int = 768
@@ -94,45 +109,9 @@ class TinyGptConfig(PreTrainedConfig):  # type: ignore[misc]
         super().__post_init__(**kwargs)
         _check_heads(self)
 
-    @classmethod
-    def from_architecture(
-        cls,
-        arch: Architecture,
-        *,
-        vocab_size: int,
-        max_position_embeddings: int,
-        pad_token_id: int,
-        cls_token_id: int,
-        num_labels: int | None = None,
-    ) -> TinyGptConfig:
-        """The configuration of `arch` over one vocabulary.
-
-        Raises ValueError if `arch` is no decoder, or a token is outside the vocabulary.
-        """
-        if arch.kind != cls.kind:
-            raise ValueError(f"{arch.name} is of kind {arch.kind}, not {cls.kind}")
-        _check_tokens(vocab_size, pad_token_id=pad_token_id, cls_token_id=cls_token_id)
-        encoders_only = {"conv_kernel_sizes", "conv_channels", "conv_over_padding", "freeze_cls_embedding"}
-        fields: dict[str, Any] = arch.model_dump(exclude={"name", "kind", "options", *encoders_only})
-        if num_labels is not None:
-            fields["num_labels"] = num_labels
-        return cls(
-            vocab_size=vocab_size,
-            max_position_embeddings=max_position_embeddings,
-            pad_token_id=pad_token_id,
-            bos_token_id=cls_token_id,
-            **fields,
-        )
-
 
 def _check_heads(config: TinyBertConfig | TinyGptConfig) -> None:
     if config.hidden_size % config.num_attention_heads:
         raise ValueError(
             f"num_attention_heads={config.num_attention_heads} does not divide hidden_size={config.hidden_size}"
         )
-
-
-def _check_tokens(vocab_size: int, **tokens: int) -> None:
-    for field, token in tokens.items():
-        if not 0 <= token < vocab_size:
-            raise ValueError(f"{field}={token} is outside the vocabulary of {vocab_size} tokens")

@@ -86,11 +86,21 @@ class ModelFamily(ABC):
 
     # --- models ---
 
-    @abstractmethod
     def configure(
         self, architecture: Architecture, vocabulary: Vocabulary, max_length: int, num_labels: int | None = None
     ) -> PreTrainedConfig:
-        """transformers' configuration of a model over one vocabulary; `num_labels` for a classifier."""
+        """transformers' configuration of a model over one vocabulary; `num_labels` for a classifier.
+
+        It is what the `from_architecture` of its models' configuration class makes; a family may have another way.
+        """
+        return self.language_model.config_class.from_architecture(
+            architecture,
+            vocab_size=len(vocabulary),
+            max_position_embeddings=max_length,
+            pad_token_id=vocabulary.pad,
+            cls_token_id=vocabulary.cls,
+            num_labels=num_labels,
+        )
 
     @property
     @abstractmethod

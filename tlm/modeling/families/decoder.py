@@ -9,9 +9,7 @@ from tlm.study.architecture import Architecture
 from tlm.study.families import FAMILIES
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedModel
-
-    from tlm.data.tokenizer import Vocabulary
+    from transformers import PreTrainedModel
 
 
 class Decoder(ModelFamily):
@@ -31,20 +29,6 @@ class Decoder(ModelFamily):
         super().check(architecture)
         if architecture.conv_kernel_sizes or architecture.conv_channels or architecture.freeze_cls_embedding:
             raise ValueError("kind: decoder has neither a convolutional front (it would see what comes) nor [CLS]")
-
-    def configure(
-        self, architecture: Architecture, vocabulary: Vocabulary, max_length: int, num_labels: int | None = None
-    ) -> PreTrainedConfig:
-        from tlm.modeling.configuration import TinyGptConfig
-
-        return TinyGptConfig.from_architecture(
-            architecture,
-            vocab_size=len(vocabulary),
-            max_position_embeddings=max_length,
-            pad_token_id=vocabulary.pad,
-            cls_token_id=vocabulary.cls,
-            num_labels=num_labels,
-        )
 
     @property
     def language_model(self) -> type[PreTrainedModel]:

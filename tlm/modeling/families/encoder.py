@@ -12,7 +12,6 @@ from tlm.study.families import FAMILIES
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-    from tlm.data.tokenizer import Vocabulary
     from tlm.modeling.packing import Pack
 
 TOKEN_TYPES = 2
@@ -45,20 +44,6 @@ class Encoder(ModelFamily):
         super().check(architecture)
         if bool(architecture.conv_kernel_sizes) != bool(architecture.conv_channels):
             raise ValueError("conv_kernel_sizes and conv_channels go together: give both or neither")
-
-    def configure(
-        self, architecture: Architecture, vocabulary: Vocabulary, max_length: int, num_labels: int | None = None
-    ) -> PreTrainedConfig:
-        from tlm.modeling.configuration import TinyBertConfig
-
-        return TinyBertConfig.from_architecture(
-            architecture,
-            vocab_size=len(vocabulary),
-            max_position_embeddings=max_length,
-            pad_token_id=vocabulary.pad,
-            cls_token_id=vocabulary.cls,
-            num_labels=num_labels,
-        )
 
     @property
     def language_model(self) -> type[PreTrainedModel]:
