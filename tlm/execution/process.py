@@ -64,7 +64,7 @@ class Child:
             env=child_environment(runtime),
         )
         _living.add(self)
-        self._expired = threading.Event()
+        self._expired, self.stopped = threading.Event(), threading.Event()
         self._timer = threading.Timer(timeout or threading.TIMEOUT_MAX, self._expire)
         self._timer.daemon = True
         self._timer.start()
@@ -115,6 +115,8 @@ class Child:
         code = self.process.wait()
         if self._expired.is_set():
             return f"{self.name}: stopped after stage_timeout={self.timeout} seconds"
+        if self.stopped.is_set():
+            return f"{self.name}: stopped"
         self._printed.seek(0)
         last = "".join(self._printed.readlines()[-LAST_LINES:]).strip()
         # At the limit, libraries that do not look at what malloc returns end with a segmentation fault.
@@ -125,6 +127,7 @@ class Child:
 def stop_all() -> None:
     """Kill every child of this process: those who wait for an answer get StageFailed at once."""
     for child in tuple(_living):
+        child.stopped.set()  # before it dies: its end is not to be blamed on the memory
         child.process.kill()
 
 
