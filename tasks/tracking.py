@@ -92,8 +92,7 @@ def close_study(
         client.log_artifact(tracking.parent_run_id, str(path), "markdown" if path.suffix == ".md" else None)
     if note:
         client.set_tag(tracking.parent_run_id, "mlflow.note.content", note[:TAG_LIMIT])
-    now = int(time.time() * 1000)
-    client.log_batch(tracking.parent_run_id, metrics=[Metric(k, float(v), now, 0) for k, v in numbers.items()])
+    client.log_batch(tracking.parent_run_id, metrics=_metrics(numbers))
     client.set_terminated(tracking.parent_run_id, "FAILED" if failed else "FINISHED")
 
 
@@ -146,17 +145,12 @@ class StepRun:
     def start(self, inputs: Mapping[str, Record], reason: str = "") -> dict[str, str]:
         """Open the run; return what the record keeps of it."""
         more = {"tlm.rebuilt_because": reason} if reason else {}
-        return self._open(inputs, more)
+        return self._create(inputs, {"tlm.cache": "miss", **more})
 
     def start_import(self, inputs: Mapping[str, Record], made: Record, origin: str) -> dict[str, str]:
         """Open the run of an artifact that was made elsewhere and came in the folder `origin`; as `start`."""
-        return self._open(inputs, {"tlm.imported_from": origin, "device": str(made.provenance.get("device"))}, made)
-
-    def _open(
-        self, inputs: Mapping[str, Record], more: Mapping[str, str], made: Record | None = None
-    ) -> dict[str, str]:
-        self._create(inputs, {"tlm.cache": "miss", **more}, made)
-        return {"run_id": self.run_id, "experiment_id": self.tracking.experiment_id}
+        more = {"tlm.imported_from": origin, "device": str(made.provenance.get("device"))}
+        return self._create(inputs, {"tlm.cache": "miss", **more}, made)
 
     def finish(self, artifact: Artifact) -> None:
         """Log what the step made and end the run."""
@@ -185,7 +179,9 @@ class StepRun:
         self._log_numbers(record)
         self.client.set_terminated(self.run_id, "FINISHED")
 
-    def _create(self, inputs: Mapping[str, Record], more: Mapping[str, str], made: Record | None = None) -> None:
+    def _create(
+        self, inputs: Mapping[str, Record], more: Mapping[str, str], made: Record | None = None
+    ) -> dict[str, str]:
         step = self.step
         tags = {
             "mlflow.parentRunId": self.tracking.parent_run_id,
@@ -203,6 +199,7 @@ class StepRun:
         run = self.client.create_run(self.tracking.experiment_id, run_name=f"{step.stage}/{step.slug}", tags=tags)
         self.run_id = run.info.run_id
         self._log_identity(inputs)
+        return {"run_id": self.run_id, "experiment_id": self.tracking.experiment_id}
 
     def _log_identity(self, inputs: Mapping[str, Record]) -> None:
         """Parameters, input keys, and each input as a dataset with the digest of its content."""
@@ -231,9 +228,8 @@ class StepRun:
                     time.sleep(0.2 * (attempt + 1))
 
     def _log_numbers(self, record: Record) -> None:
-        now = int(time.time() * 1000)
         numbers = {"seconds": record.seconds, **dict(_numbers(record.facts))}
-        self.client.log_batch(self.run_id, metrics=[Metric(name, value, now, 0) for name, value in numbers.items()])
+        self.client.log_batch(self.run_id, metrics=_metrics(numbers))
 
     def _log_curves(self, curves: pd.DataFrame) -> None:
         now = int(time.time() * 1000)
@@ -302,6 +298,11 @@ def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
             yield from _flat(item, f"{prefix}.{name}" if prefix else name)
     else:
         yield prefix, value if isinstance(value, str) else json.dumps(value)
+
+
+def _metrics(numbers: Mapping[str, float]) -> list[Metric]:
+    now = int(time.time() * 1000)
+    return [Metric(name, float(value), now, 0) for name, value in numbers.items()]
 
 
 def _numbers(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
