@@ -84,11 +84,11 @@ def _latest_reports(store: ArtifactStore, command_of: CommandOf, left_out: dict[
             scale = study.get("scale")
             place = SCALES.index(scale) if scale in SCALES else len(SCALES)
             latest[place, names.index(study["analysis"]), study["name"]] = record
-    for place, record in [*latest.items()]:
-        if FINDINGS_FILE not in record.outputs:
-            left_out[str(record.ref)] = f"was written by an older version; run it again: {_command(record, command_of)}"
-            del latest[place]
-    return [latest[place] for place in sorted(latest)]
+    reports = [latest[place] for place in sorted(latest)]
+    for report in reports:
+        if FINDINGS_FILE not in report.outputs:
+            left_out[str(report.ref)] = f"was written by an older version; run it again: {_command(report, command_of)}"
+    return [report for report in reports if FINDINGS_FILE in report.outputs]
 
 
 def _is_current(study: Mapping[str, object], command_of: CommandOf) -> bool:
