@@ -272,3 +272,8 @@ def test_planning_imports_nothing_heavy(tmp_path: Path) -> None:
 def test_a_studys_plan_survives_a_round_trip_of_its_config(mini_data: Path) -> None:
     study = StudyConfig.model_validate_json(mini_study().model_dump_json())
     assert keys(plan(study, str(mini_data))) == keys(make(mini_data))
+
+
+def test_the_default_objective_spelled_out_trains_nothing_anew(mini_data: Path, mini_plan: Plan) -> None:
+    spelled = plan(mini_study(pretrain__objective="masked"), str(mini_data))
+    assert keys(spelled, "pretrain", "finetune", "committee") == keys(mini_plan, "pretrain", "finetune", "committee")

@@ -31,6 +31,7 @@ from tlm.stages.latency import BATCH_SIZES, REPEATS
 from tlm.stages.pretraining_set import PretrainingSet
 from tlm.study.architecture import Architecture
 from tlm.study.config import CommitteeConfig, StudyConfig
+from tlm.study.families import FAMILIES
 from tlm.study.treatments import Foreign, MissingTokens, Removal, Sampled, Shuffled, Treatment
 
 Identify = Callable[[Any], dict[str, Any]]
@@ -268,7 +269,7 @@ class Runs:
                 yield from self._finetune(set_name(0), task, arch, self.study.scratch_seeds)
 
     def _pretrain(self, corpus: PretrainingSet, arch: Architecture, seed: int) -> Pretrain:
-        config = self.study.pretrain
+        config = self.study.pretrain.of_family(FAMILIES[arch.kind])
         rate = self.study.learning_rates.get(arch.name, config.learning_rate)
         return Pretrain(
             corpus=corpus,

@@ -147,6 +147,11 @@ class PretrainConfig(Optimisation):
             )
         return objective
 
+    def of_family(self, family: Family) -> PretrainConfig:
+        """It for models of a family: an objective that is theirs anyway is left out, and so trains nothing anew."""
+        default = self.objective and Objective.registry[family.default_objective]()
+        return self.model_copy(update={"objective": None}) if self.objective == default else self
+
 
 class FinetuneConfig(Optimisation):
     """Classification from the [CLS] pooler; the last epoch is the result."""
