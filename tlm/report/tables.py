@@ -150,7 +150,7 @@ def pretraining_table(connection: Connection) -> Table:
             (facts ->> 'heldout_loss')::double as loss, (facts ->> 'heldout_accuracy')::double as right,
             (facts ->> 'steps')::bigint as steps, (facts ->> 'tokens')::bigint as tokens,
             (facts ->> 'parameters')::bigint as parameters
-        from runs where stage = 'pretrain' order by arch, ws, treatment nulls first, pretrain_seed, key""",
+        from runs where role = 'pretrains' order by arch, ws, treatment nulls first, pretrain_seed, key""",
     )
     body = tuple(
         (
@@ -179,7 +179,7 @@ def committee_table(evidence: Evidence) -> Table:
         evidence.connection,
         """select task, committee, ws, mlflow_run_id, mlflow_experiment_id,
             (facts ->> 'member_accuracy')::double as member_accuracy
-        from runs where stage = 'committee' order by key""",
+        from runs where role = 'combines' order by key""",
     )
     known = {(row["task"], row["committee"], row["ws"]): row for row in runs}
     body = []
