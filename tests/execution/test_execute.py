@@ -259,7 +259,7 @@ def test_a_users_error_crosses_the_process_boundary(mini: Mini, tmp_path: Path) 
     with pytest.raises(UserError) as raised:
         run_isolated(job_of(mini, other, tmp_path / "out"))
     assert raised.value.problem == "source files changed between planning and reading it."
-    assert raised.value.way_out == "Run the study again."
+    assert raised.value.remedy == "Run the study again."
 
 
 def test_any_other_error_in_a_worker_is_a_failed_stage_with_its_traceback(mini: Mini, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_what_the_child_raises_is_raised_in_the_parent(tmp_path: Path, monkeypat
     with child(tmp_path, monkeypatch) as asked, pytest.raises(UserError) as raised:
         asked.say(do="fail")
         asked.hear()
-    assert (raised.value.problem, raised.value.way_out) == ("a problem.", "A way out.")
+    assert (raised.value.problem, raised.value.remedy) == ("a problem.", "A way out.")
     with child(tmp_path, monkeypatch) as asked, pytest.raises(BatchTooLarge) as burst:
         asked.say(do="burst")
         asked.hear()

@@ -84,7 +84,7 @@ def test_training_shorter_than_a_trial_fits_too(mini: Mini, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("fitting", "ending", "way_out"),
+    ("fitting", "ending", "remedy"),
     [
         ([1, 2, 4], {}, "A batch of 4 fits: set batch_size: 4."),
         ([1, 2], StageFailed("ended with code -11"), "A batch of 2 fits: set batch_size: 2."),
@@ -93,7 +93,7 @@ def test_training_shorter_than_a_trial_fits_too(mini: Mini, tmp_path: Path) -> N
     ],
 )
 def test_the_way_out_is_the_largest_batch_that_was_seen_to_fit(
-    fitting: list[int], ending: Any, way_out: str, mini: Mini, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fitting: list[int], ending: Any, remedy: str, mini: Mini, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def child(job: Job, trial: int = 0, fits: Callable[[int], None] = print) -> Facts:
         if not trial:
@@ -109,4 +109,4 @@ def test_the_way_out_is_the_largest_batch_that_was_seen_to_fit(
     with pytest.raises(UserError) as raised:
         run_isolated(job_of(mini, only(mini.plan, "pretrain", ws=60, arch="one"), tmp_path / "out"))
     assert raised.value.problem == "out of memory on cpu with a batch of 9."
-    assert raised.value.way_out.startswith(way_out)
+    assert raised.value.remedy.startswith(remedy)

@@ -301,7 +301,7 @@ def test_a_user_error_survives_pickling() -> None:
     import copy
 
     error = copy.copy(UserError("What is wrong.", "The way out."))
-    assert (error.problem, error.way_out, str(error)) == (
+    assert (error.problem, error.remedy, str(error)) == (
         "What is wrong.",
         "The way out.",
         "What is wrong. The way out.",

@@ -70,7 +70,7 @@ def test_divergence_is_a_users_error_that_names_step_rate_and_batch() -> None:
         r"batch of 16 items starting with rows \[\d+, \d+, \d+, \d+\].",
         raised.value.problem,
     )
-    assert raised.value.way_out == "Lower learning_rate, or set max_grad_norm."
+    assert raised.value.remedy == "Lower learning_rate, or set max_grad_norm."
 
 
 def test_weights_that_the_last_step_ruined_are_found_too() -> None:
@@ -112,7 +112,7 @@ def test_running_out_of_memory_is_known_by_what_each_library_says(error: Excepti
     assert not isinstance(raised.value, BatchTooLarge)
     with pytest.raises(BatchTooLarge) as batch, out_of_memory_is("out of memory somewhere", 8):
         raise error
-    assert batch.value.items == 8 and batch.value.way_out == "Set a smaller batch_size."
+    assert batch.value.items == 8 and batch.value.remedy == "Set a smaller batch_size."
 
 
 OTHERS = [

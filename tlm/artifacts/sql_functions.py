@@ -17,15 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlm.statistics import Estimate, difference, mean_accuracy
-from tlm.statistics.runs import Run, stack_runs
+from tlm.statistics.runs import LEAST_ITEMS, Run, stack_runs
 
 CORRECTNESS = "STRUCT(pretrain_seed BIGINT, finetune_seed BIGINT, correct BOOLEAN[])[]"
 ESTIMATE = (
     "STRUCT(value DOUBLE, low DOUBLE, high DOUBLE, half_width DOUBLE, seeds BIGINT, method VARCHAR, unit VARCHAR, "
     "resolved BOOLEAN)"
 )
-LEAST_ITEMS = 2
-"""An interval over items needs two."""
 
 
 @contextmanager

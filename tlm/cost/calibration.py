@@ -109,7 +109,7 @@ def calibrate(
                 set_up = fmean(timing["set_up"] for timing in timings)
                 measured[workload] = Measured(fmean(timing["step"] for timing in timings), imports + set_up)
         except UserError as error:
-            raise UserError(error.problem, f"{error.way_out} {WITHOUT_PROJECTION}".strip()) from None
+            raise UserError(error.problem, f"{error.remedy} {WITHOUT_PROJECTION}".strip()) from None
     return Calibration(ready[0]["device"], processes, runtime.threads, measured)
 
 

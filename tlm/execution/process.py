@@ -171,8 +171,8 @@ def talk_to_parent() -> Iterator[Parent]:
     try:
         yield parent
     except BatchTooLarge as error:
-        parent.say(batch_too_large=[error.problem, error.way_out, error.items])
+        parent.say(batch_too_large=[error.problem, error.remedy, error.items])
     except UserError as error:
-        parent.say(user_error=[error.problem, error.way_out])
+        parent.say(user_error=[error.problem, error.remedy])
     except Exception as error:
         parent.say(error=f"{type(error).__name__}: {error}\n{traceback.format_exc()}")

@@ -79,9 +79,9 @@ def _placed(path: Path, column: str) -> Placed:
     if suffix in SUFFIXES["parquet"]:
         return _parquet(path, column)
     if suffix in SUFFIXES["csv"]:
-        return ((f"line {line}", text) for line, text, _ in csv_rows(path, str(path), column, way_out=COLUMN_WAY_OUT))
+        return ((f"line {line}", text) for line, text, _ in csv_rows(path, str(path), column, remedy=COLUMN_WAY_OUT))
     if suffix in SUFFIXES["jsonl"]:
-        return ((f"line {line}", text) for line, text, _ in jsonl_rows(path, str(path), column, way_out=COLUMN_WAY_OUT))
+        return ((f"line {line}", text) for line, text, _ in jsonl_rows(path, str(path), column, remedy=COLUMN_WAY_OUT))
     return _lines(path)
 
 

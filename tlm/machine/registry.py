@@ -40,7 +40,10 @@ class Registry(Generic[T]):
         elif name not in self._things:
             load_extensions()
         if name not in self._things:
-            raise ValueError(f"unknown {self.noun} {name!r}; choose from {self.names()}")
+            known = (
+                f"choose from {self.names()}" if self.names() else f"no {self.noun} is registered (see TLM_EXTENSIONS)"
+            )
+            raise ValueError(f"unknown {self.noun} {name!r}; {known}")
         return self._things[name]
 
     def __contains__(self, name: str) -> bool:

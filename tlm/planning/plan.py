@@ -75,7 +75,7 @@ class Identities:
         """One UserError of all that were noted, each problem once, if there were any."""
         if self.errors:
             problems = list(dict.fromkeys(error.problem for error in self.errors))
-            raise UserError(" ".join(problems), self.errors[0].way_out)
+            raise UserError(" ".join(problems), self.errors[0].remedy)
 
     def _identify(self, config: Any, place: str) -> dict[str, Any]:
         try:

@@ -32,7 +32,7 @@ def check(study: StudyConfig, runtime: Runtime) -> Plan:
     reached for; their sizes are known once they are downloaded, in the study's first stage.
 
     Raises:
-        UserError: naming the value, the place and the way out.
+        UserError: naming the value, the place and the remedy.
     """
     check_registries(study)
     runtime.check_writable()

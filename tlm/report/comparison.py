@@ -14,8 +14,6 @@ from tlm.report.formatting import Cell, Link
 from tlm.statistics import Estimate, difference, difference_p_value, holm, paired_bootstrap_p_value
 
 ALPHA = 0.05
-LEAST_ITEMS = 2
-"""An interval over items needs two."""
 HOW_TO_READ = (
     "± is the half-width of the 95 % confidence interval over seeds and test items (Student's t); an interval that is not "
     "symmetric stands in brackets, and error bars of plots are such intervals. A difference is resolved if its interval "

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tlm.report.comparison import LEAST_ITEMS, Comparison, compare_measured, point, shown, verdict
+from tlm.report.comparison import Comparison, compare_measured, point, shown, verdict
 from tlm.report.drawing import Plot, bars
 from tlm.report.evidence import Correct, Evidence
 from tlm.report.findings import NOT_MEASURED, ONE_SAMPLE, Findings, Verdict
 from tlm.report.formatting import NOT_AVAILABLE, Cell, Table, corpus_label, percent, word
 from tlm.report.study_systems import corpora
+from tlm.statistics.runs import LEAST_ITEMS
 from tlm.study.treatments import Foreign
 
 Place = tuple[str, int, str | None]

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from tlm.report.comparison import LEAST_ITEMS, Comparison, compare_measured, point, shown, verdict
+from tlm.report.comparison import Comparison, compare_measured, point, shown, verdict
 from tlm.report.drawing import Plot, lines
 from tlm.report.evidence import Evidence
 from tlm.report.findings import NOT_MEASURED, ONE_SAMPLE, UNDECIDED, Findings, Outcome, Verdict
 from tlm.report.formatting import NOT_AVAILABLE, Cell, Table, corpus_label, percent, word
 from tlm.statistics import Estimate, mean_accuracy
 from tlm.statistics.contrast import share_of_gap
+from tlm.statistics.runs import LEAST_ITEMS
 
 TABLE_3_WS = 90_000
 TABLE_3_SHARE = (0.5, 0.9)

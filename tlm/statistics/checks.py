@@ -1,4 +1,4 @@
-"""What every function of this package asks of its input. Errors name the value and the way out."""
+"""What every function of this package asks of its input. Errors name the value and the remedy."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ def _array(values: ArrayLike, name: str) -> Floats:
         raise ValueError(f"{name} is not an array of numbers ({error}); rows must be equally long.") from error
 
 
-def _refuse_nan(array: Floats, name: str, way_out: str) -> None:
+def _refuse_nan(array: Floats, name: str, remedy: str) -> None:
     odd = np.argwhere(~np.isfinite(array))
     if len(odd):
         place = tuple(int(n) for n in odd[0])
-        raise ValueError(f"{name} holds {array[place]} at {list(place)}; {way_out}.")
+        raise ValueError(f"{name} holds {array[place]} at {list(place)}; {remedy}.")

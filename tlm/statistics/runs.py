@@ -8,6 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+LEAST_ITEMS = 2
+"""An interval over items needs two."""
+
 
 class Run(NamedTuple):
     """One trained model on the test items."""

@@ -21,8 +21,8 @@ Progress = Callable[[int, int], None]
 class NonFiniteLoss(UserError):
     """Training diverged: there is no result, and no artifact."""
 
-    def __init__(self, problem: str, way_out: str = "Lower learning_rate, or set max_grad_norm.") -> None:
-        super().__init__(problem, way_out)
+    def __init__(self, problem: str, remedy: str = "Lower learning_rate, or set max_grad_norm.") -> None:
+        super().__init__(problem, remedy)
 
 
 @dataclass

@@ -60,7 +60,7 @@ def identity(source: Source, data_root: str) -> dict[str, Any]:
     """What makes the source's content, JSON-able and cheap: digests of local files, pinned revisions, versions.
 
     Raises:
-        UserError: files missing (all named, with the way out), a path outside the data root, a library not installed.
+        UserError: files missing (all named, with the remedy), a path outside the data root, a library not installed.
     """
     return _reader(source).identity(source, data_root)
 
@@ -69,7 +69,7 @@ def read(source: Source, data_root: str, progress: Progress | None = None) -> Lo
     """Every item of the source; `progress` is called with (done, total), in units of files.
 
     Raises:
-        UserError: whatever is wrong with the data, with its place (file and row or line) and the way out.
+        UserError: whatever is wrong with the data, with its place (file and row or line) and the remedy.
     """
     return _reader(source).read(source, data_root, progress)
 

@@ -54,27 +54,27 @@ def confine(data_root: str, path: str) -> Path:
     return target
 
 
-def require(data_root: str, files: Mapping[str, str], way_out: str = LOCAL_WAY_OUT) -> dict[str, Path]:
+def require(data_root: str, files: Mapping[str, str], remedy: str = LOCAL_WAY_OUT) -> dict[str, Path]:
     """The place of each role's file; all of them must exist.
 
     Raises:
-        UserError: names every missing file at once, the data root and the way out.
+        UserError: names every missing file at once, the data root and the remedy.
     """
     places = {role: confine(data_root, path) for role, path in files.items()}
     missing = [files[role] for role, place in places.items() if not place.is_file()]
     if missing:
-        raise UserError(f"Missing under the data root {Path(data_root).resolve()}: {', '.join(missing)}.", way_out)
+        raise UserError(f"Missing under the data root {Path(data_root).resolve()}: {', '.join(missing)}.", remedy)
     return places
 
 
-def list_files(data_root: str, folder: str, suffixes: Sequence[str], way_out: str = LOCAL_WAY_OUT) -> list[Path]:
+def list_files(data_root: str, folder: str, suffixes: Sequence[str], remedy: str = LOCAL_WAY_OUT) -> list[Path]:
     """The files of a folder (not of its sub-folders) with one of `suffixes`, by name; never an empty list."""
     place = confine(data_root, folder)
     found = sorted(p.name for p in place.iterdir() if p.suffix.lower() in suffixes) if place.is_dir() else []
     found = [name for name in found if not name.startswith((".", "_"))]
     if not found:
         wanted = " or ".join(f"*{suffix}" for suffix in suffixes)
-        raise UserError(f"Missing under the data root {Path(data_root).resolve()}: {folder}/{wanted}.", way_out)
+        raise UserError(f"Missing under the data root {Path(data_root).resolve()}: {folder}/{wanted}.", remedy)
     return [confine(data_root, str(Path(folder) / name)) for name in found]
 
 
@@ -126,12 +126,12 @@ def read_label_names(place: Path, name: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def require_columns(wanted: Iterable[str], existing: Iterable[str], where: str, way_out: str = COLUMNS_WAY_OUT) -> None:
+def require_columns(wanted: Iterable[str], existing: Iterable[str], where: str, remedy: str = COLUMNS_WAY_OUT) -> None:
     """Raises UserError naming the columns that exist if any wanted one does not."""
     columns = list(existing)
     missing = [name for name in wanted if name not in columns]
     if missing:
         raise UserError(
             f"{where} has no column {', '.join(repr(m) for m in missing)}; it has {', '.join(map(repr, columns))}.",
-            way_out,
+            remedy,
         )

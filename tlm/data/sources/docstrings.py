@@ -34,7 +34,7 @@ VERSION = 1
 SKIPPED_FOLDERS = frozenset(
     ("__pycache__", "test", "tests", "testing", "_testing", "vendor", "_vendor", "vendored", "_vendored")
 ) | frozenset(("extern", "externals", "third_party"))
-_WAY_OUT = "Install it, or leave it out of `libraries`."
+_REMEDY = "Install it, or leave it out of `libraries`."
 _DOCUMENTED = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -231,10 +231,10 @@ def locate(libraries: tuple[str, ...]) -> dict[str, list[Path]]:
         raise UserError(f"Not a top-level import name: {', '.join(bad)}.", "Use names such as torch or sklearn.")
     places = {name: _place(name) for name in sorted(set(libraries))}
     if missing := [name for name, found in places.items() if not found]:
-        raise UserError(f"Not installed: {', '.join(missing)}.", _WAY_OUT)
+        raise UserError(f"Not installed: {', '.join(missing)}.", _REMEDY)
     if foreign := [name for name in places if not _distributions(name)]:
         raise UserError(
-            f"No installed distribution provides {', '.join(foreign)}, so its version is not known.", _WAY_OUT
+            f"No installed distribution provides {', '.join(foreign)}, so its version is not known.", _REMEDY
         )
     return places
 

@@ -32,7 +32,7 @@ SUFFIXES = {
     "parquet": (".parquet",),
     "text": (".txt", ".text"),
 }
-_WAY_OUT = "Set TLM_DATA_ROOT to the folder that holds the data, or correct `path`."
+_REMEDY = "Set TLM_DATA_ROOT to the folder that holds the data, or correct `path`."
 # A cell longer than the csv module's 128 KiB default is a long text, not an error.
 _LONGEST_CELL = 2**31 - 1
 
@@ -106,8 +106,8 @@ def _places(source: FilesSource, data_root: str) -> dict[str, list[Path]]:
 
 def _expand(path: str, file_format: str, data_root: str) -> list[Path]:
     if confine(data_root, path).is_dir():
-        return list_files(data_root, path, SUFFIXES[file_format], _WAY_OUT)
-    return [require(data_root, {"data": path}, _WAY_OUT)["data"]]
+        return list_files(data_root, path, SUFFIXES[file_format], _REMEDY)
+    return [require(data_root, {"data": path}, _REMEDY)["data"]]
 
 
 def _read_file(source: FilesSource, place: Path, name: str, split: str, prefix: str) -> pa.Table:
@@ -139,7 +139,7 @@ def _read_file(source: FilesSource, place: Path, name: str, split: str, prefix: 
 
 
 def csv_rows(
-    place: Path, name: str, text_column: str, label_column: str | None = None, way_out: str = COLUMNS_WAY_OUT
+    place: Path, name: str, text_column: str, label_column: str | None = None, remedy: str = COLUMNS_WAY_OUT
 ) -> Iterator[tuple[int, str, str | None]]:
     """Line, text and label of each row of a CSV file, as it is read. UserError with file and line if it is not one."""
     csv.field_size_limit(_LONGEST_CELL)
@@ -150,7 +150,7 @@ def csv_rows(
             header = next(reader, None)
             if header is None:
                 return
-            require_columns([text_column, *([label_column] if label_column else [])], header, name, way_out)
+            require_columns([text_column, *([label_column] if label_column else [])], header, name, remedy)
             if twice := sorted({column for column in header if header.count(column) > 1}):
                 raise UserError(f"{name}: two columns named {', '.join(twice)}.", "Give each column its own name.")
             text_at, label_at = header.index(text_column), header.index(label_column) if label_column else None
@@ -170,7 +170,7 @@ def csv_rows(
 
 
 def jsonl_rows(
-    place: Path, name: str, text_column: str, label_column: str | None = None, way_out: str = COLUMNS_WAY_OUT
+    place: Path, name: str, text_column: str, label_column: str | None = None, remedy: str = COLUMNS_WAY_OUT
 ) -> Iterator[tuple[int, str | None, Any]]:
     """Line, text and label of each object of a JSON lines file, as it is read. UserError with file and line."""
     with open(place, encoding="utf-8-sig") as file:
@@ -187,7 +187,7 @@ def jsonl_rows(
             if not isinstance(row, dict):
                 raise UserError(f"{name}, line {line}: not a JSON object.", "One object on each line.")
             wanted = [text_column, *([label_column] if label_column else [])]
-            require_columns(wanted, row, f"{name}, line {line}", way_out)
+            require_columns(wanted, row, f"{name}, line {line}", remedy)
             text = row[text_column]
             if text is not None and not isinstance(text, str):
                 raise UserError(f"{name}, line {line}: the text is a {type(text).__name__}.", "Texts are strings.")

@@ -20,7 +20,7 @@ RepoType = Literal["dataset", "model"]
 REQUEST_TIMEOUT_SECONDS = 5.0
 TOTAL_TIMEOUT_SECONDS = 8.0
 
-_WAY_OUT = (
+_REMEDY = (
     "Check the network (or HF_ENDPOINT), use local data with origin: local and TLM_DATA_ROOT, "
     "or set HF_HUB_OFFLINE=1 if the files were downloaded before."
 )
@@ -86,9 +86,9 @@ def ensure_reachable(repo: str, revision: str, repo_type: RepoType = "dataset") 
         ) from error
     except HfHubHTTPError as error:
         status = getattr(error.response, "status_code", "an error")
-        raise UserError(f"{where} answered {status} for {repo}.", _WAY_OUT) from error
+        raise UserError(f"{where} answered {status} for {repo}.", _REMEDY) from error
     except Exception as error:  # the HTTP library's own errors differ between versions of huggingface_hub
-        raise UserError(f"{where} cannot be reached for {repo} ({_reason(error)}).", _WAY_OUT) from error
+        raise UserError(f"{where} cannot be reached for {repo} ({_reason(error)}).", _REMEDY) from error
 
 
 def _within(ask: Callable[[], str | None], seconds: float) -> str | None:
@@ -177,7 +177,7 @@ def _download(repo: str, revision: str, file: str) -> str:
     except EntryNotFoundError as error:
         raise UserError(f"{repo} at {revision} has no file {file}.", "Check the revision.") from error
     except (HfHubHTTPError, OSError) as error:
-        raise UserError(f"Cannot download {file} of {repo}: {_reason(error)}", _WAY_OUT) from error
+        raise UserError(f"Cannot download {file} of {repo}: {_reason(error)}", _REMEDY) from error
 
 
 def _load_dataset(what: str, path: str, **arguments: Any) -> Any:
@@ -192,7 +192,7 @@ def _load_dataset(what: str, path: str, **arguments: Any) -> Any:
 
 
 def _not_cached() -> str:
-    return "Unset HF_HUB_OFFLINE once, so that the data is downloaded and kept." if is_offline() else _WAY_OUT
+    return "Unset HF_HUB_OFFLINE once, so that the data is downloaded and kept." if is_offline() else _REMEDY
 
 
 def _reason(error: Exception) -> str:

@@ -99,8 +99,8 @@ def _strings(values: Any, where: Where, what: str) -> Any:
         return pa.array(values, pa.string())
     kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
-        way_out = "Choose a column of strings." if what == "text" else "Write the ids as strings."
-        raise UserError(f"{where(0).rsplit(', ', 1)[0]}: the {what} column holds {values.type}, not strings.", way_out)
+        remedy = "Choose a column of strings." if what == "text" else "Write the ids as strings."
+        raise UserError(f"{where(0).rsplit(', ', 1)[0]}: the {what} column holds {values.type}, not strings.", remedy)
     return values.cast(pa.string())
 
 
@@ -118,14 +118,14 @@ def _labels(values: Sequence[Any], where: Where) -> Any:
     return pa.array(values)
 
 
-def _refuse(mask: Any, where: Where, problem: str, way_out: str) -> None:
+def _refuse(mask: Any, where: Where, problem: str, remedy: str) -> None:
     import pyarrow.compute as pc
 
     first = pc.index(mask, True).as_py()
     if first >= 0:
         count = pc.sum(mask).as_py()
         more = f" (and {count - 1} more)" if count > 1 else ""
-        raise UserError(f"{where(first)}: {problem}{more}.", way_out)
+        raise UserError(f"{where(first)}: {problem}{more}.", remedy)
 
 
 def loaded(
