@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
+from rich.text import Text
 
 from flows.commands.base import (
     DataRoot,
@@ -26,6 +28,9 @@ from flows.commands.base import (
 )
 from tlm.errors import UserError
 
+LEGIBLE = 8
+"""Characters of a table's column in which its cells can still be read, folded into lines."""
+
 
 @app.command(epilog=example('tlm predict finetune/agnews --text "Stocks fell."', "tlm predict KEY --file news.csv"))
 def predict(
@@ -33,7 +38,7 @@ def predict(
         list[str],
         typer.Argument(
             help="A fine-tuned model or a committee: stage/slug (or its beginning) or a key. Several make a committee.",
-            metavar="MODEL_OR_COMMITTEE...",
+            metavar="MODEL_OR_COMMITTEE",
         ),
     ],
     text: Annotated[list[str] | None, typer.Option(help="A text; may be given again.")] = None,
@@ -41,7 +46,7 @@ def predict(
     column: Annotated[str | None, typer.Option(help="The table's column of texts (default: text).")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the predictions to a .parquet or .csv file.")] = None,
     rule: Annotated[str | None, typer.Option(help="How members are combined: soft (default), logit or vote.")] = None,
-    top: Annotated[int, typer.Option(help="How many labels to tell of each text, the best first.")] = 1,
+    top: Annotated[int, typer.Option(help="How many labels to give for each text, the best first.")] = 1,
     device: Device = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads (default: the cores).")] = None,
     home: Home = None,
@@ -110,7 +115,9 @@ def gc(
 
 @app.command(epilog=example('tlm sql "select * from results"', "tlm sql --file sql/queries/gap_by_ws.sql"))
 def sql(
-    query: Annotated[str | None, typer.Argument(help="SQL over the views runs, results, overlap, …")] = None,
+    query: Annotated[
+        str | None, typer.Argument(help="SQL over the tables runs, results, overlap, … (`show tables` lists them).")
+    ] = None,
     file: Annotated[Path | None, typer.Option(help="Read the query from a file.")] = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV, every row.")] = False,
     limit: Annotated[int, typer.Option(help="Rows to show in the table.")] = 50,
@@ -138,12 +145,25 @@ def sql(
 
         write_csv(found, sys.stdout.buffer)
         return
-    table = Table(*found.column_names)
-    for row in found.slice(0, limit).to_pylist():
-        table.add_row(*(_cell(value) for value in row.values()))
-    console.print(table)
+    rows = [[_cell(value) for value in row.values()] for row in found.slice(0, limit).to_pylist()]
+    console.print(_table_that_fits(found.column_names, rows, console.width))
     if found.num_rows > limit:
         console.print(f"{limit} of {found.num_rows} rows; --limit or --csv shows more.")
+
+
+def _table_that_fits(names: list[str], rows: list[list[str]], width: int) -> Table:
+    """A column for each name; or, where so many would be too narrow to read, a line for each name of each row."""
+    needed = (min(LEGIBLE, max(map(len, column))) for column in zip(names, *rows, strict=True))
+    if sum(3 + least for least in needed) + 1 <= width:
+        table = Table(*(Column(escape(name), overflow="fold") for name in names))
+        for row in rows:
+            table.add_row(*map(Text, row))  # as it is: square brackets are no markup
+        return table
+    table = Table("column", "value")
+    for row in rows:
+        for name, cell in zip(names, row, strict=True):
+            table.add_row(Text(name), Text(cell), end_section=name == names[-1])
+    return table
 
 
 def _cell(value: Any) -> str:
