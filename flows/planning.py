@@ -161,8 +161,10 @@ def _steps_table(planned: Plan, found: Mapping[str, Inspection], costs: Mapping[
 def _table(*columns: str) -> Table:
     """Columns of words to the left, of numbers to the right."""
     table = Table()
-    for column in columns:
-        table.add_column(column, justify="left" if column in ("study", "stage", "step", "status") else "right")
+    for column in columns:  # folded where it is too long, because a step's name is there to be copied
+        table.add_column(
+            column, overflow="fold", justify="left" if column in ("study", "stage", "step", "status") else "right"
+        )
     return table
 
 
