@@ -47,8 +47,8 @@ class BarBoard:
             )
 
 
-def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, debug: bool = False) -> None:
-    """Run `study` and print its results.
+def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, asked: str, debug: bool = False) -> None:
+    """Run `study` and print its results. `asked` is the study as the command line named it, with its options.
 
     Raises:
         UserError: for bad input, before Prefect and MLflow are even imported and before anything is written.
@@ -99,10 +99,9 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, d
     )
     console.print(f"Report: {report.path('report.html')}", highlight=False, soft_wrap=True)
     console.print("Next, try:")
-    named = f"{study.name}{f' --scale {study.scale}' if study.scale else ''}"
     for command in (
         *(("tlm report    # the verdicts of every study, in docs/results.md",) if verdicts else ()),
-        f"tlm explain {named} --against {study.name} --set finetune.epochs={study.finetune.epochs + 1}",
+        f"tlm explain {asked} --against {study.name} --set finetune.epochs={study.finetune.epochs + 1}",
         'tlm sql "select system, task, ws, round(accuracy, 3) as accuracy from results order by accuracy desc"',
         "make ui    # runs side by side in MLflow, flows in Prefect",
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,7 +51,10 @@ def run(
 
     where = runtime(home=home, data_root=data_root, device=device, workers=workers, threads=threads)
     loaded = load_study(study, set_, reference=reference_compat, scale=scale, origin=origin, limit_steps=limit_steps)
-    run_in_terminal(loaded, where, console, debug=debug)
+    asked = [study, *(("--scale", scale) if scale else ()), *(("--origin", origin) if origin else ())]
+    asked += ["--reference-compat"] * reference_compat
+    asked += [word for each in set_ or () for word in ("--set", each)]
+    run_in_terminal(loaded, where, console, asked=shlex.join(asked), debug=debug)
 
 
 @app.command(

@@ -117,7 +117,9 @@ def test_each_pre_training_set_is_trained_on_and_measured(own: Project) -> None:
 def test_everything_is_cached_afterwards(own: Project) -> None:
     records = len(own.records())
     assert f"{records} steps: {records} cached, 0 to run." in own.tlm("plan", "study.yaml", "--no-time")
-    assert "0 stages executed" in own.tlm("run", "study.yaml")
+    said = own.tlm("run", "study.yaml")
+    assert "0 stages executed" in said and "tlm explain study.yaml --against my_notes --set finetune.epochs=3" in said
+    assert "are the same" in own.tlm("explain", "study.yaml", "--against", "my_notes", "--set", "finetune.epochs=3")
 
 
 def test_its_question_is_answered_in_the_results(own: Project) -> None:
