@@ -143,7 +143,7 @@ def _explain(error: ValidationError, place: str) -> str:
         field = ".".join(str(part) for part in problem["loc"])
         given = problem.get("input")
         shown = f" (got {given!r})" if not isinstance(given, dict | list) else ""
-        message = problem["msg"].removeprefix("Value error, ")
+        message = problem["msg"].removeprefix("Value error, ").replace("tuple", "list").replace("Tuple", "List")
         if problem["type"] == "extra_forbidden":
             message, shown = "unknown field", ""
         lines.append(f"{field}: {message}{shown}" if field else message)

@@ -31,7 +31,9 @@ class Origin(StrEnum):
 
 StudyName = Annotated[str, typer.Argument(help="A named study (see `tlm studies`) or a YAML file of the same schema.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a field, e.g. --set pretrain.epochs=5.")]
-Reference = Annotated[bool, typer.Option("--reference-compat", help="Use the reference code's habits.")]
+Reference = Annotated[
+    bool, typer.Option("--reference-compat", help="Train as the paper's released code does: see docs/scales.md.")
+]
 ScaleName = Annotated[
     str | None, typer.Option("--scale", help="tiny (default), small or paper, for studies that have scales.")
 ]

@@ -91,7 +91,7 @@ def export_bundle(planned: Plan, store: ArtifactStore, folder: Path, *, stages: 
     inputs = _inputs_from_outside(steps)
     name = planned.study.name
     if not steps:
-        raise UserError(f"Nothing of {name} is left to run in {', '.join(stages)}.")
+        raise UserError(f"Nothing of the study {name!r} is left to run in {', '.join(stages)}.")
     lacking = [str(ref) for ref in inputs if not _is_complete(store, ref)]
     if lacking:
         raise UserError(

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 
-LOCAL_WAY_OUT = "Set TLM_DATA_ROOT to the folder that holds the data, or use origin: hub."
+LOCAL_WAY_OUT = (
+    "Set TLM_DATA_ROOT to the folder that holds the data, or read the Hub (--origin hub; in a study file, origin: hub)."
+)
 COLUMNS_WAY_OUT = "Set text_column and label_column to columns that exist."
 
 
