@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,18 @@ def test_files_and_modules_that_a_document_names_exist() -> None:
         missing |= {(name(document), path) for path in paths if not (PACKAGE_PARENT / path).exists()}
         missing |= {(name(document), module) for module in modules if not is_module(module)}
     assert missing == set()
+
+
+def test_what_python_in_a_document_imports_from_tlm_exists() -> None:
+    lines = {
+        (name(document), *found)
+        for document in DOCUMENTS
+        for found in re.findall(r"^ {4}from (tlm[\w.]*) import ([\w, ]+)$", document.read_text("utf-8"), re.MULTILINE)
+    }
+    assert lines
+    for document, module, names in lines:
+        lacking = [each for each in names.split(", ") if not hasattr(import_module(module), each)]
+        assert not lacking, f"{document}: {module} has no {lacking}"
 
 
 def is_module(path: str) -> bool:
