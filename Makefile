@@ -19,7 +19,7 @@ help:
 	@echo "make setup     create $(VENV) with the pinned versions"
 	@echo "make demo      the demo study: embedded corpus, no download, results table and report"
 	@echo "make test      every test (with TLM_DATA_ROOT set: also those on real data)"
-	@echo "make test-fast the tests that take under three minutes"
+	@echo "make test-fast every test but the slow ones: under three minutes in all"
 	@echo "make bench     speed and memory against stock transformers (needs TLM_DATA_ROOT; BENCH=\"--case …\")"
 	@echo "make lint      ruff and mypy"
 	@echo "make ui        Prefect server and MLflow server, both on loopback"
