@@ -18,7 +18,7 @@
 -- scratch_accuracy: mean accuracy of the same system from scratch
 -- gap: accuracy minus scratch_accuracy
 -- gap_half_width: of its 95 % interval; null with one seed on either side
--- resolved: whether the 95 % interval of the gap does not hold 0; never with one seed on either side
+-- resolved: whether the 95 % interval of the gap excludes 0; never with one seed on either side
 -- type_overlap: common types over task types, 0 to 1 (mean over seeds, as those below)
 -- occurrence_overlap: share of the task's token occurrences whose type is in the pre-training set, 0 to 1
 -- missing_from_corpus: distinct tokens of the task that the pre-training set lacks

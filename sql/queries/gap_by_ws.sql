@@ -1,5 +1,5 @@
 -- How much does pre-training help, by Ws: every system against itself from scratch. In percent and points, with the
--- half-width of the gap's 95 % interval; a gap is resolved if that interval does not hold 0.
+-- half-width of the gap's 95 % interval; a gap is resolved if that interval excludes 0.
 select
     task,
     system,

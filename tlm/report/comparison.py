@@ -17,7 +17,7 @@ ALPHA = 0.05
 HOW_TO_READ = (
     "± is the half-width of the 95 % confidence interval over seeds and test items (Student's t); an interval that is not "
     "symmetric stands in brackets, and error bars of plots are such intervals. A difference is resolved if its interval "
-    "does not hold 0. One seed says nothing about others: it has no interval, and no difference of it is resolved."
+    "excludes 0. One seed says nothing about others: it has no interval, and no difference of it is resolved."
 )
 """Said once on every page with such figures."""
 HOW_VERDICTS_FALL = (

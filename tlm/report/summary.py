@@ -63,7 +63,7 @@ def to_rich(frame: pd.DataFrame) -> RichTable:
         title="Test accuracy, %",
         caption="Overl.: share of the task's token types that the pre-training set holds, %. Gap: pre-trained minus "
         "scratch, points ± half-width of the 95 % interval over seeds and test items (none with one seed); * resolved: the "
-        "interval does not hold 0." + (f" Committee: soft, of {names}, with this Ws." if names else ""),
+        "interval excludes 0." + (f" Committee: soft, of {names}, with this Ws." if names else ""),
         box=None,
         padding=(0, 1, 0, 0),
     )
