@@ -181,3 +181,14 @@ def test_a_unit_follows_its_prefix() -> None:
 )
 def test_durations_are_in_the_unit_that_people_use(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_planning_a_named_study_from_the_command_line_imports_nothing_heavy(tmp_path: Path) -> None:
+    heavy = ("torch", "transformers", "prefect", "mlflow", "datasets", "duckdb", "numpy", "pandas", "scipy")
+    code = (
+        "import sys; from flows.cli import main; sys.argv = ['tlm', 'plan', 'demo', '--no-time']\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    print('ended with', end.code)\n"
+        f"print([m for m in {heavy} if m in sys.modules])"
+    )
+    done = python(code, cwd=tmp_path, TLM_HOME=str(tmp_path))
+    assert done.stdout.splitlines()[-2:] == ["ended with 0", "[]"], done.stdout + done.stderr

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tlm.artifacts.store import Artifact
 from tlm.errors import UserError
 from tlm.study.tokenizers import TokenizerConfig
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from tlm.data.ragged import Ragged
 
 MAX_VOCABULARY = 65_536

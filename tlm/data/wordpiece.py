@@ -8,8 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from tlm.artifacts.fingerprint import file_digest
@@ -18,6 +16,8 @@ from tlm.errors import UserError
 from tlm.study.tokenizers import TokenizerConfig
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from tokenizers import Tokenizer as FastTokenizer
 
     from tlm.data.ragged import Ragged
@@ -39,6 +39,8 @@ class WordPiece:
 
     @cached_property
     def begins_word(self) -> NDArray[np.bool_]:
+        import numpy as np
+
         return np.array([not token.startswith(CONTINUES) for token in self.vocabulary.tokens])
 
     def encode(self, texts: Sequence[str], max_length: int | None = None) -> Ragged:
