@@ -158,6 +158,71 @@ def test_sql_errors_are_one_line(home: Path, sql: str, says: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+FORBIDDEN = """
+copy (select 1) to '{outside}'
+copy (pivot (select 1 as a, 2 as b) on a using sum(b)) to '{outside}'
+copy (select 1) to '{catalogue}.wal'
+copy (select 1) to '{catalogue}' (use_tmp_file false)
+copy (select 1) to '.tmp/x'
+explain analyze copy (select 1) to '{catalogue}.wal'
+prepare p as copy (select 1) to '{catalogue}.wal'; execute p
+with a as (copy (select 1) to '{catalogue}.wal') select * from a
+with a as (insert into runs select * from runs returning key) select * from a
+use memory; detach catalogue; attach '{catalogue}' as again; create table again.main.x as select 1; select 1
+attach '{outside}' as other
+export database '{outside}'
+import database '{folder}'
+copy runs from '{secret}'
+select * from read_text('{secret}')
+select * from read_csv('{secret}')
+select * from read_blob('{secret}')
+select * from '{secret}'
+select * from glob('{folder}/*')
+select * from sniff_csv('{secret}')
+select * from python_table
+set enable_external_access = true; select * from read_text('{secret}')
+set lock_configuration = false
+reset memory_limit
+install httpfs
+load httpfs
+create secret (type s3)
+create table runs2 as select * from runs
+insert into runs select * from runs
+update runs set key = 'x'
+delete from runs
+drop table runs
+alter table runs add column x int
+select 1; drop table runs
+"""
+
+
+@pytest.mark.parametrize("sql", FORBIDDEN.strip().splitlines())
+def test_a_query_reads_the_catalogue_and_can_do_nothing_else(home: Path, tmp_path: Path, sql: str) -> None:
+    folder = _copy(home, tmp_path / "home")
+    (tmp_path / "secret.csv").write_text("the,secret\n1,2\n")
+    python_table = catalogue.query(_path(folder), "select 1 as one")
+    assert python_table.num_rows == 1
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    places = {"folder": tmp_path, "secret": tmp_path / "secret.csv", "outside": tmp_path / "outside"}
+    quoted = {name: str(path).replace("'", "''") for name, path in {**places, "catalogue": _path(folder)}.items()}
+    with pytest.raises(UserError) as caught:
+        catalogue.query(_path(folder), sql.format(**quoted))
+    assert "\n" not in str(caught.value) and caught.value.remedy
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        *("describe results", "show tables", "summarize results", "from results", "table runs", "values (1)"),
+        *("with a as (select 1 as x) select * from a", "select 1 as x; select 2 as x", "-- a comment\nselect 1;"),
+        *("pivot (select 1 as a, 2 as b) on a using sum(b)", "explain from results"),
+    ],
+)
+def test_every_kind_of_reading_is_allowed(home: Path, sql: str) -> None:
+    assert catalogue.query(_path(home), sql).num_rows
+
+
 def test_missing_or_broken_catalogue(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no catalogue"):
         catalogue.query(_path(tmp_path), "select 1")

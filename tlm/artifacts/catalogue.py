@@ -49,12 +49,19 @@ MARTS = (
 )
 """In the order they are built: each may read those before it."""
 
+READS_ONLY = "A query reads the catalogue's own tables and no file; --csv prints a result that can be kept."
 ATTEMPTS = 3
 # Nothing of DuckDB's may be fetched from a network behind the user's back.
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
 }
+# A reader's SQL is foreign: it reads the marts, no file or variable of this process, and cannot unlock itself.
+_LOCKED = (
+    *("temp_directory = ''", "python_enable_replacements = false", "enable_external_access = false"),
+    # Without external access DuckDB still opens the attached file and its journal, to write too; this closes both.
+    *("disabled_filesystems = 'LocalFileSystem'", "lock_configuration = true"),
+)
 
 
 class CheckFailed(UserError):
@@ -161,7 +168,7 @@ def is_stale(store: ArtifactStore, path: Path, stages: Stages) -> bool:
 
 
 def connect(path: Path) -> Connection:
-    """A read-only connection that sees the file as it is now.
+    """A connection that sees the file as it is now, and can neither change it nor reach any other file of the machine.
 
     Within one process, `duckdb.connect(path)` hands out the database that is already open under that path even when
     another file has taken its place; attaching it to a new in-memory database does not.
@@ -175,6 +182,8 @@ def connect(path: Path) -> Connection:
     try:
         connection.execute(f"attach {_literal(str(path.resolve()))} as catalogue (read_only)")
         connection.execute("use catalogue")
+        for setting in _LOCKED:
+            connection.execute(f"set {setting}")
     except duckdb.Error as error:
         connection.close()
         raise UserError(f"{path} is not a catalogue ({_one_line(error)}).", "Delete it: it can be rebuilt.") from error
@@ -185,7 +194,8 @@ def query(path: Path, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | 
     """Run `sql` with bound `parameters` (`?`, `$1` or `$name`) and return the last statement's result.
 
     Raises:
-        UserError: for an error in the SQL, on one line, or if there is no catalogue.
+        UserError: for an error in the SQL or an attempt to reach beyond the catalogue, on one line, or if there is no
+            catalogue.
     """
     with connect(path) as connection:
         try:
@@ -193,6 +203,8 @@ def query(path: Path, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | 
             if found is None:
                 raise UserError("There is no SQL statement.", 'Try: tlm sql "select * from results"')
             return found.to_arrow_table()
+        except duckdb.PermissionException as error:
+            raise UserError(_one_line(error), READS_ONLY) from error
         except duckdb.Error as error:
             raise UserError(_one_line(error), "(tables: show tables; columns: describe results)") from error
 
