@@ -261,8 +261,8 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "another name": (lambda f: edit(f, slug="other"), "record.json is that of baseline/other-"),
     "another version": (lambda f: edit(f, version="0.9"), "made by version 0.9 of its stage; this code has 1"),
     "an unknown stage": (lambda f: edit(f, stage="distil"), "unknown stage 'distil'"),
-    "a slug that climbs": (lambda f: edit(f, slug="../../x"), "which no artifact is called"),
-    "a time without zone": (lambda f: edit(f, created="2025-01-01T00:00:00"), "time zone"),
+    "a slug that climbs": (lambda f: edit(f, slug="../../x"), "slug: String should match"),
+    "a time without zone": (lambda f: edit(f, created="2025-01-01T00:00:00"), "has no time zone"),
     "no time": (lambda f: edit(f, created="yesterday"), "record.json is not a record"),
     "a linked file": (lambda f: link(f / "predictions.parquet"), "predictions.parquet is a link"),
     "a linked folder": (lambda f: link(f), "is a link"),
@@ -287,6 +287,17 @@ def test_what_is_not_what_its_record_says_is_refused_by_name_and_alone(
     assert reason in done.refused[str(step.ref)]
     assert {ref.key for ref in done.imported} == {s.key for s in own.plan.steps[:-1]} - {step.key}
     assert {record.key for record in store.records()} == {ref.key for ref in done.imported}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("slug", "../../../x"), ("slug", "/tmp/x"), ("stage", "../x"), ("stage", "/tmp")]
+)
+def test_a_bundle_whose_steps_lead_out_of_its_folder_is_refused(tmp_path: Path, field: str, value: str) -> None:
+    step = {"stage": "pretrain", "version": "1", "config": {}, "slug": "x", field: value}
+    bundle = {"study": "x", "keys": ["0" * 64], "steps": [step]}
+    (tmp_path / "steps.json").write_text(json.dumps(bundle), encoding="utf-8")
+    with pytest.raises(UserError, match=rf"does not hold steps \(steps\.0\.{field}: String should match"):
+        read_bundle(tmp_path)
 
 
 def test_what_was_made_from_something_refused_is_refused_with_it(own: Mini, store: ArtifactStore) -> None:

@@ -7,13 +7,17 @@ references to its inputs.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from tlm.artifacts.fingerprint import SHORT, step_key
 
 Label = str | int | float | bool | None
+# Folders are named by these, and records and bundles come from other machines: none may lead out of the store.
+StageName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60)]
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9.-]*$", max_length=240)]
+Key = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class ArtifactRef(BaseModel):
@@ -21,9 +25,9 @@ class ArtifactRef(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    stage: str
-    key: str
-    slug: str
+    stage: StageName
+    key: Key
+    slug: Slug
 
     def __str__(self) -> str:
         return f"{self.stage}/{self.slug}-{self.key[:SHORT]}"
@@ -38,11 +42,11 @@ class Step(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    stage: str
+    stage: StageName
     version: str
     config: dict[str, Any]
     inputs: dict[str, ArtifactRef] = {}
-    slug: str
+    slug: Slug
     labels: dict[str, Label] = {}
     access: dict[str, Any] = {}
 

@@ -15,20 +15,33 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Literal
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
 
 import fsspec
 from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from tlm.artifacts.fingerprint import SHORT, file_digest, step_key
-from tlm.artifacts.step import ArtifactRef, Label, Step
+from tlm.artifacts.step import ArtifactRef, Key, Label, Slug, StageName, Step
 
 RECORD = "record.json"
 DRAFTS = ".drafts"
 LOCKS = ".locks"
 CHECKPOINTS = ".checkpoints"
+
+
+def _plain_path(name: str) -> str:
+    path = PurePosixPath(name)
+    if not path.name or path.is_absolute() or str(path) != name or "\0" in name or {"..", RECORD} & set(path.parts):
+        raise ValueError(f"{name!r} leads outside or over the record")
+    return name
+
+
+def _with_time_zone(time: str) -> str:
+    if datetime.fromisoformat(time).tzinfo is None:
+        raise ValueError(f"{time} has no time zone")
+    return time
 
 
 class Output(BaseModel):
@@ -45,17 +58,17 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal[1] = 1
-    stage: str
+    stage: StageName
     version: str
-    key: str
-    slug: str
+    key: Key
+    slug: Slug
     config: dict[str, Any]
     inputs: dict[str, ArtifactRef]
     labels: dict[str, Label]
-    outputs: dict[str, Output]
+    outputs: dict[Annotated[str, AfterValidator(_plain_path)], Output]
     facts: dict[str, Any]
     provenance: dict[str, Any]
-    created: str
+    created: Annotated[str, AfterValidator(_with_time_zone)]
     seconds: float
     mlflow: dict[str, str] | None = None
 
@@ -111,8 +124,8 @@ class ArtifactStore:
             record = Record.model_validate_json(self.fs.cat_file(f"{folder}/{RECORD}"))
         except FileNotFoundError:  # removed by hand, or a deletion that was killed half way
             return Inspection("damaged", reason=f"{RECORD} is missing")
-        except (ValidationError, ValueError) as error:
-            return Inspection("damaged", reason=f"{RECORD} is not a record ({str(error).splitlines()[0]})")
+        except ValidationError as error:
+            return Inspection("damaged", reason=f"{RECORD} is not a record ({first_fault(error)})")
         made_of = (record.stage, record.version, record.config, record.input_keys)
         if record.key != ref.key or step_key(*made_of) != ref.key:
             return Inspection("damaged", reason=f"{RECORD} does not describe key {ref.key[:SHORT]}")
@@ -132,7 +145,7 @@ class ArtifactStore:
         for folder in (folder for stage in stages if not stage.startswith(".") for folder in self._folders(stage)):
             try:
                 yield Record.model_validate_json(self.fs.cat_file(f"{folder}/{RECORD}"))
-            except (ValidationError, ValueError, OSError):
+            except (ValidationError, OSError):
                 continue
 
     def local_path(self, record: Record, name: str) -> Path:
@@ -235,6 +248,9 @@ class ArtifactStore:
         folder = self._find(ref)
         if folder is None:
             return False
+        if self.is_local and os.path.islink(folder):  # what it leads to is not the store's
+            os.unlink(folder)
+            return True
         if self.fs.exists(f"{folder}/{RECORD}"):
             self.fs.rm_file(f"{folder}/{RECORD}")
         self.fs.rm(folder, recursive=True)
@@ -295,6 +311,13 @@ class ArtifactStore:
         for path in files:
             self.fs.makedirs(os.path.dirname(f"{target}/{path.relative_to(draft)}"), exist_ok=True)
             self.fs.put_file(str(path), f"{target}/{path.relative_to(draft)}")
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first field that is wrong, and why, on one line."""
+    fault = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in fault["loc"])
+    return " ".join(f"{where}: {fault['msg']}".removeprefix(": ").split())
 
 
 def _is_held(path: Path) -> bool:
