@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def _validate(tree: dict[str, Any], place: str) -> StudyConfig:
     try:
         return StudyConfig.model_validate(tree)
     except ValidationError as error:
-        raise UserError(_explain(error, place), "`tlm show demo` prints a valid study.") from error
+        raise UserError(_explain(error, tree, place), "`tlm show demo` prints a valid study.") from error
 
 
 def _with_defaults(tree: dict[str, Any], study: StudyConfig) -> dict[str, Any]:
@@ -136,11 +137,15 @@ def _index(place: list[Any], part: str, path: str) -> int:
     raise UserError(f"--set {path}: no element {part!r}.", f"There are {len(place)}: {[n for n in names if n] or ''}")
 
 
-def _explain(error: ValidationError, place: str) -> str:
-    """One line for all of pydantic's complaints: field, what is wrong, the value given."""
+def _explain(error: ValidationError, tree: Any, place: str) -> str:
+    """One line for all of pydantic's complaints: field (as --set calls it), what is wrong, the value given."""
     lines = []
-    for problem in error.errors():
-        field = ".".join(str(part) for part in problem["loc"])
+    problems = error.errors()
+    for problem in problems:
+        own = problem["loc"]
+        if problem["type"] == "too_short" and any(own == p["loc"][: len(own)] for p in problems if p is not problem):
+            continue  # a list whose elements are wrong is called empty, too
+        field = ".".join(_named(problem["loc"], tree))
         given = problem.get("input")
         shown = f" (got {given!r})" if not isinstance(given, dict | list) else ""
         message = problem["msg"].removeprefix("Value error, ").replace("tuple", "list").replace("Tuple", "List")
@@ -148,3 +153,16 @@ def _explain(error: ValidationError, place: str) -> str:
             message, shown = "unknown field", ""
         lines.append(f"{field}: {message}{shown}" if field else message)
     return f"{place}: " + "; ".join(lines) + "."
+
+
+def _named(location: tuple[str | int, ...], tree: Any) -> Iterator[str]:
+    """The parts of a place in the tree: an element of a list by its name, if it has one."""
+    for position, part in enumerate(location):
+        try:
+            tree = tree[part]
+        except (LookupError, TypeError):
+            if position == len(location) - 1:  # before, it is the kind of a thing, and stands in no file
+                yield str(part)
+            continue
+        named = isinstance(part, int) and isinstance(tree, dict) and isinstance(tree.get("name"), str)
+        yield tree["name"] if named else str(part)

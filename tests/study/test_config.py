@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,44 @@ def test_a_name_that_is_in_no_registry_is_an_error_that_lists_the_registry(field
     name = value[0] if isinstance(value, list) else value
     with pytest.raises(UserError, match=rf"unknown '{name}'\. Choose from \['"):
         check_registries(mini_study(**{field: value}))
+
+
+# --- seeds ---
+
+
+def seeds_of(schema: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every property of a JSON schema that is called a seed, or a list of them."""
+    if isinstance(schema, list):
+        for item in schema:
+            yield from seeds_of(item, place)
+    elif isinstance(schema, dict):
+        for name, below in schema.items():
+            if name.endswith(("seed", "_seeds")) and isinstance(below, dict):
+                yield f"{place}.{name}", below.get("items", below)
+            yield from seeds_of(below, f"{place}.{name}")
+
+
+def test_every_seed_of_the_schema_is_bounded() -> None:
+    found = dict(seeds_of(StudyConfig.model_json_schema()))
+    assert {name.rsplit(".", 1)[1] for name in found} >= {
+        *("seed", "shard_seed", "pretrain_seeds", "finetune_seeds", "further_scratch_seeds"),
+    }
+    for name, schema in found.items():
+        assert (schema.get("minimum"), schema.get("exclusiveMaximum")) == (0, 2**63), name
+
+
+@pytest.mark.parametrize("value", [-1, 2**63, 2**70])
+@pytest.mark.parametrize(
+    "field", ["tasks.topics.seed", "corpus.seed", "treatments.0.seed", "pretrain_seeds.0", "finetune_seeds.0"]
+)
+def test_a_seed_that_no_generator_takes_is_an_error_that_names_it(field: str, value: int, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf": {field}: Input should be .* \(got {value}\)\.") as caught:
+        load_study(saved(tmp_path, mini_tree()), [f"{field}={value}"])
+    assert "\n" not in str(caught.value)
+
+
+def test_the_largest_seed_is_one(tmp_path: Path) -> None:
+    assert load_study(saved(tmp_path, mini_tree()), [f"corpus.seed={2**63 - 1}"]).corpus.seed == 2**63 - 1
 
 
 # --- reference code ---

@@ -25,6 +25,8 @@ from tlm.machine.registry import Registry
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=60)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+"""What every random generator takes, and a column of 64-bit integers holds."""
 Precision = Literal["auto", "float32", "bfloat16"]
 
 

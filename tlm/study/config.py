@@ -13,7 +13,7 @@ from pydantic import Field, PositiveInt, SerializeAsAny, field_validator, model_
 
 from tlm.errors import UserError
 from tlm.study.architecture import Architecture
-from tlm.study.base import Frozen, Name, Precision, Probability, Registered, added, slugify
+from tlm.study.base import Frozen, Name, Precision, Probability, Registered, Seed, added, slugify
 from tlm.study.families import FAMILIES, Family
 from tlm.study.sources import Source
 from tlm.study.tokenizers import TokenizerConfig
@@ -29,7 +29,7 @@ class CorpusConfig(Frozen):
     sizes: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1, description="Ws: paragraphs to pre-train on")
     heldout: PositiveInt = Field(1_000, description="paragraphs kept out of every sample, for MLM validation")
     sampler: Name = "random"
-    seed: int = 0
+    seed: Seed = 0
 
     @field_validator("sizes")
     @classmethod
@@ -46,7 +46,7 @@ class ItemSelection(Frozen):
     dev_per_label: PositiveInt = Field(description="taken from the training items; never from test")
     test_per_label: PositiveInt
     labels: Annotated[int, Field(ge=2)] | None = Field(None, description="keep this many labels (default: all)")
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _dev_leaves_training_items(self) -> ItemSelection:
@@ -193,9 +193,9 @@ class StudyConfig(Frozen):
     finetune_learning_rates: dict[Name, Annotated[float, Field(gt=0)]] = Field(
         {}, description="of fine-tuning, for architectures that need another than `finetune` has"
     )
-    pretrain_seeds: tuple[int, ...] = Field((0,), min_length=1)
-    finetune_seeds: tuple[int, ...] = Field((0,), min_length=1)
-    further_scratch_seeds: tuple[int, ...] = Field(
+    pretrain_seeds: tuple[Seed, ...] = Field((0,), min_length=1)
+    finetune_seeds: tuple[Seed, ...] = Field((0,), min_length=1)
+    further_scratch_seeds: tuple[Seed, ...] = Field(
         (),
         description="of fine-tunings from scratch beside those of `finetune_seeds`: they cost no pre-training, and "
         "every gap is taken against them; in no committee",

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
-from tlm.study.base import Frozen
+from tlm.study.base import Frozen, Seed
 
 Origin = Literal["local", "hub"]
 
@@ -37,7 +37,7 @@ class WikipediaSource(SourceConfig):
     config: str = "20231101.en"
     revision: str = "b04c8d1ceb2f5cd4588862100d08de323dccfbaa"
     shards: Annotated[int, Field(ge=1, le=41)] = 2
-    shard_seed: int = 0
+    shard_seed: Seed = 0
 
 
 class FewRelSource(SourceConfig):

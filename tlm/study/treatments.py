@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from tlm.study.base import Frozen, Name, Share
+from tlm.study.base import Frozen, Name, Seed, Share
 from tlm.study.sources import Source
 
 
@@ -23,7 +23,7 @@ class Removal(Frozen):
     share: Share | None = Field(None, description="or: which share of the tokens in common")
     selection: Name = "random"
     removal: Name = "unk"
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _one_amount(self) -> Removal:
@@ -65,7 +65,7 @@ class Shuffled(Frozen):
     kind: Literal["shuffled"] = "shuffled"
     ws: PositiveInt
     scope: Literal["sentence", "corpus"]
-    seed: int = 0
+    seed: Seed = 0
 
     @property
     def task(self) -> None:
