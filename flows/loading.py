@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from flows.yaml_text import RefusedText, read_yaml, read_yaml_file
 from tlm.errors import UserError
 from tlm.study.adapt import reference_compat, with_limit
 from tlm.study.config import StudyConfig
@@ -61,12 +62,7 @@ def _tree(name_or_file: str, scale: str | None, origin: str | None) -> dict[str,
     path = Path(name_or_file)
     if path.suffix not in (".yaml", ".yml"):
         raise UserError(f"Unknown study {name_or_file!r}.", f"Choose from {sorted(STUDIES)}, or give a .yaml file.")
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"Cannot read the study file {path}: {error}.", "`tlm show demo > my_study.yaml`") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
+    tree = read_yaml_file(path)
     if not isinstance(tree, dict):
         raise UserError(f"{path} does not hold a study (a mapping of fields).", "`tlm show demo` prints one.")
     return tree
@@ -99,9 +95,13 @@ def _override(tree: Any, override: str) -> None:
             below = place[part] = {"kind": None}
         place = below
     try:
-        value = yaml.safe_load(text)
+        value = read_yaml(text)
+    except RefusedText as error:
+        raise UserError(f"--set {path}: {error}.", "Example: --set pretrain.epochs=5") from error
     except yaml.YAMLError as error:
-        raise UserError(f"--set {override!r}: {text!r} is not a YAML value.") from error
+        raise UserError(
+            f"--set {override!r}: {text!r} is not a YAML value.", "Example: --set pretrain.epochs=5"
+        ) from error
     if isinstance(place, list):
         place[_index(place, parts[-1], path)] = value
         return
