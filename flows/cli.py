@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from rich.text import Text
+
 from flows.commands import artifacts, studies
 from flows.commands.base import app, errors
 from tlm.errors import UserError
@@ -18,7 +20,7 @@ def main() -> None:
     except UserError as error:
         if "--debug" in sys.argv:
             raise
-        errors.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        errors.print(Text.assemble(("error:", "red"), f" {error}"), highlight=False, soft_wrap=True)
         sys.exit(2)
 
 

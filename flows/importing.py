@@ -28,7 +28,7 @@ def import_in_terminal(folder: Path, runtime: Runtime, console: Console) -> None
         done = import_folder(folder, runtime)
     console.print(_table(done))
     for name, reason in sorted(done.refused.items()):
-        console.print(f"refused {name}: {reason}", highlight=False, soft_wrap=True, markup=False)
+        console.print(f"refused {name}: {reason}", highlight=False, soft_wrap=True)
     console.print(
         f"{len(done.imported)} artifacts imported, {len(done.present)} already there, {len(done.refused)} refused.",
         highlight=False,
@@ -55,9 +55,9 @@ def export_in_terminal(study: StudyConfig, folder: Path, runtime: Runtime, conso
         soft_wrap=True,
     )
     console.print("Copy it to the other machine, beside this code, and there:")
-    console.print(f"  python -m tlm.sequential {folder.name}", highlight=False, soft_wrap=True, markup=False)
+    console.print(f"  python -m tlm.sequential {folder.name}", highlight=False, soft_wrap=True)
     console.print("Copy it back, and here:")
-    console.print(f"  tlm import {folder}", highlight=False, soft_wrap=True, markup=False)
+    console.print(f"  tlm import {folder}", highlight=False, soft_wrap=True)
 
 
 def _table(done: Imported) -> Table:

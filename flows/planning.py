@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore, Inspection
@@ -108,7 +109,7 @@ def _project(
         with console.status("calibrating") as status:
 
             def progress(done: int, total: int, what: str) -> None:
-                status.update(f"calibrating, {done} of {total} done: {what}")
+                status.update(Text(f"calibrating, {done} of {total} done: {what}"))
 
             workloads = [cost.workload for cost in trained]
             calibration = calibrate(workloads, runtime, processes=processes, progress=progress)

@@ -14,6 +14,7 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
+from flows.terminal import on_terminal, printable
 from tlm.artifacts.step import ArtifactRef
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
@@ -63,7 +64,7 @@ def predict_in_terminal(request: Request, runtime: Runtime, console: Console, er
         for chunk, predicted in committee.stream(texts):
             write(prediction_table(chunk, predicted, committee.labels, schema))
     if request.out is not None:
-        console.print(f"{count} texts: {request.out}", highlight=False, soft_wrap=True, markup=False)
+        console.print(f"{count} texts: {request.out}", highlight=False, soft_wrap=True)
 
 
 def _check_models(request: Request, runtime: Runtime) -> list[ArtifactRef]:
@@ -135,11 +136,6 @@ def _sink(request: Request, schema: Any, console: Console) -> Iterator[Callable[
             yield writer.write_table
 
 
-def on_terminal() -> bool:
-    """Whether a person reads the output; a pipe gets CSV with all of it."""
-    return sys.stdout.isatty()
-
-
 class _Screen:
     """Tables as wide as the terminal, one below the other, with one header."""
 
@@ -155,8 +151,8 @@ class _Screen:
         table.add_column("probability", width=11, justify="right")
         for row in predictions.to_pylist():
             # A text is shown as it is: square brackets are no markup, and a line break would break the table.
-            labels = Text("\n".join(str(row[name]) for name in self.columns))
+            labels = Text("\n".join(printable(str(row[name])) for name in self.columns))
             shares = "\n".join(f"{row[name.replace('label', 'probability')]:.3f}" for name in self.columns)
-            table.add_row(Text(" ".join(row["text"].split())), labels, shares)
+            table.add_row(Text(printable(" ".join(row["text"].split()))), labels, shares)
         self.console.print(table)
         self.begun = True

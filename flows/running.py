@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from flows.prefect_environment import set_up, start_server
 from tlm.artifacts.step import ArtifactRef
@@ -28,7 +29,7 @@ class BarBoard:
     def __init__(self, progress: Progress, console: Console, total: int) -> None:
         self.progress = progress
         self.console = console
-        self.study = progress.add_task("[bold]study", total=total)
+        self.study = progress.add_task("study", total=total)
         self.bars: dict[str, tuple[TaskID, float]] = {}
 
     def open(self, ref: ArtifactRef) -> Callable[[int, int], None]:
@@ -57,7 +58,9 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, a
         planned = check(study, runtime)
     store = ArtifactStore(runtime.artifacts)
     todo = [step for step in planned.steps if store.inspect(step.ref, verify=False).status != "complete"]
-    console.print(f"[bold]{study.name}[/bold]: {len(planned.steps)} steps, {len(todo)} to run", highlight=False)
+    console.print(
+        Text.assemble((study.name, "bold"), f": {len(planned.steps)} steps, {len(todo)} to run"), highlight=False
+    )
     set_up(runtime, debug=debug)
 
     from flows.study import run_here
@@ -67,7 +70,7 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, a
     from tlm.report.summary import to_rich
 
     task_runner(runtime)  # refused, if it is, before a server starts for it
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     started = time.monotonic()
     with Progress(*columns, console=console, transient=True) as progress:
         board.use(BarBoard(progress, console, len(todo)))
@@ -82,16 +85,17 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, a
         except Exception as error:
             if debug:
                 raise
-            console.print(f"[red]failed:[/red] {error}", highlight=False, soft_wrap=True)
+            console.print(Text.assemble(("failed:", "red"), f" {error}"), highlight=False, soft_wrap=True)
             console.print(f"{GO_ON} --debug shows the traceback.")
             sys.exit(1)
     for name, reason in summary.damaged.items():
-        console.print(f"[yellow]damaged[/yellow] {name}: {reason}; it was made again", highlight=False, soft_wrap=True)
+        damaged = Text.assemble(("damaged", "yellow"), f" {name}: {reason}; it was made again")
+        console.print(damaged, highlight=False, soft_wrap=True)
     report = store.get(summary.report)
     console.print(to_rich(load_summary(report.path(SUMMARY_FILE))))
     verdicts = load_findings(report.path(FINDINGS_FILE)).verdicts
     for verdict in verdicts:
-        console.print(f"[bold]{verdict.outcome}[/bold]: {verdict.claim}: {verdict.figure}", highlight=False)
+        console.print(Text.assemble((verdict.outcome, "bold"), f": {verdict.claim}: {verdict.figure}"), highlight=False)
     console.print(
         f"{len(summary.executed)} stages executed, {summary.cached} cached, {time.monotonic() - started:.0f} s. "
         f"MLflow run {summary.mlflow_run_id}.",
@@ -105,4 +109,4 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, a
         'tlm sql "select system, task, ws, round(accuracy, 3) as accuracy from results order by accuracy desc"',
         "make ui    # runs side by side in MLflow, flows in Prefect",
     ):
-        console.print(f"  {command}", highlight=False, soft_wrap=True, markup=False)
+        console.print(f"  {command}", highlight=False, soft_wrap=True)

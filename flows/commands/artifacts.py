@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Column, Table
-from rich.text import Text
 
 from flows.commands.base import (
     DataRoot,
@@ -27,9 +23,6 @@ from flows.commands.base import (
     runtime,
 )
 from tlm.errors import UserError
-
-LEGIBLE = 8
-"""Characters of a table's column in which its cells can still be read, folded into lines."""
 
 
 @app.command(epilog=example('tlm predict finetune/agnews --text "Stocks fell."', "tlm predict KEY --file news.csv"))
@@ -119,11 +112,12 @@ def sql(
         str | None, typer.Argument(help="SQL over the tables runs, results, overlap, … (`show tables` lists them).")
     ] = None,
     file: Annotated[Path | None, typer.Option(help="Read the query from a file.")] = None,
-    csv: Annotated[bool, typer.Option("--csv", help="Print CSV, every row.")] = False,
-    limit: Annotated[int, typer.Option(help="Rows to show in the table.")] = 50,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV, every row, as a pipe gets it.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Rows to show in the table.")] = 50,
     home: Home = None,
 ) -> None:
-    """Query the catalogue: overlap statistics, runs, results, predictions. Read-only."""
+    """Query the catalogue: overlap statistics, runs, results, predictions. Read-only. A table, or CSV in a pipe."""
+    from flows.querying import show
     from tlm.artifacts import catalogue
     from tlm.artifacts.store import ArtifactStore
     from tlm.stages import STAGES
@@ -140,34 +134,7 @@ def sql(
         where.check_writable()
         catalogue.build(store, where.catalogue, STAGES)
     found = catalogue.query(where.catalogue, text)
-    if csv:
-        from pyarrow.csv import write_csv
-
-        write_csv(found, sys.stdout.buffer)
-        return
-    rows = [[_cell(value) for value in row.values()] for row in found.slice(0, limit).to_pylist()]
-    console.print(_table_that_fits(found.column_names, rows, console.width))
-    if found.num_rows > limit:
-        console.print(f"{limit} of {found.num_rows} rows; --limit or --csv shows more.")
-
-
-def _table_that_fits(names: list[str], rows: list[list[str]], width: int) -> Table:
-    """A column for each name; or, where so many would be too narrow to read, a line for each name of each row."""
-    needed = (min(LEGIBLE, max(map(len, column))) for column in zip(names, *rows, strict=True))
-    if sum(3 + least for least in needed) + 1 <= width:
-        table = Table(*(Column(escape(name), overflow="fold") for name in names))
-        for row in rows:
-            table.add_row(*map(Text, row))  # as it is: square brackets are no markup
-        return table
-    table = Table("column", "value")
-    for row in rows:
-        for name, cell in zip(names, row, strict=True):
-            table.add_row(Text(name), Text(cell), end_section=name == names[-1])
-    return table
-
-
-def _cell(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    show(found, console, errors, csv=csv, limit=limit)
 
 
 @app.command(epilog=example("tlm catalogue"))

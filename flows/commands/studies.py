@@ -176,5 +176,5 @@ def report(
     where = runtime(home=home)
     found = write_document(ArtifactStore(where.artifacts), out, command_of)
     for line in found:
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        console.print(line, highlight=False, soft_wrap=True)
     console.print(f"{out}", highlight=False)

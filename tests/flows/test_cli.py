@@ -264,14 +264,6 @@ def test_sql_answers_over_an_empty_store(tlm: Tlm) -> None:
     assert (said.code, said.out.replace('"', "").splitlines()) == (0, ["one", "1"])
 
 
-def test_sql_shows_more_columns_than_fit_side_by_side_one_below_the_other(tlm: Tlm) -> None:
-    many = ", ".join(f"'[value {n}]' as \"column {n}\"" for n in range(40))
-    lines = tlm("sql", f"select {many}").out.splitlines()
-    assert all(sum(f"column {n} " in line and f"[value {n}]" in line for line in lines) == 1 for n in range(40))
-    [row] = [line for line in tlm("sql", "select '[a]' as one, 2 as two").out.splitlines() if "[a]" in line]
-    assert "2" in row
-
-
 def test_gc_of_an_empty_store_removes_nothing(tlm: Tlm) -> None:
     said = tlm("gc")
     assert said.code == 0 and "would remove 0 artifacts" in said.out

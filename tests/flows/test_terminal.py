@@ -1,0 +1,88 @@
+"""Whatever is printed is data, never markup: labels, paths, errors and names come from outside."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from helpers import command_line, mini_tree, write_csv, write_mini_data
+from rich.progress import Progress
+from rich.table import Table
+
+import flows
+from flows.commands import base
+from flows.running import BarBoard
+from flows.terminal import PlainConsole, printable
+from tlm.artifacts.step import ArtifactRef
+
+HOSTILE = ["[/pos] x", "[neg]", "[bold]b[/bold]", "[/]", ":smile:", "[link=x]y[/link]", "\\[x]"]
+SOURCES = sorted(Path(flows.__file__).parent.rglob("*.py"))
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_console_prints_every_text_as_it_is(text: str) -> None:
+    out = io.StringIO()
+    console = PlainConsole(file=out, width=100, force_terminal=True, color_system=None)
+    console.print(text)
+    table = Table(text, title=f"title {text}", caption=f"caption {text}", expand=True)
+    table.add_row(text)
+    console.print(table)
+    with console.status(text):
+        pass
+    assert out.getvalue().count(text) >= 6
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_an_error_is_printed_as_it_is(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TLM_HOME", str(tmp_path))
+    tlm = command_line(monkeypatch, capsys)
+    for arguments in (["show", text], ["invalidate", text], ["import", text]):
+        said = tlm(*arguments)
+        assert said.code == 2 and said.err.startswith("error: "), said
+        assert text in said.err.replace("\\\\", "\\") and said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("label", ["[/pos] x\ny", "[neg] <b>a|b</b>"])
+def test_a_label_in_an_error_is_printed_as_it_is(
+    label: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = write_mini_data(tmp_path / "raw")
+    rows = [(f"text number {n}", label if n % 2 else "other") for n in range(48)]
+    write_csv(raw / "task.csv", ["text", "label"], rows)
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(mini_tree()))
+    monkeypatch.setenv("TLM_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TLM_DATA_ROOT", str(raw))
+    tlm = command_line(monkeypatch, capsys)
+    said = tlm("run", str(tmp_path / "study.yaml"), "--set", "tasks.topics.test_per_label=100")
+    assert said.code == 2 and said.err.count("\n") == 1
+    assert f"task topics: label {label!r} has 24" in said.err
+
+
+def test_every_console_of_the_commands_is_a_plain_one_and_nothing_is_read_as_markup() -> None:
+    assert isinstance(base.console, PlainConsole) and isinstance(base.errors, PlainConsole)
+    for path in SOURCES:
+        text = path.read_text(encoding="utf-8")
+        if path.name != "terminal.py":
+            assert not re.search(r"(?<!Plain)Console\(|markup=True|from_markup|rich\.print\b", text), path
+            assert not re.search(r"status\.update\((?!Text\()", text), path
+        for column in re.findall(r"TextColumn\(.*?\)", text):
+            assert "markup=False" in column, path
+
+
+def test_a_bar_is_named_as_the_stage_is() -> None:
+    out = io.StringIO()
+    console = PlainConsole(file=out, width=100)
+    board = BarBoard(Progress(console=console, disable=True), console, 1)
+    ref = ArtifactRef(stage="pretrain", slug="one", key="0" * 64)
+    board.open(ref)
+    board.close(ref, ok=False)
+    assert out.getvalue().startswith("failed pretrain/one (")
+
+
+def test_what_a_terminal_obeys_is_spelled_out() -> None:
+    assert printable("a\x1b[2Jb\x07\x9bc\td\ne ü 字") == "a\\x1b[2Jb\\x07\\x9bc\td\ne ü 字"
