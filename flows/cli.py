@@ -8,6 +8,7 @@ from rich.text import Text
 
 from flows.commands import artifacts, studies
 from flows.commands.base import app, errors
+from flows.terminal import printable
 from tlm.errors import UserError
 
 __all__ = ["app", "artifacts", "main", "studies"]
@@ -20,7 +21,7 @@ def main() -> None:
     except UserError as error:
         if "--debug" in sys.argv:
             raise
-        errors.print(Text.assemble(("error:", "red"), f" {error}"), highlight=False, soft_wrap=True)
+        errors.print(Text.assemble(("error:", "red"), f" {printable(str(error))}"), highlight=False, soft_wrap=True)
         sys.exit(2)
 
 

@@ -127,7 +127,9 @@ def sql(
     try:
         text = query if query is not None else Path(str(file)).read_text(encoding="utf-8")
     except OSError as error:
-        raise UserError(f"Cannot read {file}: {error.strerror}.") from error
+        raise UserError(f"Cannot read {file}: {error.strerror}.", "--file takes a file of SQL.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"Cannot read {file}: byte {error.start} is not UTF-8.", "Save it as UTF-8.") from error
     where = runtime(home=home)
     store = ArtifactStore(where.artifacts)
     if catalogue.is_stale(store, where.catalogue, STAGES):

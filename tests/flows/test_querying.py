@@ -98,3 +98,12 @@ def test_a_pipe_gets_csv_with_every_row_column_and_letter(
     assert (
         run("sql", "select 1 as a, 2 as a").out == run("sql", "select 1 as a, 2 as a", "--csv").out == '"a","a"\n1,2\n'
     )
+
+
+def test_a_query_that_is_not_utf_8_is_an_error_on_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TLM_HOME", str(tmp_path))
+    (tmp_path / "query.sql").write_bytes("select 'é'".encode("latin-1"))
+    said = command_line(monkeypatch, capsys)("sql", "--file", str(tmp_path / "query.sql"))
+    assert said.code == 2 and "byte 8 is not UTF-8" in said.err and said.err.count("\n") == 1

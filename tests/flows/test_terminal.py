@@ -47,6 +47,14 @@ def test_an_error_is_printed_as_it_is(
         assert text in said.err.replace("\\\\", "\\") and said.err.count("\n") == 1
 
 
+def test_an_error_obeys_nothing_that_it_quotes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TLM_HOME", str(tmp_path))
+    said = command_line(monkeypatch, capsys)("import", "a\x1b[2Jb")
+    assert said.err.startswith("error: a\\x1b[2Jb is not a folder")
+
+
 @pytest.mark.parametrize("label", ["[/pos] x\ny", "[neg] <b>a|b</b>"])
 def test_a_label_in_an_error_is_printed_as_it_is(
     label: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
