@@ -29,6 +29,7 @@ class Committee(Stage, name="committee", version="2"):
     task: Aside[str]
     ws: Aside[int]
 
+    requires = ("scipy",)
     role = "combines"
     outputs = {"predictions.parquet": PREDICTIONS, "curve.parquet": CURVE, "instances.parquet": INSTANCES}
 
