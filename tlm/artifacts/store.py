@@ -19,7 +19,6 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 import fsspec
-from filelock import FileLock
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from tlm.artifacts.fingerprint import SHORT, file_digest, step_key
@@ -176,6 +175,8 @@ class ArtifactStore:
     def lock(self, ref: ArtifactRef) -> Iterator[None]:
         """Let one process at a time on this machine build a key. The kernel releases the lock however its holder ends."""
         self._locks.mkdir(parents=True, exist_ok=True)
+        from filelock import FileLock
+
         with FileLock(self._locks / f"{ref.key}.lock"):
             yield
 
@@ -321,6 +322,8 @@ def first_fault(error: ValidationError) -> str:
 
 
 def _is_held(path: Path) -> bool:
+    from filelock import FileLock
+
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)

@@ -268,7 +268,7 @@ def _distributions(name: str) -> tuple[str, ...]:
             continue
         top_level = (own.read_text("top_level.txt") or "").split()
         if name in top_level or f"\n{name}/__init__.py," in "\n" + (own.read_text("RECORD") or ""):
-            return (_normal(own.metadata["Name"]),)
+            return (_normal(candidate),)
     return tuple(sorted({_normal(d) for d in _all_distributions().get(name, ())}))
 
 
