@@ -32,6 +32,20 @@ def test_pretraining_is_bit_identical_for_the_same_seed_and_different_for_anothe
     assert not all(torch.equal(tensor, weights(other.model)[name]) for name, tensor in weights(one.model).items())
 
 
+def test_tokens_begin_as_the_given_vectors_and_those_without_one_as_they_are_drawn() -> None:
+    vectors = np.random.default_rng(0).normal(0, 0.1, (len(VOCABULARY), ARCH.hidden_size)).astype(np.float32)
+    vectors[[VOCABULARY.pad, VOCABULARY.mask, 7]] = 0
+    still = {"steps": 1, "learning_rate": 1e-30, "weight_decay": 0.0}
+    drawn, given = (
+        pretrained(**still, run={"embeddings": v}).model.get_input_embeddings().weight for v in (None, vectors)
+    )
+    known = torch.from_numpy(vectors).any(dim=1)
+    assert torch.equal(given[known], torch.from_numpy(vectors)[known])
+    assert torch.allclose(given[~known], drawn[~known], atol=1e-20) and given[VOCABULARY.pad].abs().max() < 1e-20
+    with pytest.raises(ValueError, match=r"vectors of shape \(40, 3\) for embeddings of shape \(40, 16\)"):
+        pretrained(run={"embeddings": vectors[:, :3]})
+
+
 def test_the_result_does_not_depend_on_random_numbers_drawn_before() -> None:
     one = weights(pretrained(0).model)
     torch.rand(100)

@@ -1,4 +1,5 @@
-"""Stage `finetune`: a classifier of a task, from a pre-trained model or from scratch, and its predictions."""
+"""Stage `finetune`: a classifier of a task, from a pre-trained model, from word vectors or from scratch, and its
+predictions."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 from tlm.artifacts.step import Label
 from tlm.artifacts.tables import METRICS, PREDICTIONS
 from tlm.stages.base import Stage
+from tlm.stages.ppmi_svd import PpmiSvd
 from tlm.stages.pretrain import CONFIG_AND_WEIGHTS, Pretrain
 from tlm.stages.task import Task
 from tlm.stages.tokenizer import Tokenizer
@@ -30,6 +32,8 @@ class Finetune(Stage, name="finetune", version="3", trains=True):
     seed: int
     pretrained: Pretrain | None = None
     """None: from scratch."""
+    embeddings: PpmiSvd | None = None
+    """What the tokens of a model from scratch begin as; None: at random."""
 
     role = "predicts"
     requires = ("torch", "transformers")
@@ -41,7 +45,11 @@ class Finetune(Stage, name="finetune", version="3", trains=True):
 
     @property
     def slug(self) -> str:
-        start = self.pretrained.step.slug if self.pretrained else f"{self.architecture.name}-scratch"
+        start = f"{self.architecture.name}-scratch"
+        if self.embeddings is not None:
+            start = f"{self.architecture.name}-svd-{self.embeddings.corpus.step.slug}"
+        if self.pretrained is not None:
+            start = self.pretrained.step.slug
         return f"{self.task.task}-{start}-f{self.seed}"
 
     @property
@@ -49,6 +57,8 @@ class Finetune(Stage, name="finetune", version="3", trains=True):
         start: dict[str, Label]
         if self.pretrained is not None:
             start = {**self.pretrained.labels, "init": "pretrained"}
+        elif self.embeddings is not None:
+            start = {**self.embeddings.labels, "arch": self.architecture.name, "init": "svd"}
         else:
             start = {"ws": 0, "arch": self.architecture.name, "treatment": None, "init": "scratch"}
         return {**start, "task": self.task.task, "finetune_seed": self.seed}
@@ -72,6 +82,7 @@ class Finetune(Stage, name="finetune", version="3", trains=True):
                 seed=self.seed,
                 sink=sink,
                 pretrained=start.folder(CONFIG_AND_WEIGHTS) if start else None,
+                embeddings=job.embeddings(),
                 device=job.runtime.torch_device(),
                 hooks=job.training_hooks(),
                 progress=job.progress,

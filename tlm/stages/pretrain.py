@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tlm.artifacts.step import Label
 from tlm.artifacts.tables import METRICS
 from tlm.stages.base import Stage
+from tlm.stages.ppmi_svd import PpmiSvd
 from tlm.stages.pretraining_set import PretrainingSet
 from tlm.stages.tokenizer import Tokenizer
 from tlm.study.architecture import Architecture
@@ -27,6 +28,8 @@ class Pretrain(Stage, name="pretrain", version="3", trains=True):
     pretrain: PretrainConfig
     max_length: int
     seed: int
+    embeddings: PpmiSvd | None = None
+    """What its tokens begin as; None: at random."""
 
     role = "pretrains"
     requires = ("torch", "transformers")
@@ -55,6 +58,7 @@ class Pretrain(Stage, name="pretrain", version="3", trains=True):
             self.pretrain,
             max_length=self.max_length,
             seed=self.seed,
+            embeddings=job.embeddings(),
             device=job.runtime.torch_device(),
             hooks=job.training_hooks(),
             progress=job.progress,

@@ -15,6 +15,7 @@ from tlm.errors import UserError
 from tlm.study.architecture import Architecture
 from tlm.study.base import Frozen, Name, Precision, Probability, Registered, Seed, added, slugify
 from tlm.study.families import FAMILIES, Family
+from tlm.study.initialization import EmbeddingInit, PpmiSvdConfig
 from tlm.study.sources import Source
 from tlm.study.tokenizers import TokenizerConfig
 from tlm.study.treatments import Treatment
@@ -130,6 +131,9 @@ class PretrainConfig(Optimisation):
         0.15, description="share of positions that masked language modelling predicts (80/10/10, never special tokens)"
     )
     objective: SerializeAsAny[Objective] | None = added(None, description="default: that of each model's family")
+    embedding_init: EmbeddingInit = added(
+        "normal", description="ppmi_svd: tokens begin as vectors made from the pre-training set's counts"
+    )
 
     @model_validator(mode="after")
     def _one_length(self) -> PretrainConfig:
@@ -203,6 +207,11 @@ class StudyConfig(Frozen):
     seeds: Literal["crossed", "paired"] = Field(
         "crossed",
         description="crossed: every pre-training is fine-tuned with every fine-tuning seed; paired: the i-th with the i-th",
+    )
+    ppmi_svd: PpmiSvdConfig = added(PpmiSvdConfig(), description="how word vectors are made from counts")
+    svd_arm: bool = added(
+        False,
+        description="fine-tune also from scratch with word vectors from each set's counts: what pre-training adds to those",
     )
     treatments: tuple[Treatment, ...] = Field((), description="further pre-training sets (`tlm.study.treatments`)")
     treatment_architectures: tuple[Name, ...] | None = Field(None, description="default: all of them")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tlm.data.ragged import Ragged, Rows
 from tlm.data.tokenizer import Vocabulary
 from tlm.modeling.families.base import family_of
+from tlm.modeling.initialization import set_word_vectors
 from tlm.modeling.interchange import load_encoder_into_classifier
 from tlm.study.architecture import Architecture
 from tlm.study.base import Precision
@@ -49,6 +50,7 @@ def finetune(
     seed: int,
     sink: Callable[[pd.DataFrame], None],
     pretrained: Path | None = None,
+    embeddings: NDArray[np.float32] | None = None,
     device: str = "cpu",
     hooks: Sequence[Hook] = (),
     progress: Progress | None = None,
@@ -66,6 +68,8 @@ def finetune(
         sink: is given the predictions batch by batch: the dev and test items with a column logits (list of float32,
             one for each label), every item once, short texts first.
         pretrained: folder of a pre-trained model whose layers to start from; None trains from scratch.
+        embeddings: word vectors that tokens of a model from scratch begin as, (vocabulary, hidden size); zeros for those
+            to be drawn.
         device: "cpu" or "cuda".
         hooks: what else happens before the first step and after each, as `tlm.training.checkpoint.Checkpoints`, with
             which an interrupted run goes on where it was, to the same result.
@@ -81,6 +85,8 @@ def finetune(
     torch.manual_seed(seed)
     family, num_labels = family_of(architecture), int(items["label"].max()) + 1
     model = family.classifier(family.configure(architecture, vocabulary, max_length, num_labels))
+    if embeddings is not None:
+        set_word_vectors(model, embeddings)
     if pretrained is not None:
         load_encoder_into_classifier(model, pretrained)
     model.to(device)

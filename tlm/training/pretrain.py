@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from tlm.data.ragged import Ragged, Rows
 from tlm.data.tokenizer import Vocabulary
 from tlm.modeling.families.base import family_of
+from tlm.modeling.initialization import set_word_vectors
 from tlm.modeling.packing import with_specials
 from tlm.study.architecture import Architecture
 from tlm.study.config import PretrainConfig
@@ -44,6 +47,7 @@ def pretrain(
     *,
     max_length: int,
     seed: int,
+    embeddings: NDArray[np.float32] | None = None,
     device: str = "cpu",
     hooks: Sequence[Hook] = (),
     progress: Progress | None = None,
@@ -58,6 +62,7 @@ def pretrain(
         config: its objective is by default the family's own. The items of each step are the same for all objectives.
         max_length: tokens of a sequence at most, [CLS] and [SEP] counted; also the model's positions.
         seed: of initialisation, order of the items, dropout, and what the objective draws.
+        embeddings: word vectors that tokens begin as, (vocabulary, hidden size); zeros for those to be drawn.
         device: "cpu" or "cuda".
         hooks: what else happens before the first step and after each, as `tlm.training.checkpoint.Checkpoints`, with
             which an interrupted run goes on where it was, to the same result.
@@ -72,6 +77,8 @@ def pretrain(
     family = family_of(architecture)
     objective = objective_of(architecture, config)
     model = family.language_model(family.configure(architecture, vocabulary, max_length))
+    if embeddings is not None:
+        set_word_vectors(model, embeddings)
     module = objective.trained_module(model).to(device)
     batches = pretraining_batches(
         objective, model, corpus, vocabulary, config, max_length=max_length, seed=seed, device=device
