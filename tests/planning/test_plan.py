@@ -190,6 +190,8 @@ def test_below_is_the_steps_and_all_that_depend_on_them(mini_plan: Plan) -> None
         ("finetune_learning_rates", {"one": 2e-3}, {"finetune"} | BELOW_FINETUNE),
         ("pretrain_seeds", [1], {"pretrain", "finetune"} | BELOW_FINETUNE),
         ("ppmi_svd", {"window": 4}, {"report"}),
+        ("initialization", {"matrices": "fan_in"}, {"pretrain", "finetune"} | BELOW_FINETUNE),
+        ("pretrain__output_bias", "log_unigram", {"pretrain", "finetune"} | BELOW_FINETUNE),
         ("svd_arm", True, {"ppmi_svd", "finetune", "report"}),
         ("pretrain__mlm_probability", 0.2, {"pretrain", "finetune"} | BELOW_FINETUNE),
         ("architectures__0__num_hidden_layers", 2, {"pretrain", "finetune"} | BELOW_FINETUNE),

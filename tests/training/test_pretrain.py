@@ -11,6 +11,7 @@ from toy import ARCH, VOCABULARY, corpus, pretrained, weights
 
 from tlm.data.ragged import Ragged
 from tlm.study.config import PretrainConfig
+from tlm.study.initialization import Initialization
 from tlm.training.optimisation import NonFiniteLoss
 from tlm.training.pretrain import pretrain
 
@@ -44,6 +45,17 @@ def test_tokens_begin_as_the_given_vectors_and_those_without_one_as_they_are_dra
     assert torch.allclose(given[~known], drawn[~known], atol=1e-20) and given[VOCABULARY.pad].abs().max() < 1e-20
     with pytest.raises(ValueError, match=r"vectors of shape \(40, 3\) for embeddings of shape \(40, 16\)"):
         pretrained(run={"embeddings": vectors[:, :3]})
+
+
+def test_initialization_and_output_bias_are_those_of_the_config_and_the_pretraining_set() -> None:
+    still = {"steps": 1, "learning_rate": 1e-30, "weight_decay": 0.0}
+    wide = {"initialization": Initialization(matrices="fan_in", embedding_std=0.3)}
+    model = pretrained(**still, output_bias="log_unigram", run=wide).model
+    counts = np.bincount(corpus().ids, minlength=len(VOCABULARY)) + 1
+    bias = model.cls["predictions"].bias.detach().numpy()
+    np.testing.assert_allclose(bias, np.log(counts / counts.sum()), rtol=1e-5)
+    assert model.get_input_embeddings().weight.std() > 0.2
+    assert model.bert.encoder["layer"][0].output.dense.weight.std().item() == pytest.approx(32**-0.5, rel=0.1)
 
 
 def test_the_result_does_not_depend_on_random_numbers_drawn_before() -> None:

@@ -119,6 +119,7 @@ class Runs:
             pretrain=config.model_copy(update={"learning_rate": rate}),
             max_length=self.study.max_length,
             seed=seed,
+            initialization=self.study.initialization,
             embeddings=self._vectors(corpus, arch) if config.embedding_init == "ppmi_svd" else None,
         )
 
@@ -150,6 +151,7 @@ class Runs:
                 finetune=config.model_copy(update={"learning_rate": rate}),
                 max_length=self.study.max_length,
                 seed=seed,
+                initialization=self.study.initialization,
                 pretrained=pretrained,
                 embeddings=embeddings,
             )

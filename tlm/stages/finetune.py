@@ -15,6 +15,7 @@ from tlm.stages.tokenizer import Tokenizer
 from tlm.stages.tokens import Tokens
 from tlm.study.architecture import Architecture
 from tlm.study.config import FinetuneConfig
+from tlm.study.initialization import Initialization
 
 if TYPE_CHECKING:
     from tlm.stages.job import Facts, Job
@@ -30,6 +31,7 @@ class Finetune(Stage, name="finetune", version="3", trains=True):
     finetune: FinetuneConfig
     max_length: int
     seed: int
+    initialization: Initialization = Initialization()
     pretrained: Pretrain | None = None
     """None: from scratch."""
     embeddings: PpmiSvd | None = None
@@ -82,6 +84,7 @@ class Finetune(Stage, name="finetune", version="3", trains=True):
                 seed=self.seed,
                 sink=sink,
                 pretrained=start.folder(CONFIG_AND_WEIGHTS) if start else None,
+                initialization=self.initialization,
                 embeddings=job.embeddings(),
                 device=job.runtime.torch_device(),
                 hooks=job.training_hooks(),

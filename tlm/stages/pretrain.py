@@ -12,6 +12,7 @@ from tlm.stages.pretraining_set import PretrainingSet
 from tlm.stages.tokenizer import Tokenizer
 from tlm.study.architecture import Architecture
 from tlm.study.config import PretrainConfig
+from tlm.study.initialization import Initialization
 
 if TYPE_CHECKING:
     from tlm.stages.job import Facts, Job
@@ -28,6 +29,7 @@ class Pretrain(Stage, name="pretrain", version="3", trains=True):
     pretrain: PretrainConfig
     max_length: int
     seed: int
+    initialization: Initialization = Initialization()
     embeddings: PpmiSvd | None = None
     """What its tokens begin as; None: at random."""
 
@@ -58,6 +60,7 @@ class Pretrain(Stage, name="pretrain", version="3", trains=True):
             self.pretrain,
             max_length=self.max_length,
             seed=self.seed,
+            initialization=self.initialization,
             embeddings=job.embeddings(),
             device=job.runtime.torch_device(),
             hooks=job.training_hooks(),

@@ -11,6 +11,20 @@ from tlm.study.base import Frozen, Seed
 EmbeddingInit = Literal["normal", "ppmi_svd"]
 
 
+class Initialization(Frozen):
+    """The random numbers that a new model's weights begin as, in pre-training and in fine-tuning from scratch alike.
+
+    The defaults are BERT's and GPT-2's: N(0, 0.02²), and less in what a decoder adds to its residual stream.
+    """
+
+    matrices: Literal["normal", "fan_in"] = Field(
+        "normal", description="fan_in: N(0, 1 / inputs) for every linear map, whatever its width"
+    )
+    embedding_std: Annotated[float, Field(gt=0)] = Field(
+        0.02, description="standard deviation of token, position and token type embeddings"
+    )
+
+
 class PpmiSvdConfig(Frozen):
     """Word vectors from counts: positive pointwise mutual information of tokens and their neighbours, factorised.
 
