@@ -118,6 +118,22 @@ def test_pretraining_that_begins_with_vectors_has_those_of_its_own_set(mini_data
     assert changed_stages(make(mini_data), planned) == {"ppmi_svd", "pretrain", "finetune"} | BELOW_FINETUNE
 
 
+def test_packing_keeps_paragraphs_whole_and_cuts_the_tasks_texts_as_before(mini_data: Path) -> None:
+    cut, packed = (
+        make(mini_data, treatments=EVERY_TREATMENT),
+        make(mini_data, treatments=EVERY_TREATMENT, pretrain__packing=True),
+    )
+    lengths = {step.inputs["source"].key: step.config["max_length"] for step in cut.steps if step.stage == "tokens"}
+    assert set(lengths.values()) == {16}
+    by_key = {step.key: step for step in packed.steps}
+    for step in packed.steps:
+        for name in {"tokens", "foreign", "corpus_tokens", "task_tokens"} & set(step.inputs):
+            whole = by_key[step.input_keys[name]].config["max_length"] is None
+            assert whole == (name != "task_tokens" and step.stage in ("corpus", "mix", "inject")), step.ref
+    scratch = {step.key for step in cut.steps if step.labels.get("init") == "scratch"}
+    assert scratch <= set(by_key)
+
+
 def test_a_study_without_scratch_has_none(mini_data: Path) -> None:
     planned = make(mini_data, corpus__sizes=[60, 120])
     assert {s.labels["init"] for s in planned.steps if s.stage == "finetune"} == {"pretrained"}
@@ -191,6 +207,7 @@ def test_below_is_the_steps_and_all_that_depend_on_them(mini_plan: Plan) -> None
         ("pretrain_seeds", [1], {"pretrain", "finetune"} | BELOW_FINETUNE),
         ("ppmi_svd", {"window": 4}, {"report"}),
         ("initialization", {"matrices": "fan_in"}, {"pretrain", "finetune"} | BELOW_FINETUNE),
+        ("pretrain__packing", True, BELOW_TOKENS | {"report"}),
         ("pretrain__output_bias", "log_unigram", {"pretrain", "finetune"} | BELOW_FINETUNE),
         ("svd_arm", True, {"ppmi_svd", "finetune", "report"}),
         ("pretrain__mlm_probability", 0.2, {"pretrain", "finetune"} | BELOW_FINETUNE),

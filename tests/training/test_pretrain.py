@@ -58,6 +58,16 @@ def test_initialization_and_output_bias_are_those_of_the_config_and_the_pretrain
     assert model.bert.encoder["layer"][0].output.dense.weight.std().item() == pytest.approx(32**-0.5, rel=0.1)
 
 
+def test_packed_rows_are_full_and_an_epoch_sees_every_token_of_every_paragraph() -> None:
+    paragraphs = Ragged.from_lists([range(5, 5 + n) for n in (30, 3, 17, 25)])  # of which 10 tokens fit into a row
+    done = pretrained(steps=None, epochs=1, batch_size=2, texts=paragraphs, packing=True)
+    rows = math.ceil((75 + 3) / 10)
+    assert done.facts["steps"] == math.ceil(rows / 2)
+    assert done.facts["tokens"] == 75 + 3 + 2 * rows
+    cut = pretrained(steps=None, epochs=1, batch_size=2, texts=paragraphs)
+    assert cut.facts["tokens"] == 10 + 3 + 10 + 10 + 2 * 4
+
+
 def test_the_result_does_not_depend_on_random_numbers_drawn_before() -> None:
     one = weights(pretrained(0).model)
     torch.rand(100)

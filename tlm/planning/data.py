@@ -71,21 +71,24 @@ def prepare(study: StudyConfig, identify: Identify) -> Data:
     trained_on = text if study.tokenizer.trained else None
     tokenizer = Tokenizer(content=identify(study.tokenizer), tokenizer=study.tokenizer, source=trained_on)
 
-    def tokenised(text: Source) -> Tokens:
-        return Tokens(tokenizer=tokenizer, source=text, max_length=study.max_length)
+    def tokenised(text: Source, whole: bool = False) -> Tokens:
+        return Tokens(tokenizer=tokenizer, source=text, max_length=None if whole else study.max_length)
 
     tasks = {
         config.name: Task(source=read(config.source), selection=config.selection, task=config.name)
         for config in study.tasks
     }
     task_tokens = {name: tokenised(task.source) for name, task in tasks.items()}
-    data = Data(study, tokenised(text), tasks, task_tokens, {})
+    packed = study.pretrain.packing
+    data = Data(study, tokenised(text, packed), tasks, task_tokens, {})
     for ws in study.corpus.sizes:
         if ws:
             data.sets[set_name(ws)] = _sample(data, ws)
     for treatment in study.treatments:
         treat = TREATMENTS[type(treatment)]
-        data.sets[set_name(treatment.ws, treatment)] = treat(data, treatment, lambda source: tokenised(read(source)))
+        data.sets[set_name(treatment.ws, treatment)] = treat(
+            data, treatment, lambda source: tokenised(read(source), packed)
+        )
     return data
 
 

@@ -131,6 +131,11 @@ class PretrainConfig(Optimisation):
         0.15, description="share of positions that masked language modelling predicts (80/10/10, never special tokens)"
     )
     objective: SerializeAsAny[Objective] | None = added(None, description="default: that of each model's family")
+    packing: bool = added(
+        False,
+        description="whole paragraphs one after another, [SEP] between, cut into rows of max_length that are attended to "
+        "whole: nothing of Ws is cut off. Otherwise a row is the beginning of a paragraph",
+    )
     embedding_init: EmbeddingInit = added(
         "normal", description="ppmi_svd: tokens begin as vectors made from the pre-training set's counts"
     )

@@ -58,7 +58,7 @@ def pretrain(
 
     Args:
         corpus: token ids of the Ws paragraphs to train on, without special tokens.
-        heldout: token ids of paragraphs that are only measured.
+        heldout: token ids of paragraphs that are only measured, packed if those are.
         vocabulary: of both; its size is that of the model's word embeddings.
         architecture: the model's shape and family.
         config: its objective is by default the family's own. The items of each step are the same for all objectives.
@@ -86,6 +86,8 @@ def pretrain(
     if config.output_bias == "log_unigram":
         set_output_bias(model, np.bincount(corpus.ids, minlength=len(vocabulary)))
     module = objective.trained_module(model).to(device)
+    if config.packing:
+        corpus, heldout = (text.joined(vocabulary.sep, max_length - 2) for text in (corpus, heldout))
     batches = pretraining_batches(
         objective, model, corpus, vocabulary, config, max_length=max_length, seed=seed, device=device
     )
