@@ -2,7 +2,7 @@
 -- is one task, system and rule at one `setting` and `pretrain_setting`. Half-widths are those of 95 % confidence intervals.
 -- task: name of the task
 -- kind: its stage: finetune, committee, baseline, or another that predicts
--- system: the architecture, the committee or the baseline
+-- system: the architecture (with ", SVD only" if it began with word vectors and nothing else), the committee or the baseline
 -- rule: how the committee combined its members; null otherwise
 -- ws: paragraphs in the pre-training set; 0 is from scratch; null for baselines
 -- treatment: treatment of the pre-training set, null without one
@@ -44,6 +44,7 @@ grouped as (
         results.task,
         results.kind,
         results.system,
+        coalesce(results.arch, results.system) as from_scratch,
         results.rule,
         results.ws,
         results.treatment,
@@ -113,7 +114,7 @@ compared as (
             measured.ws > 0
             and measured.task = scratch.task
             and measured.kind = scratch.kind
-            and measured.system = scratch.system
+            and measured.from_scratch = scratch.system
             and measured.rule is not distinct from scratch.rule
             and measured.setting = scratch.setting
 ),

@@ -2,10 +2,10 @@
 -- key: the artifact whose predictions were measured (a committee has a row for each rule)
 -- kind: its stage: finetune, committee, baseline, or another that predicts
 -- task: name of the task
--- system: what was measured: the architecture, the committee, the baseline, or the stage that has none of these
+-- system: what was measured: the architecture (with ", SVD only" if init is svd), the committee, the baseline, or the stage
 -- arch: architecture (finetune only)
 -- rule: how the committee combined its members (soft, logit, vote); null otherwise
--- init: pretrained or scratch; null for baselines
+-- init: pretrained, svd (word vectors from counts and nothing else) or scratch; null for baselines
 -- ws: paragraphs in the pre-training set; 0 is from scratch; null for baselines
 -- treatment: what was done to the pre-training set beyond drawing Ws paragraphs at random, null for nothing
 -- treatment_task: the task that the treatment is about, null if none
@@ -50,7 +50,8 @@ edges as (
         max(input_key) filter (where input_name = 'tokens') as tokens_key,
         max(input_key) filter (where input_name = 'foreign') as foreign_key,
         max(input_key) filter (where input_name = 'tokenizer') as tokenizer_key,
-        max(input_key) filter (where input_name = 'pretrained') as pretrain_key
+        max(input_key) filter (where input_name = 'pretrained') as pretrain_key,
+        max(input_key) filter (where input_name = 'embeddings') as embeddings_key
     from main.lineage
     group by key
 ),
@@ -85,17 +86,19 @@ corpora as (
     where corpus.role = 'corpus'
 ),
 
-pretrained as (
+beginnings as (
     select
         described.key,
         described.corpus_key,
         corpora.injected_tokens,
         (described.facts ->> 'heldout_loss')::double as heldout_loss,
         (described.facts ->> 'heldout_accuracy')::double as heldout_accuracy,
-        md5(concat_ws('|', described.seedless, corpora.setting, described.tokenizer_key)) as pretrain_setting
+        md5(concat_ws('|', described.seedless, corpora.setting, described.tokenizer_key, embeddings.seedless))
+            as pretrain_setting
     from described
     left join corpora on described.corpus_key = corpora.key
-    where described.role = 'pretrains'
+    left join described as embeddings on described.embeddings_key = embeddings.key
+    where described.role in ('pretrains', 'embeds')
 ),
 
 overlap_of_all as (
@@ -113,21 +116,22 @@ overlap_of_all as (
 singles as (
     select
         described.*,
-        coalesce(described.baseline, described.arch, described.stage) as system,
+        coalesce(described.baseline, described.arch, described.stage)
+        || if(described.init = 'svd', ', SVD only', '') as system,
         null::varchar as rule,
         (described.facts ->> 'test_accuracy')::double as accuracy,
         (described.facts ->> 'dev_accuracy')::double as dev_accuracy,
         (described.facts ->> 'test_items')::bigint as test_items,
         if(described.facts ->> 'parameters' is null, null, 1)::bigint as members,
         (described.facts ->> 'parameters')::bigint as parameters,
-        pretrained.corpus_key as from_corpus,
-        pretrained.injected_tokens,
-        pretrained.heldout_loss,
-        pretrained.heldout_accuracy,
+        beginnings.corpus_key as from_corpus,
+        beginnings.injected_tokens,
+        beginnings.heldout_loss,
+        beginnings.heldout_accuracy,
         md5(concat_ws('|', described.seedless, described.task_key, described.tokens_key)) as setting,
-        pretrained.pretrain_setting
+        beginnings.pretrain_setting
     from described
-    left join pretrained on described.pretrain_key = pretrained.key
+    left join beginnings on coalesce(described.pretrain_key, described.embeddings_key) = beginnings.key
     where described.role = 'predicts'
 ),
 

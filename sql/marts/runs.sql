@@ -1,14 +1,14 @@
 -- runs: one row for each artifact.
 -- key: step key, SHA-256 of the step's stage, version, configuration and input keys
 -- stage: kind of work (source, tokenizer, tokens, corpus, task, overlap, inject, pretrain, finetune, …)
--- role: what its artifact is: a pre-training set (corpus), a model (pretrains), predictions (predicts, combines), or null
+-- role: what its artifact is: a pre-training set (corpus), word vectors (embeds), a language model (pretrains), predictions (predicts, combines), or null
 -- slug: readable name
 -- version: version of the stage
 -- ws: paragraphs in the pre-training set; 0 is from scratch
 -- corpus_seed: seed of the corpus sample
 -- arch: architecture
 -- task: name of the task
--- init: pretrained or scratch
+-- init: pretrained, svd (word vectors from counts and nothing else) or scratch
 -- pretrain_seed: seed of pre-training
 -- finetune_seed: seed of fine-tuning
 -- treatment: what was done to the pre-training set beyond drawing Ws paragraphs at random, null for nothing

@@ -58,6 +58,21 @@ def test_pretraining_as_counted_by_hand(mini_plan: Plan, mini_data: Path) -> Non
     assert cost.evaluation_flops == pytest.approx(20 * 5 * forward), "20 held-out paragraphs, 5 times"
 
 
+def test_packed_rows_are_as_many_as_the_text_fills(mini_plan: Plan, mini_data: Path) -> None:
+    planned = changed(mini_data, pretrain__packing=True, pretrain__steps=None, pretrain__epochs=3)
+    step, corpus = (
+        only(planned, stage, ws=60, **labels)
+        for stage, labels in (("pretrain", {"arch": "one"}), ("corpus", {"treatment": None}))
+    )
+    found = estimate(planned, {corpus.key: {"mean_length": 27.0}}, str(mini_data)).costs[step.key]
+    rows = 60 * (27 + 1) // 14
+    assert (found.steps, found.sequences, found.tokens) == (3 * 15, 3 * rows, 3 * rows * 16)
+    assert found.workload.mean_length == 16
+    guessed = unknown(planned, mini_data)
+    assert guessed.costs[step.key].sequences == 3 * 60
+    assert "lengths not known yet: assumed paragraphs of 14 tokens, one to a packed row" in guessed.assumptions
+
+
 def test_finetuning_as_counted_by_hand(mini_plan: Plan, mini_data: Path) -> None:
     cost = cost_of(mini_plan, mini_data, "finetune", ws=0, arch="one")
     assert (cost.steps, cost.sequences, cost.tokens) == (4, 32, 32 * 16), "2 epochs of 2 × (12 − 4) items, 8 at once"

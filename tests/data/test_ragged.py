@@ -33,6 +33,17 @@ def test_take_selects_in_any_order_and_as_often_as_asked(sequences: list[list[in
     assert lists(Ragged.from_lists(sequences).take(np.array(rows, dtype=np.int64))) == [sequences[r] for r in rows]
 
 
+@given(SEQUENCES, st.integers(1, 7))
+def test_joined_sequences_fill_rows_and_nothing_of_them_is_lost(sequences: list[list[int]], length: int) -> None:
+    separator = 9
+    rows = lists(Ragged.from_lists(sequences).joined(separator, length))
+    one_after_another: list[int] = []
+    for sequence in filter(None, sequences):
+        one_after_another += [*([separator] if one_after_another else []), *sequence]
+    assert [token for row in rows for token in row] == one_after_another
+    assert all(len(row) == length for row in rows[:-1]) and all(0 < len(row) <= length for row in rows)
+
+
 @given(SEQUENCES, st.data())
 def test_keep_removes_ids_and_no_sequence(sequences: list[list[int]], data: st.DataObject) -> None:
     gone = data.draw(st.sets(st.integers(0, 65_535), max_size=4)) | set(sequences[0][:1])

@@ -54,7 +54,7 @@ def test_every_step_comes_after_its_inputs_and_the_report_is_last(mini_plan: Pla
 
 
 def test_every_stage_is_in_a_study_with_every_treatment(mini_data: Path) -> None:
-    assert {step.stage for step in make(mini_data, treatments=EVERY_TREATMENT).steps} == set(STAGES)
+    assert {step.stage for step in make(mini_data, treatments=EVERY_TREATMENT, svd_arm=True).steps} == set(STAGES)
 
 
 def test_the_number_of_steps_is_that_of_the_study(mini_plan: Plan) -> None:
@@ -70,6 +70,7 @@ def test_the_number_of_steps_is_that_of_the_study(mini_plan: Plan) -> None:
         "shuffle": 0,
         "mix": 0,
         "overlap": 3,  # two sizes and the injected one
+        "ppmi_svd": 0,
         "pretrain": 2 * 2 + 1,  # sizes × architectures, and one architecture on the injected corpus
         "finetune": 2 * 2 + 2 + 1,  # and both from scratch
         "committee": 3,  # for each Ws, scratch included
@@ -85,6 +86,52 @@ def test_without_pretraining_there_is_only_training_from_scratch(mini_data: Path
     starts = {name for step in planned.steps if step.stage == "finetune" for name in step.inputs}
     assert "pretrained" not in starts
     assert {s.labels["init"] for s in planned.steps if s.stage == "finetune"} == {"scratch"}
+
+
+def test_the_svd_arm_is_a_fine_tuning_of_its_own_from_each_sets_vectors_and_in_no_committee(mini_data: Path) -> None:
+    before, after = make(mini_data), make(mini_data, svd_arm=True, finetune_seeds=[0, 1])
+    arm = [step for step in after.steps if step.labels.get("init") == "svd"]
+    assert {(s.labels["ws"], s.labels["treatment"], s.labels["arch"], s.labels["finetune_seed"]) for s in arm} == {
+        (ws, treatment, arch, seed)
+        for ws, treatment, arch in [
+            *((ws, None, arch) for ws in (60, 120) for arch in ("one", "conv")),
+            (120, "random-unk-3", "one"),
+        ]
+        for seed in (0, 1)
+    }
+    vectors = {step.key: step for step in after.steps if step.stage == "ppmi_svd"}
+    assert len(vectors) == 3  # both architectures are 16 wide
+    for step in arm:
+        assert "pretrained" not in step.inputs and "pretrain_seed" not in step.labels
+        assert vectors[step.input_keys["embeddings"]].labels["ws"] == step.labels["ws"]
+    in_committees = {key for s in after.steps if s.stage == "committee" for key in s.input_keys.values()}
+    assert not in_committees & {step.key for step in arm}
+    one_seed = make(mini_data, svd_arm=True)
+    assert keys(before) - {before.report.key} < keys(one_seed)  # it trains nothing else anew
+
+
+def test_pretraining_that_begins_with_vectors_has_those_of_its_own_set(mini_data: Path) -> None:
+    planned = make(mini_data, pretrain__embedding_init="ppmi_svd")
+    by_key = {step.key: step for step in planned.steps}
+    for step in (step for step in planned.steps if step.stage == "pretrain"):
+        assert by_key[step.input_keys["embeddings"]].input_keys["corpus"] == step.input_keys["corpus"]
+    assert changed_stages(make(mini_data), planned) == {"ppmi_svd", "pretrain", "finetune"} | BELOW_FINETUNE
+
+
+def test_packing_keeps_paragraphs_whole_and_cuts_the_tasks_texts_as_before(mini_data: Path) -> None:
+    cut, packed = (
+        make(mini_data, treatments=EVERY_TREATMENT),
+        make(mini_data, treatments=EVERY_TREATMENT, pretrain__packing=True),
+    )
+    lengths = {step.inputs["source"].key: step.config["max_length"] for step in cut.steps if step.stage == "tokens"}
+    assert set(lengths.values()) == {16}
+    by_key = {step.key: step for step in packed.steps}
+    for step in packed.steps:
+        for name in {"tokens", "foreign", "corpus_tokens", "task_tokens"} & set(step.inputs):
+            whole = by_key[step.input_keys[name]].config["max_length"] is None
+            assert whole == (name != "task_tokens" and step.stage in ("corpus", "mix", "inject")), step.ref
+    scratch = {step.key for step in cut.steps if step.labels.get("init") == "scratch"}
+    assert scratch <= set(by_key)
 
 
 def test_a_study_without_scratch_has_none(mini_data: Path) -> None:
@@ -158,6 +205,11 @@ def test_below_is_the_steps_and_all_that_depend_on_them(mini_plan: Plan) -> None
         ("learning_rates", {"one": 2e-3}, {"pretrain", "finetune"} | BELOW_FINETUNE),
         ("finetune_learning_rates", {"one": 2e-3}, {"finetune"} | BELOW_FINETUNE),
         ("pretrain_seeds", [1], {"pretrain", "finetune"} | BELOW_FINETUNE),
+        ("ppmi_svd", {"window": 4}, {"report"}),
+        ("initialization", {"matrices": "fan_in"}, {"pretrain", "finetune"} | BELOW_FINETUNE),
+        ("pretrain__packing", True, BELOW_TOKENS | {"report"}),
+        ("pretrain__output_bias", "log_unigram", {"pretrain", "finetune"} | BELOW_FINETUNE),
+        ("svd_arm", True, {"ppmi_svd", "finetune", "report"}),
         ("pretrain__mlm_probability", 0.2, {"pretrain", "finetune"} | BELOW_FINETUNE),
         ("architectures__0__num_hidden_layers", 2, {"pretrain", "finetune"} | BELOW_FINETUNE),
         ("corpus__seed", 1, BELOW_CORPUS),

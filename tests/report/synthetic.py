@@ -180,6 +180,7 @@ def _predictions(step: Step) -> tuple[pd.DataFrame, dict[str, Any]]:
         right = {"majority": 50, "tfidf": 110}[str(labels["baseline"])]
     else:
         right = 80 + {0: 0, 100: 6, 400: 60}[int(labels["ws"] or 0)] + 4 * seed - (20 if labels["treatment"] else 0)
+        right -= 25 if labels["init"] == "svd" else 0
     rows = [
         {"item_id": f"{part}{n}", "part": part, "label": n % LABELS, "logits": _logits(n, n < (right if test else 20))}
         for part, items, test in (("dev", DEV_ITEMS, False), ("test", TEST_ITEMS, True))

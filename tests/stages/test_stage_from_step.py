@@ -25,7 +25,8 @@ TREATMENTS = [
 
 
 def test_every_field_of_every_stage_is_what_its_steps_config_says(mini_data: Path) -> None:
-    planned = plan(mini_study(treatments=TREATMENTS), str(mini_data))
+    levers = {"svd_arm": True, "pretrain__embedding_init": "ppmi_svd", "initialization": {"matrices": "fan_in"}}
+    planned = plan(mini_study(treatments=TREATMENTS, **levers), str(mini_data))
     assert {step.stage for step in planned.steps} == set(STAGES)
     for step in planned.steps:
         read = STAGES[step.stage].of(step).config()

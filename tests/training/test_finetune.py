@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from toy import VOCABULARY, finetuned, pretrained, task_of, weights
+from toy import ARCH, VOCABULARY, finetuned, pretrained, task_of, weights
 
 from tlm.modeling.interchange import save
+from tlm.study.initialization import Initialization
 from tlm.training.finetune import accuracy, predict
 from tlm.training.optimisation import NonFiniteLoss
 
@@ -48,6 +49,16 @@ def test_finetuning_starts_from_the_pretrained_encoder(tmp_path: Path) -> None:
     shared = [name for name in theirs if name.startswith("bert.") and name in ours]
     assert len(shared) > 10
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-6) for name in shared)
+
+
+def test_a_classifier_from_scratch_begins_with_the_initialization_and_vectors_that_are_given() -> None:
+    still = {"epochs": 1, "learning_rate": 1e-30, "weight_decay": 0.0}
+    vectors = np.full((len(VOCABULARY), ARCH.hidden_size), 0.25, dtype=np.float32)
+    given = {"initialization": Initialization(matrices="fan_in"), "embeddings": vectors}
+    model = finetuned(**still, run=given)[0].model
+    assert torch.equal(model.get_input_embeddings().weight.detach(), torch.from_numpy(vectors))
+    for module in (model.bert.pooler["dense"], model.classifier):
+        assert module.weight.std().item() == pytest.approx(ARCH.hidden_size**-0.5, rel=0.35)
 
 
 def test_predictions_do_not_depend_on_batch_size_or_order() -> None:

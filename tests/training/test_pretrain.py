@@ -11,6 +11,7 @@ from toy import ARCH, VOCABULARY, corpus, pretrained, weights
 
 from tlm.data.ragged import Ragged
 from tlm.study.config import PretrainConfig
+from tlm.study.initialization import Initialization
 from tlm.training.optimisation import NonFiniteLoss
 from tlm.training.pretrain import pretrain
 
@@ -30,6 +31,41 @@ def test_pretraining_is_bit_identical_for_the_same_seed_and_different_for_anothe
     assert all(torch.equal(tensor, weights(two.model)[name]) for name, tensor in weights(one.model).items())
     assert one.curve.rows == two.curve.rows
     assert not all(torch.equal(tensor, weights(other.model)[name]) for name, tensor in weights(one.model).items())
+
+
+def test_tokens_begin_as_the_given_vectors_and_those_without_one_as_they_are_drawn() -> None:
+    vectors = np.random.default_rng(0).normal(0, 0.1, (len(VOCABULARY), ARCH.hidden_size)).astype(np.float32)
+    vectors[[VOCABULARY.pad, VOCABULARY.mask, 7]] = 0
+    still = {"steps": 1, "learning_rate": 1e-30, "weight_decay": 0.0}
+    drawn, given = (
+        pretrained(**still, run={"embeddings": v}).model.get_input_embeddings().weight for v in (None, vectors)
+    )
+    known = torch.from_numpy(vectors).any(dim=1)
+    assert torch.equal(given[known], torch.from_numpy(vectors)[known])
+    assert torch.allclose(given[~known], drawn[~known], atol=1e-20) and given[VOCABULARY.pad].abs().max() < 1e-20
+    with pytest.raises(ValueError, match=r"vectors of shape \(40, 3\) for embeddings of shape \(40, 16\)"):
+        pretrained(run={"embeddings": vectors[:, :3]})
+
+
+def test_initialization_and_output_bias_are_those_of_the_config_and_the_pretraining_set() -> None:
+    still = {"steps": 1, "learning_rate": 1e-30, "weight_decay": 0.0}
+    wide = {"initialization": Initialization(matrices="fan_in", embedding_std=0.3)}
+    model = pretrained(**still, output_bias="log_unigram", run=wide).model
+    counts = np.bincount(corpus().ids, minlength=len(VOCABULARY)) + 1
+    bias = model.cls["predictions"].bias.detach().numpy()
+    np.testing.assert_allclose(bias, np.log(counts / counts.sum()), rtol=1e-5)
+    assert model.get_input_embeddings().weight.std() > 0.2
+    assert model.bert.encoder["layer"][0].output.dense.weight.std().item() == pytest.approx(32**-0.5, rel=0.1)
+
+
+def test_packed_rows_are_full_and_an_epoch_sees_every_token_of_every_paragraph() -> None:
+    paragraphs = Ragged.from_lists([range(5, 5 + n) for n in (30, 3, 17, 25)])  # of which 10 tokens fit into a row
+    done = pretrained(steps=None, epochs=1, batch_size=2, texts=paragraphs, packing=True)
+    rows = math.ceil((75 + 3) / 10)
+    assert done.facts["steps"] == math.ceil(rows / 2)
+    assert done.facts["tokens"] == 75 + 3 + 2 * rows
+    cut = pretrained(steps=None, epochs=1, batch_size=2, texts=paragraphs)
+    assert cut.facts["tokens"] == 10 + 3 + 10 + 10 + 2 * 4
 
 
 def test_the_result_does_not_depend_on_random_numbers_drawn_before() -> None:

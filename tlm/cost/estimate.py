@@ -132,12 +132,19 @@ def sequences_seen(steps: int, items: int, batch_size: int) -> int:
 def _pretrain(step: Step, known: _Known) -> Cost:
     config = PretrainConfig.model_validate(step.config["pretrain"])
     corpus = known.input(step, "corpus")
-    items, heldout = int(step.labels["ws"] or 0), known.heldout(corpus)
+    items, heldout, length = int(step.labels["ws"] or 0), known.heldout(corpus), known.length(corpus)
+    if config.packing:
+        fits = step.config["max_length"] - 2
+        if length is None:
+            known.assume(f"lengths not known yet: assumed paragraphs of {fits} tokens, one to a packed row")
+        paragraph = fits - 1 if length is None else length
+        items, heldout = (math.ceil(n * (paragraph + 1) / fits) for n in (items, heldout))
+        length = fits
     per_epoch = math.ceil(items / config.batch_size)
     steps = config.steps if config.steps is not None else (config.epochs or 0) * per_epoch
     steps = min(steps, config.max_steps or steps)
     moments = {round(steps * (i + 1) / EVALUATIONS) for i in range(EVALUATIONS)} - {0}
-    model = _Model(step, known, known.length(corpus))
+    model = _Model(step, known, length)
     return model.cost(
         Workload(**model.fields, pretrain=config),
         steps,

@@ -51,6 +51,17 @@ class Ragged:
         kept = np.concatenate([[0], np.cumsum(mask)]).astype(np.int64)
         return Ragged(self.ids[mask], kept[self.offsets])
 
+    def joined(self, separator: int, length: int) -> Ragged:
+        """All sequences one after another, `separator` between them, cut into sequences of `length` ids.
+
+        Nothing is left out: the last one may be shorter, and an empty sequence has no separator of its own.
+        """
+        lengths = self.lengths[self.lengths > 0]
+        total = int(lengths.sum()) + max(0, len(lengths) - 1)
+        ids = np.full(total, separator, dtype=np.uint16)
+        ids[np.arange(len(self.ids)) + np.repeat(np.arange(len(lengths)), lengths)] = self.ids
+        return Ragged(ids, np.append(np.arange(0, total, length), total).astype(np.int64))
+
     def save(self, folder: Path, name: str) -> None:
         """Write `<name>.ids.npy` and `<name>.offsets.npy`."""
         np.save(folder / f"{name}.ids.npy", self.ids)

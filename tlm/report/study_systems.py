@@ -11,6 +11,11 @@ BASELINE_NAMES = {"tfidf": "TF-IDF", "majority": "majority class"}
 """As a reader knows them; a baseline that is not here goes by its own name."""
 
 
+def svd_only(arch: str) -> str:
+    """What the marts call an architecture that began with word vectors and nothing else."""
+    return f"{arch}, SVD only"
+
+
 def corpora(study: StudyConfig, task: str) -> list[tuple[int, str | None]]:
     """(Ws, treatment) of every pre-training set that models of this task start from, each with its treatments."""
     found: list[tuple[int, str | None]] = []
@@ -26,6 +31,9 @@ def systems(study: StudyConfig) -> list[tuple[str, dict[str, Any]]]:
     found: list[tuple[str, dict[str, Any]]] = [
         (arch.name, {"kind": "finetune", "system": arch.name}) for arch in study.architectures
     ]
+    if study.svd_arm:
+        names = [svd_only(arch.name) for arch in study.architectures]
+        found += [(name, {"kind": "finetune", "system": name}) for name in names]
     for committee in study.committees:
         for rule in RULES:
             found.append((f"{committee.name} ({rule})", {"kind": "committee", "system": committee.name, "rule": rule}))

@@ -10,7 +10,7 @@ from tlm.report.comparison import difference_text
 from tlm.report.evidence import Correct, Evidence
 from tlm.report.formatting import Cell, Link, Row, Table, corpus_label, links_of, number, percent, word
 from tlm.report.marts import estimate, rows
-from tlm.report.study_systems import corpora, deepest, systems
+from tlm.report.study_systems import corpora, deepest, svd_only, systems
 from tlm.statistics import difference
 
 if TYPE_CHECKING:
@@ -46,15 +46,18 @@ def results_table(evidence: Evidence, task: str) -> Table:
 
 
 def gap_table(evidence: Evidence, task: str) -> Table:
-    """Accuracy minus that of the same system from scratch."""
+    """Accuracy minus that of the same system from scratch, and what pre-training adds to the word vectors of its set."""
     columns = [(heading, wanted) for heading, wanted in systems(evidence.study) if wanted["kind"] != "baseline"]
+    beside_svd = [arch.name for arch in evidence.study.architectures] if evidence.study.svd_arm else []
     body = []
     for ws, treatment in corpora(evidence.study, task):
         if not ws:
             continue
         found = [evidence.gaps.find(task=task, ws=ws, treatment=treatment, **wanted) for _, wanted in columns]
-        body.append((word(corpus_label(ws, treatment)), *(_gap(row) for row in found)))
-    return Table(f"Gap over scratch on {task}, points", ("Ws", *(heading for heading, _ in columns)), tuple(body))
+        added = [_over_svd(evidence, task, name, ws, treatment) for name in beside_svd]
+        body.append((word(corpus_label(ws, treatment)), *(_gap(row) for row in found), *added))
+    headings = (*(heading for heading, _ in columns), *(f"{name} over SVD only" for name in beside_svd))
+    return Table(f"Gap over scratch on {task}, points", ("Ws", *headings), tuple(body))
 
 
 def paper_table(evidence: Evidence) -> Table:
@@ -226,6 +229,12 @@ def _gap(row: Row | None) -> Cell:
     """The gap of a row of the mart `gaps`, in points."""
     found = estimate(row, "gap")
     return number(None) if row is None or found is None else Cell(difference_text(found), links_of(row))
+
+
+def _over_svd(evidence: Evidence, task: str, arch: str, ws: int, treatment: str | None) -> Cell:
+    """What pre-training adds to an architecture that has the word vectors of the same set, in points."""
+    pretrained, svd = (evidence.correct(task, system, ws, treatment) for system in (arch, svd_only(arch)))
+    return _difference(pretrained, svd, evidence.links(task, arch, [ws], treatment, kind="finetune"))
 
 
 def _difference(a: Correct | None, b: Correct | None, links: tuple[Link, ...]) -> Cell:

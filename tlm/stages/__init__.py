@@ -19,6 +19,7 @@ from tlm.stages.duplicates import Duplicates  # isort: skip
 from tlm.stages.inject import Inject  # isort: skip
 from tlm.stages.shuffle import Shuffle  # isort: skip
 from tlm.stages.mix import Mix  # isort: skip
+from tlm.stages.ppmi_svd import PpmiSvd  # isort: skip
 from tlm.stages.pretrain import Pretrain  # isort: skip
 from tlm.stages.finetune import Finetune  # isort: skip
 from tlm.stages.committee import Committee  # isort: skip
@@ -38,6 +39,7 @@ __all__ = [
     "Latency",
     "Mix",
     "Overlap",
+    "PpmiSvd",
     "Pretrain",
     "Report",
     "Shuffle",

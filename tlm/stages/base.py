@@ -24,7 +24,7 @@ Flat = Annotated[T, "flat"]
 Aside = Annotated[T, "aside"]
 """A field that is no identity: what a study calls something, or how to reach it."""
 
-Role = Literal["corpus", "pretrains", "predicts", "combines"]
+Role = Literal["corpus", "embeds", "pretrains", "predicts", "combines"]
 
 
 class Stages(Mapping[str, "type[Stage]"]):

@@ -1,4 +1,5 @@
-"""Stage `finetune`: a classifier of a task, from a pre-trained model or from scratch, and its predictions."""
+"""Stage `finetune`: a classifier of a task, from a pre-trained model, from word vectors or from scratch, and its
+predictions."""
 
 from __future__ import annotations
 
@@ -7,12 +8,14 @@ from typing import TYPE_CHECKING
 from tlm.artifacts.step import Label
 from tlm.artifacts.tables import METRICS, PREDICTIONS
 from tlm.stages.base import Stage
+from tlm.stages.ppmi_svd import PpmiSvd
 from tlm.stages.pretrain import CONFIG_AND_WEIGHTS, Pretrain
 from tlm.stages.task import Task
 from tlm.stages.tokenizer import Tokenizer
 from tlm.stages.tokens import Tokens
 from tlm.study.architecture import Architecture
 from tlm.study.config import FinetuneConfig
+from tlm.study.initialization import Initialization
 
 if TYPE_CHECKING:
     from tlm.stages.job import Facts, Job
@@ -28,8 +31,11 @@ class Finetune(Stage, name="finetune", version="3", trains=True):
     finetune: FinetuneConfig
     max_length: int
     seed: int
+    initialization: Initialization = Initialization()
     pretrained: Pretrain | None = None
     """None: from scratch."""
+    embeddings: PpmiSvd | None = None
+    """What the tokens of a model from scratch begin as; None: at random."""
 
     role = "predicts"
     requires = ("torch", "transformers")
@@ -41,7 +47,11 @@ class Finetune(Stage, name="finetune", version="3", trains=True):
 
     @property
     def slug(self) -> str:
-        start = self.pretrained.step.slug if self.pretrained else f"{self.architecture.name}-scratch"
+        start = f"{self.architecture.name}-scratch"
+        if self.embeddings is not None:
+            start = f"{self.architecture.name}-svd-{self.embeddings.corpus.step.slug}"
+        if self.pretrained is not None:
+            start = self.pretrained.step.slug
         return f"{self.task.task}-{start}-f{self.seed}"
 
     @property
@@ -49,6 +59,8 @@ class Finetune(Stage, name="finetune", version="3", trains=True):
         start: dict[str, Label]
         if self.pretrained is not None:
             start = {**self.pretrained.labels, "init": "pretrained"}
+        elif self.embeddings is not None:
+            start = {**self.embeddings.labels, "arch": self.architecture.name, "init": "svd"}
         else:
             start = {"ws": 0, "arch": self.architecture.name, "treatment": None, "init": "scratch"}
         return {**start, "task": self.task.task, "finetune_seed": self.seed}
@@ -72,6 +84,8 @@ class Finetune(Stage, name="finetune", version="3", trains=True):
                 seed=self.seed,
                 sink=sink,
                 pretrained=start.folder(CONFIG_AND_WEIGHTS) if start else None,
+                initialization=self.initialization,
+                embeddings=job.embeddings(),
                 device=job.runtime.torch_device(),
                 hooks=job.training_hooks(),
                 progress=job.progress,

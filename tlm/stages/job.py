@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from tlm.artifacts.step import Step
 from tlm.artifacts.store import Artifact, ArtifactStore
@@ -56,6 +57,11 @@ class Job:
 
     def frame(self, input_name: str, file: str, columns: list[str] | None = None) -> pd.DataFrame:
         return pd.read_parquet(self.inputs[input_name].path(file), columns=columns)
+
+    def embeddings(self) -> NDArray[np.float32] | None:
+        """The word vectors that a model begins with, (vocabulary, dimensions); None without an input `embeddings`."""
+        given = self.inputs.get("embeddings")
+        return np.load(given.path("vectors.npy"), allow_pickle=False) if given else None
 
     def task_tokens(self, part: str = "all") -> Ragged:
         """The token ids of the task's items of a split (train, dev, test), or of all; inputs task and task_tokens."""

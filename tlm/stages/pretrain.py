@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from tlm.artifacts.step import Label
 from tlm.artifacts.tables import METRICS
 from tlm.stages.base import Stage
+from tlm.stages.ppmi_svd import PpmiSvd
 from tlm.stages.pretraining_set import PretrainingSet
 from tlm.stages.tokenizer import Tokenizer
 from tlm.study.architecture import Architecture
 from tlm.study.config import PretrainConfig
+from tlm.study.initialization import Initialization
 
 if TYPE_CHECKING:
     from tlm.stages.job import Facts, Job
@@ -27,6 +29,9 @@ class Pretrain(Stage, name="pretrain", version="3", trains=True):
     pretrain: PretrainConfig
     max_length: int
     seed: int
+    initialization: Initialization = Initialization()
+    embeddings: PpmiSvd | None = None
+    """What its tokens begin as; None: at random."""
 
     role = "pretrains"
     requires = ("torch", "transformers")
@@ -55,6 +60,8 @@ class Pretrain(Stage, name="pretrain", version="3", trains=True):
             self.pretrain,
             max_length=self.max_length,
             seed=self.seed,
+            initialization=self.initialization,
+            embeddings=job.embeddings(),
             device=job.runtime.torch_device(),
             hooks=job.training_hooks(),
             progress=job.progress,

@@ -20,7 +20,8 @@ class Tokens(Stage, name="tokens", version="1"):
 
     tokenizer: Tokenizer
     source: Source
-    max_length: int
+    max_length: int | None
+    """None: texts are whole, for rows that are packed."""
 
     outputs = {"tokens.ids.npy": None, "tokens.offsets.npy": None}
 
@@ -33,7 +34,7 @@ class Tokens(Stage, name="tokens", version="1"):
 
         from tlm.data.ragged import concatenate
 
-        length = self.max_length - 2
+        length = None if self.max_length is None else self.max_length - 2
         tokenizer = job.tokenizer()
         texts = pq.read_table(job.inputs["source"].path("rows.parquet"), columns=["text"]).column("text")
         chunks = []
@@ -47,5 +48,5 @@ class Tokens(Stage, name="tokens", version="1"):
             "sequences": len(encoded),
             "tokens": int(lengths.sum()),
             "mean_length": float(lengths.mean()),
-            "full_length": int((lengths == length).sum()),
+            **({} if length is None else {"full_length": int((lengths == length).sum())}),
         }

@@ -15,6 +15,7 @@ from tlm.errors import UserError
 from tlm.study.architecture import Architecture
 from tlm.study.base import Frozen, Name, Precision, Probability, Registered, Seed, added, slugify
 from tlm.study.families import FAMILIES, Family
+from tlm.study.initialization import EmbeddingInit, Initialization, PpmiSvdConfig
 from tlm.study.sources import Source
 from tlm.study.tokenizers import TokenizerConfig
 from tlm.study.treatments import Treatment
@@ -130,6 +131,17 @@ class PretrainConfig(Optimisation):
         0.15, description="share of positions that masked language modelling predicts (80/10/10, never special tokens)"
     )
     objective: SerializeAsAny[Objective] | None = added(None, description="default: that of each model's family")
+    packing: bool = added(
+        False,
+        description="whole paragraphs one after another, [SEP] between, cut into rows of max_length that are attended to "
+        "whole: nothing of Ws is cut off. Otherwise a row is the beginning of a paragraph",
+    )
+    embedding_init: EmbeddingInit = added(
+        "normal", description="ppmi_svd: tokens begin as vectors made from the pre-training set's counts"
+    )
+    output_bias: Literal["zeros", "log_unigram"] = added(
+        "zeros", description="what the bias of the vocabulary's logits begins as; log_unigram: of the pre-training set"
+    )
 
     @model_validator(mode="after")
     def _one_length(self) -> PretrainConfig:
@@ -204,6 +216,12 @@ class StudyConfig(Frozen):
         "crossed",
         description="crossed: every pre-training is fine-tuned with every fine-tuning seed; paired: the i-th with the i-th",
     )
+    initialization: Initialization = added(Initialization(), description="what all models' weights begin as")
+    ppmi_svd: PpmiSvdConfig = added(PpmiSvdConfig(), description="how word vectors are made from counts")
+    svd_arm: bool = added(
+        False,
+        description="fine-tune also from scratch with word vectors from each set's counts: what pre-training adds to those",
+    )
     treatments: tuple[Treatment, ...] = Field((), description="further pre-training sets (`tlm.study.treatments`)")
     treatment_architectures: tuple[Name, ...] | None = Field(None, description="default: all of them")
     committees: tuple[CommitteeConfig, ...] = ()
@@ -222,7 +240,13 @@ class StudyConfig(Frozen):
         for committee in self.committees:
             _known(f"committees.{committee.name}.members", committee.members, architectures)
         for architecture in self.architectures:
-            self.pretrain.objective_for(FAMILIES[architecture.kind])
+            family = FAMILIES[architecture.kind]
+            self.pretrain.objective_for(family)
+            if self.pretrain.output_bias != "zeros" and not family.has_output_bias:
+                raise ValueError(
+                    f"pretrain.output_bias: {self.pretrain.output_bias}, but models of kind {family.kind} "
+                    f"({architecture.name}) have no bias on their vocabulary's logits; leave it out"
+                )
         _known("learning_rates", self.learning_rates, architectures)
         _known("finetune_learning_rates", self.finetune_learning_rates, architectures)
         _known("treatment_architectures", self.treatment_architectures or (), architectures)

@@ -39,6 +39,11 @@ class Family(Protocol):
         ...
 
     @property
+    def has_output_bias(self) -> bool:
+        """Whether its language models have a bias on their vocabulary's logits."""
+        ...
+
+    @property
     def default_objective(self) -> str:
         """The kind of objective that its language models are pre-trained with unless a study says otherwise."""
         ...

@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from tlm.data.ragged import Ragged, Rows
 from tlm.data.tokenizer import Vocabulary
 from tlm.modeling.families.base import family_of
+from tlm.modeling.initialization import AS_ITS_CLASS, initialize, set_word_vectors
 from tlm.modeling.interchange import load_encoder_into_classifier
 from tlm.study.architecture import Architecture
 from tlm.study.base import Precision
 from tlm.study.config import FinetuneConfig
+from tlm.study.initialization import Initialization
 from tlm.training.batching import EpochOrder, evaluation_batches, shortened
 from tlm.training.hooks import Evaluate, Hook, LogLoss, ReportProgress
 from tlm.training.loop import Batches, Inputs, train
@@ -49,6 +51,8 @@ def finetune(
     seed: int,
     sink: Callable[[pd.DataFrame], None],
     pretrained: Path | None = None,
+    initialization: Initialization = AS_ITS_CLASS,
+    embeddings: NDArray[np.float32] | None = None,
     device: str = "cpu",
     hooks: Sequence[Hook] = (),
     progress: Progress | None = None,
@@ -66,6 +70,9 @@ def finetune(
         sink: is given the predictions batch by batch: the dev and test items with a column logits (list of float32,
             one for each label), every item once, short texts first.
         pretrained: folder of a pre-trained model whose layers to start from; None trains from scratch.
+        initialization: what its other weights begin as; by default as the class of the model draws them.
+        embeddings: word vectors that tokens of a model from scratch begin as, (vocabulary, hidden size); zeros for those
+            to be drawn.
         device: "cpu" or "cuda".
         hooks: what else happens before the first step and after each, as `tlm.training.checkpoint.Checkpoints`, with
             which an interrupted run goes on where it was, to the same result.
@@ -81,6 +88,9 @@ def finetune(
     torch.manual_seed(seed)
     family, num_labels = family_of(architecture), int(items["label"].max()) + 1
     model = family.classifier(family.configure(architecture, vocabulary, max_length, num_labels))
+    initialize(model, initialization)
+    if embeddings is not None:
+        set_word_vectors(model, embeddings)
     if pretrained is not None:
         load_encoder_into_classifier(model, pretrained)
     model.to(device)

@@ -7,14 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from tlm.data.ragged import Ragged, Rows
 from tlm.data.tokenizer import Vocabulary
 from tlm.modeling.families.base import family_of
+from tlm.modeling.initialization import AS_ITS_CLASS, initialize, set_output_bias, set_word_vectors
 from tlm.modeling.packing import with_specials
 from tlm.study.architecture import Architecture
 from tlm.study.config import PretrainConfig
+from tlm.study.initialization import Initialization
 from tlm.training.batching import EpochOrder, evaluation_batches, shortened
 from tlm.training.hooks import Evaluate, Hook, LogLoss, ReportProgress
 from tlm.training.loop import Batches, BatchOrder, Inputs, train
@@ -44,6 +48,8 @@ def pretrain(
     *,
     max_length: int,
     seed: int,
+    initialization: Initialization = AS_ITS_CLASS,
+    embeddings: NDArray[np.float32] | None = None,
     device: str = "cpu",
     hooks: Sequence[Hook] = (),
     progress: Progress | None = None,
@@ -52,12 +58,14 @@ def pretrain(
 
     Args:
         corpus: token ids of the Ws paragraphs to train on, without special tokens.
-        heldout: token ids of paragraphs that are only measured.
+        heldout: token ids of paragraphs that are only measured, packed if those are.
         vocabulary: of both; its size is that of the model's word embeddings.
         architecture: the model's shape and family.
         config: its objective is by default the family's own. The items of each step are the same for all objectives.
         max_length: tokens of a sequence at most, [CLS] and [SEP] counted; also the model's positions.
         seed: of initialisation, order of the items, dropout, and what the objective draws.
+        initialization: what its other weights begin as; by default as the class of the model draws them.
+        embeddings: word vectors that tokens begin as, (vocabulary, hidden size); zeros for those to be drawn.
         device: "cpu" or "cuda".
         hooks: what else happens before the first step and after each, as `tlm.training.checkpoint.Checkpoints`, with
             which an interrupted run goes on where it was, to the same result.
@@ -72,7 +80,14 @@ def pretrain(
     family = family_of(architecture)
     objective = objective_of(architecture, config)
     model = family.language_model(family.configure(architecture, vocabulary, max_length))
+    initialize(model, initialization)
+    if embeddings is not None:
+        set_word_vectors(model, embeddings)
+    if config.output_bias == "log_unigram":
+        set_output_bias(model, np.bincount(corpus.ids, minlength=len(vocabulary)))
     module = objective.trained_module(model).to(device)
+    if config.packing:
+        corpus, heldout = (text.joined(vocabulary.sep, max_length - 2) for text in (corpus, heldout))
     batches = pretraining_batches(
         objective, model, corpus, vocabulary, config, max_length=max_length, seed=seed, device=device
     )

@@ -67,6 +67,8 @@ class ModelFamily(ABC):
     kind: ClassVar[str]
     causal: ClassVar[bool]
     """Whether a position sees only those before it."""
+    has_output_bias: ClassVar[bool] = False
+    """Whether `get_output_embeddings()` of its language models has a bias."""
     default_objective: ClassVar[str]
     options: ClassVar[type[Options]] = Options
     """The model of the fields that only its architectures have, in `Architecture.options`."""

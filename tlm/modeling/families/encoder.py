@@ -23,6 +23,7 @@ class Encoder(ModelFamily):
 
     kind = "encoder"
     causal = False
+    has_output_bias = True
     default_objective = "masked"
     reference_habits = {"conv_over_padding": True, "freeze_cls_embedding": True}  # noqa: RUF012  # ClassVar in the base
     heldout_batch_size = 128
