@@ -51,7 +51,8 @@ from benchmarks.latency_systems import (
 )
 from tlm.data.ragged import Ragged
 from tlm.data.tokenizer import Vocabulary
-from tlm.data.wordpiece import SPECIAL_TOKENS, read_vocabulary
+from tlm.data.wordpiece import read_vocabulary
+from tlm.data.wordpiece_training import SPECIAL_TOKENS
 from tlm.errors import UserError
 from tlm.machine.allocator import keep_heap
 from tlm.machine.runtime import PACKAGE_PARENT, Runtime

@@ -20,7 +20,7 @@ import pytest
 from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore
 from tlm.data.tokenizer import Vocabulary
-from tlm.data.wordpiece import SPECIAL_TOKENS
+from tlm.data.wordpiece_training import SPECIAL_TOKENS
 from tlm.execution.execute import Outcome, execute
 from tlm.machine.runtime import PACKAGE_PARENT, Runtime
 from tlm.planning.plan import Plan, plan

@@ -27,7 +27,7 @@ from benchmarks.latency_systems import (
 )
 from tlm.data.ragged import Ragged
 from tlm.data.tokenizer import Vocabulary
-from tlm.data.wordpiece import SPECIAL_TOKENS
+from tlm.data.wordpiece_training import SPECIAL_TOKENS
 from tlm.errors import UserError
 from tlm.modeling.cost import count_parameters, sequential_depth
 from tlm.study.architecture import SHALLOW

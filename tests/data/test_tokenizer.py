@@ -1,17 +1,16 @@
-"""WordPiece: vocabularies are checked, ids are those of BERT's own tokenizer, training repeats itself."""
+"""WordPiece: vocabularies are checked, ids are those of BERT's own tokenizer."""
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import pytest
-from helpers import python, sentence
+from hypothesis import given
+from hypothesis import strategies as st
 from shell import real_data_root
 
 from tlm.data.tokenizer import Vocabulary
 from tlm.data.wordpiece import (
-    SPECIAL_TOKENS,
     HubTokenizer,
     TrainedTokenizer,
     VocabularyTokenizer,
@@ -19,9 +18,9 @@ from tlm.data.wordpiece import (
     bert_vocabulary,
     fetch_hub_vocabulary,
     read_vocabulary,
-    train_wordpiece,
     write_vocabulary,
 )
+from tlm.data.wordpiece_training import SPECIAL_TOKENS
 from tlm.errors import UserError
 
 WORDS = [
@@ -109,6 +108,20 @@ def own_ids(vocabulary: Vocabulary, texts: list[str], lowercase: bool = True) ->
 def test_ids_are_those_of_transformers_on_tricky_text(lowercase: bool, tmp_path: Path) -> None:
     path = saved(tmp_path, (*SPECIAL_TOKENS, *WORDS))
     assert own_ids(read_vocabulary(path), TRICKY, lowercase) == reference_ids(path, TRICKY, lowercase)
+
+
+@given(
+    st.lists(
+        st.lists(st.sampled_from([*"abcnieuv üß中文#!,'-[]123$", "\u0301", "\u200b", "\xa0", "\t", "the"])).map("".join)
+    )
+)
+def test_each_word_is_encoded_once_and_ids_are_those_of_whole_texts(texts: list[str]) -> None:
+    tokenizer = WordPiece(bert_vocabulary((*SPECIAL_TOKENS, *WORDS)))
+    whole = [encoding.ids for encoding in tokenizer._fast.encode_batch(texts, add_special_tokens=False)]
+    encoded = tokenizer.encode(texts)
+    assert [encoded[index].tolist() for index in range(len(encoded))] == whole
+    cut = tokenizer.encode(texts, 2)
+    assert [cut[index].tolist() for index in range(len(cut))] == [ids[:2] for ids in whole]
 
 
 def test_ids_are_those_of_transformers_with_the_real_vocabulary() -> None:
@@ -207,6 +220,7 @@ def test_other_tokenizers_are_identified_by_their_configuration() -> None:
     assert TrainedTokenizer(vocab_size=300).content("") == {
         "kind": "wordpiece",
         "vocab_size": 300,
+        "limit_alphabet": 400,
         "lowercase": True,
     }
     assert HubTokenizer().content("")["revision"] == HubTokenizer().revision
@@ -223,42 +237,3 @@ def test_a_hub_vocabulary_that_is_not_cached_is_a_users_error_when_offline(monke
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", missing)
     with pytest.raises(UserError, match=r"vocab.txt of google-bert/bert-base-uncased at .*not among.*HF_HUB_OFFLINE"):
         fetch_hub_vocabulary(HubTokenizer())
-
-
-# --- training ---
-
-
-def sentences(size: int = 150) -> list[str]:
-    generator = random.Random(3)
-    return [sentence(generator, ("sea", "land")[i % 2]) for i in range(size)]
-
-
-def test_training_puts_the_special_tokens_first_and_keeps_to_the_size(tmp_path: Path) -> None:
-    tokens = train_wordpiece(sentences(), TrainedTokenizer(vocab_size=256))
-    assert tokens[:5] == SPECIAL_TOKENS
-    assert len(tokens) <= 256 and len(set(tokens)) == len(tokens)
-    assert read_vocabulary(saved(tmp_path, tokens)).tokens == tokens
-
-
-def test_a_trained_vocabulary_knows_every_character_it_was_trained_on() -> None:
-    tokens = train_wordpiece(sentences(), TrainedTokenizer(vocab_size=256))
-    vocabulary = bert_vocabulary(tokens)
-    assert not any(vocabulary.unk in ids for ids in own_ids(vocabulary, sentences()))
-
-
-def test_training_repeats_itself_in_another_process_with_other_threads() -> None:
-    code = (
-        "import random; from helpers import sentence; from tlm.data.wordpiece import TrainedTokenizer, train_wordpiece;"
-        " g = random.Random(3);"
-        "t = [sentence(g, ('sea', 'land')[i % 2]) for i in range(150)];"
-        "print('\\n'.join(train_wordpiece(t, TrainedTokenizer(vocab_size=256))))"
-    )
-    here = train_wordpiece(sentences(), TrainedTokenizer(vocab_size=256))
-    elsewhere = python(code, cwd=Path(__file__).parents[1], RAYON_NUM_THREADS="1", PYTHONHASHSEED="5")
-    assert tuple(elsewhere.stdout.split("\n")[:-1]) == here, elsewhere.stderr
-
-
-def test_letter_case_is_kept_only_if_asked_for() -> None:
-    texts = ["Big Ship Big Ship", "Big Ship"] * 5
-    assert "Big" in train_wordpiece(texts, TrainedTokenizer(vocab_size=256, lowercase=False))
-    assert "big" in train_wordpiece(texts, TrainedTokenizer(vocab_size=256))

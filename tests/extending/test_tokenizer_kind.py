@@ -139,4 +139,4 @@ def test_the_form_of_a_study_offers_every_kind_with_its_fields(kind: type[Tokeni
     offered = StudyConfig.model_json_schema()["$defs"]["TokenizerConfig"]["oneOf"]
     fields = {each["properties"]["kind"]["const"]: set(each["properties"]) for each in offered}
     assert fields.keys() >= {"vocabulary", "hub", "wordpiece"}
-    assert fields["wordpiece"] == {"kind", "vocab_size", "lowercase"}
+    assert fields["wordpiece"] == {"kind", "vocab_size", "limit_alphabet", "lowercase"}

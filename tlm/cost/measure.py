@@ -18,7 +18,7 @@ import torch
 from tlm.cost.estimate import TRAINING, Workload
 from tlm.data.ragged import Ragged, Rows
 from tlm.data.tokenizer import Vocabulary
-from tlm.data.wordpiece import SPECIAL_TOKENS
+from tlm.data.wordpiece_training import SPECIAL_TOKENS
 from tlm.machine.memory import limit_memory
 from tlm.machine.precision import processor
 from tlm.machine.runtime import Runtime

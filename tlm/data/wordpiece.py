@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -12,6 +13,14 @@ from pydantic import Field
 
 from tlm.artifacts.fingerprint import file_digest
 from tlm.data.tokenizer import MAX_VOCABULARY, Vocabulary
+from tlm.data.wordpiece_training import (
+    CONTINUES,
+    SPECIAL_TOKENS,
+    WORD_LENGTH,
+    cut_into_words,
+    normalize,
+    train_wordpiece,
+)
 from tlm.errors import UserError
 from tlm.study.tokenizers import TokenizerConfig
 
@@ -22,9 +31,6 @@ if TYPE_CHECKING:
 
     from tlm.data.ragged import Ragged
 
-SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-CONTINUES = "##"
-"""What a token begins with that continues a word."""
 BERT_UNCASED = 30_522
 """Tokens of bert-base-uncased."""
 VOCABULARY_FILE = "vocab.txt"
@@ -36,6 +42,8 @@ class WordPiece:
 
     vocabulary: Vocabulary
     lowercase: bool = True
+    word_length: int | None = None
+    """Longer words are cut into words of this many characters; None: those of more than 100 are [UNK], as in BERT."""
 
     @cached_property
     def begins_word(self) -> NDArray[np.bool_]:
@@ -44,30 +52,40 @@ class WordPiece:
         return np.array([not token.startswith(CONTINUES) for token in self.vocabulary.tokens])
 
     def encode(self, texts: Sequence[str], max_length: int | None = None) -> Ragged:
-        """The ids of each text, without special tokens, cut to `max_length` tokens if given."""
+        """The ids of each text, without special tokens, cut to `max_length` tokens if given.
+
+        Most words of a text are in many others, and what stands between two spaces is cut on its own: each is encoded
+        once, in all of the library's threads.
+        """
         from tlm.data.ragged import Ragged
 
-        if max_length is None:
-            self._fast.no_truncation()
-        else:
-            self._fast.enable_truncation(max_length)
-        return Ragged.from_lists(e.ids for e in self._fast.encode_batch_fast(texts, add_special_tokens=False))
+        words = [text.split(" ") for text in texts]
+        distinct = list(dict.fromkeys(chain.from_iterable(words)))
+        encoded = self._fast.encode_batch_fast(distinct, add_special_tokens=False)
+        ids_of = {word: encoding.ids for word, encoding in zip(distinct, encoded, strict=True)}
+        return Ragged.from_lists(
+            islice(chain.from_iterable(ids_of[word] for word in of_text), max_length) for of_text in words
+        )
 
     def save(self, folder: Path) -> dict[str, Any]:
         """vocab.txt and, for other programs, tokenizer.json."""
         write_vocabulary(self.vocabulary.tokens, folder / VOCABULARY_FILE)
-        self._fast.no_truncation()
         self._fast.save(str(folder / "tokenizer.json"))
-        return {"vocab_size": len(self.vocabulary), "lowercase": self.lowercase}
+        return {
+            "vocab_size": len(self.vocabulary),
+            "characters": sum(len(token.removeprefix(CONTINUES)) == 1 for token in self.vocabulary.tokens),
+            "lowercase": self.lowercase,
+            "word_length": self.word_length,
+        }
 
     @cached_property
     def _fast(self) -> FastTokenizer:
-        from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+        from tokenizers import Tokenizer, decoders, models
 
         ids = {token: index for index, token in enumerate(self.vocabulary.tokens)}
         fast = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
-        fast.normalizer = normalizers.BertNormalizer(lowercase=self.lowercase)
-        fast.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        fast.normalizer = normalize(self.lowercase)
+        fast.pre_tokenizer = cut_into_words(self.word_length)
         fast.decoder = decoders.WordPiece()
         assert fast.get_vocab_size() == len(self.vocabulary), "the tokenizer dropped tokens of its vocabulary"
         return fast
@@ -83,7 +101,8 @@ class WordPieceConfig(TokenizerConfig):
 
     @classmethod
     def load(cls, path_of: Callable[[str], Path], facts: Mapping[str, Any]) -> WordPiece:
-        return WordPiece(read_vocabulary(path_of(VOCABULARY_FILE)), lowercase=bool(facts["lowercase"]))
+        vocabulary = read_vocabulary(path_of(VOCABULARY_FILE))
+        return WordPiece(vocabulary, bool(facts["lowercase"]), facts.get("word_length"))
 
 
 class VocabularyTokenizer(WordPieceConfig):
@@ -137,10 +156,16 @@ class HubTokenizer(WordPieceConfig):
 
 
 class TrainedTokenizer(WordPieceConfig):
-    """WordPiece trained on the text of the study's pre-training source."""
+    """WordPiece trained on the text of the study's pre-training source.
+
+    A word of more than 100 characters (text without spaces) is cut, in training and in use; in BERT it is one [UNK].
+    """
 
     kind: Literal["wordpiece"] = "wordpiece"
     vocab_size: Annotated[int, Field(ge=256, le=MAX_VOCABULARY)] = 8_192
+    """Tokens, at most."""
+    limit_alphabet: Annotated[int, Field(ge=1, le=MAX_VOCABULARY)] = 400
+    """Different characters, the most frequent ones: with their forms inside a word, half of `vocab_size` at most."""
     lowercase: bool = True
     trained: ClassVar[bool] = True
 
@@ -148,7 +173,10 @@ class TrainedTokenizer(WordPieceConfig):
         return self.vocab_size, f"vocabulary not trained yet: assumed {self.vocab_size:,}, the most it may have"
 
     def make(self, texts: Callable[[], Iterable[str]], data_root: str) -> WordPiece:
-        return WordPiece(bert_vocabulary(train_wordpiece(texts(), self)), self.lowercase)
+        tokens = train_wordpiece(
+            texts(), vocab_size=self.vocab_size, limit_alphabet=self.limit_alphabet, lowercase=self.lowercase
+        )
+        return WordPiece(bert_vocabulary(tokens), self.lowercase, WORD_LENGTH)
 
 
 # --- vocabularies ---
@@ -215,30 +243,3 @@ def fetch_hub_vocabulary(config: HubTokenizer) -> Path:
             f"Cannot get vocab.txt of {config.repo} at {config.revision}: {reason}",
             "Unset HF_HUB_OFFLINE once, or use tokenizer kind: vocabulary or wordpiece.",
         ) from error
-
-
-# --- training ---
-
-
-def train_wordpiece(texts: Iterable[str], config: TrainedTokenizer) -> tuple[str, ...]:
-    """Train WordPiece on `texts` and return the vocabulary's tokens by id; the same texts give the same tokens."""
-    texts = list(texts)
-    # The library numbers the pieces "##a" … in the order of a randomly seeded hash map, and breaks ties between merges by
-    # those numbers. A first pass without merges finds them; given in sorted order, the second repeats itself.
-    characters = _train(texts, config, SPECIAL_TOKENS, vocab_size=0)
-    continuing = sorted(token for token in characters if token.startswith(CONTINUES) and len(token) == 3)
-    return _train(texts, config, (*SPECIAL_TOKENS, *continuing), vocab_size=config.vocab_size)
-
-
-def _train(texts: list[str], config: TrainedTokenizer, first: tuple[str, ...], vocab_size: int) -> tuple[str, ...]:
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=config.lowercase)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocab_size, special_tokens=list(first), show_progress=False, min_frequency=2
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    by_id = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
-    return tuple(token for token, _ in by_id)
