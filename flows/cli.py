@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 
 from rich.text import Text
 
@@ -16,6 +17,9 @@ __all__ = ["app", "artifacts", "main", "studies"]
 
 def main() -> None:
     """Entry point: a user's error is one line and exit code 2; with --debug its traceback too."""
+    for stream in (sys.stdout, sys.stderr):  # a name in foreign bytes is spelled out: printing never fails
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except UserError as error:
