@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from io import TextIOWrapper
 
 from rich.text import Text
 
@@ -23,6 +24,9 @@ def program() -> None:
 
 def main() -> None:
     """Run a command: a user's error is one line and exit code 2; with --debug its traceback too."""
+    for stream in (sys.stdout, sys.stderr):  # a name in foreign bytes is spelled out: printing never fails
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except UserError as error:

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from flows.terminal import printable
 from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore, Inspection
 from tlm.cost.estimate import Cost, Estimate, estimate
+from tlm.data.sources import left_out
 from tlm.machine.runtime import Runtime
 from tlm.planning.plan import Plan
+from tlm.study.sources import Source
 
 THOUSANDS = ("", "k", "M", "G", "T", "P", "E")
+NAMED = 8
+"""Files that a line names."""
 COLUMNS = ("steps", "cached", "to run", "training tokens", "FLOPs", "projected")
 
 
@@ -50,6 +56,19 @@ def show_plan(
     lines += projected.lines if projected else []
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def show_left_out(planned: Plan, runtime: Runtime, console: Console) -> None:
+    """Name what lies in the folders of the study's sources and is not read, a line for each source."""
+    for step in planned.steps:
+        if step.stage == "source":
+            source: Source = TypeAdapter(Source).validate_python(step.access["source"])
+            names = left_out(source, runtime.data_root)
+            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+            if names:
+                console.print(
+                    f"Not read: {printable(', '.join(names[:NAMED]))}{more}.", highlight=False, soft_wrap=True
+                )
 
 
 def show_reuse(plans: Mapping[str, Plan], store: ArtifactStore, console: Console) -> None:

@@ -14,6 +14,7 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
+from flows.spreadsheets import without_formulas
 from flows.terminal import on_terminal, printable
 from tlm.artifacts.step import ArtifactRef
 from tlm.artifacts.store import ArtifactStore
@@ -29,10 +30,12 @@ class Request:
     models: tuple[str, ...]
     texts: tuple[str, ...] = ()
     file: Path | None = None
+    form: str | None = None
     column: str | None = None
     out: Path | None = None
     rule: str | None = None
     top: int = 1
+    escape_formulas: bool = False
 
 
 def predict_in_terminal(request: Request, runtime: Runtime, console: Console, errors: Console) -> None:
@@ -43,8 +46,21 @@ def predict_in_terminal(request: Request, runtime: Runtime, console: Console, er
     """
     refs = _check_models(request, runtime)
     _check_files(request)
-    count = _count(request)
+    with _texts(request, errors) as (texts, count):
+        _predict(request, runtime, refs, texts, count, console, errors)
+    if request.out is not None:
+        console.print(f"{count} texts: {request.out}", highlight=False, soft_wrap=True)
 
+
+def _predict(
+    request: Request,
+    runtime: Runtime,
+    refs: list[ArtifactRef],
+    texts: Iterable[str],
+    count: int,
+    console: Console,
+    errors: Console,
+) -> None:
     import torch
 
     from tlm.inference.files import prediction_table, schema_of
@@ -60,11 +76,9 @@ def predict_in_terminal(request: Request, runtime: Runtime, console: Console, er
     schema = schema_of(request.top, {"tlm.models": " ".join(map(str, refs)), "tlm.rule": _rule(request)})
     hidden = request.out is None or not errors.is_terminal
     with _sink(request, schema, console) as write:
-        texts = track(_texts(request), "predicting", count, console=errors, disable=hidden, transient=True)
-        for chunk, predicted in committee.stream(texts):
+        shown = track(texts, "predicting", count, console=errors, disable=hidden, transient=True)
+        for chunk, predicted in committee.stream(shown):
             write(prediction_table(chunk, predicted, committee.labels, schema))
-    if request.out is not None:
-        console.print(f"{count} texts: {request.out}", highlight=False, soft_wrap=True)
 
 
 def _check_models(request: Request, runtime: Runtime) -> list[ArtifactRef]:
@@ -84,34 +98,36 @@ def _check_models(request: Request, runtime: Runtime) -> list[ArtifactRef]:
 
 
 def _check_files(request: Request) -> None:
-    from tlm.inference.files import check_output, has_columns
+    from tlm.inference.files import check_output
 
     if (not request.texts) == (request.file is None):
         raise UserError("Give either --text or --file.", 'Example: tlm predict finetune/agnews --text "Stocks fell."')
-    if request.column is not None and (request.file is None or not has_columns(request.file)):
-        raise UserError(
-            f"--column {request.column}: the texts have no columns.", "Use it with a .csv, .jsonl or .parquet file."
-        )
+    for option, value in (("column", request.column), ("format", request.form)):
+        if value is not None and request.file is None:
+            raise UserError(f"--{option} {value}: the texts have no columns.", "Use it with --file.")
     if request.out is not None:
         check_output(request.out)
         if request.file is not None and request.out.resolve() == request.file.resolve():
             raise UserError(f"--out {request.out} is the file of texts.", "Write to another file.")
+        if request.escape_formulas and request.out.suffix.lower() != ".csv":
+            raise UserError(
+                f"--escape-formulas: {request.out} is no CSV, and nothing computes its cells.", "Leave it out."
+            )
 
 
-def _count(request: Request) -> int:
-    """How many texts there are, each of them checked: better now than after an hour."""
-    from tlm.inference.files import check_texts, count_texts
+@contextmanager
+def _texts(request: Request, errors: Console) -> Iterator[tuple[Iterable[str], int]]:
+    """The texts and how many they are, each of them checked: better now than after an hour."""
+    from tlm.inference.files import STANDARD_INPUT, check_texts, open_texts
 
-    if request.file is not None:
-        return count_texts(request.file, request.column or "text")
-    check_texts(request.texts, "--text")
-    return len(request.texts)
-
-
-def _texts(request: Request) -> Iterable[str]:
-    from tlm.inference.files import read_texts
-
-    return request.texts if request.file is None else read_texts(request.file, request.column or "text")
+    if request.file is None:
+        check_texts(request.texts, "--text")
+        yield request.texts, len(request.texts)
+        return
+    if request.file in STANDARD_INPUT and sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty():
+        errors.print("One text on each line; Ctrl-D after the last.")
+    with open_texts(request.file, request.form, request.column) as texts:
+        yield texts, texts.count()
 
 
 def _rule(request: Request) -> str:
@@ -123,9 +139,10 @@ def _sink(request: Request, schema: Any, console: Console) -> Iterator[Callable[
     """Where tables of predictions go, as they come."""
     from tlm.inference.files import prediction_writer
 
+    prepared = without_formulas if request.escape_formulas else lambda table: table
     if request.out is not None:
         with prediction_writer(request.out, schema) as write:
-            yield write
+            yield lambda table: write(prepared(table))
     elif on_terminal():
         shown = _Screen(console, request.top)
         yield shown.write
@@ -133,7 +150,7 @@ def _sink(request: Request, schema: Any, console: Console) -> Iterator[Callable[
         from pyarrow.csv import CSVWriter
 
         with CSVWriter(sys.stdout.buffer, schema) as writer:
-            yield writer.write_table
+            yield lambda table: writer.write_table(prepared(table))
 
 
 class _Screen:

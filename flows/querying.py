@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from flows.spreadsheets import without_formulas
 from flows.terminal import on_terminal, printable
 
 WIDE = 24
@@ -19,7 +20,9 @@ WIDE = 24
 NULL = "NULL"
 
 
-def show(found: pa.Table, console: Console, errors: Console, *, csv: bool, limit: int) -> None:
+def show(
+    found: pa.Table, console: Console, errors: Console, *, csv: bool, limit: int, escape_formulas: bool = False
+) -> None:
     """Print a result: in a pipe (or with `csv`) as CSV, to a person as a table of at most `limit` rows.
 
     A table that is wider than the terminal is printed row by row, a line for each column; columns without a value in any
@@ -28,7 +31,8 @@ def show(found: pa.Table, console: Console, errors: Console, *, csv: bool, limit
     if csv or not on_terminal():
         from pyarrow.csv import write_csv
 
-        write_csv(as_plain(found), sys.stdout.buffer)
+        plain = as_plain(found)
+        write_csv(without_formulas(plain) if escape_formulas else plain, sys.stdout.buffer)
         if not found.num_rows:
             errors.print("0 rows.")
         return

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from flows.planning import show_left_out
 from flows.prefect_environment import set_up, start_server
 from tlm.artifacts.step import ArtifactRef
 from tlm.artifacts.store import ArtifactStore
@@ -56,6 +57,7 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, a
     """
     with console.status("checking the study and its sources"):
         planned = check(study, runtime)
+    show_left_out(planned, runtime, console)
     store = ArtifactStore(runtime.artifacts)
     todo = [step for step in planned.steps if store.inspect(step.ref, verify=False).status != "complete"]
     console.print(

@@ -28,5 +28,13 @@ def on_terminal() -> bool:
 
 
 def printable(text: str) -> str:
-    """The text without what a terminal obeys: control characters but line breaks and tabs are spelled out."""
-    return "".join(f"\\x{ord(c):02x}" if c not in "\n\t" and (c < " " or "\x7f" <= c <= "\x9f") else c for c in text)
+    """The text without what a terminal obeys, or cannot show: control characters but line breaks and tabs, and halves of
+    characters, are spelled out.
+    """
+    return "".join(_spelled_out(c) for c in text)
+
+
+def _spelled_out(c: str) -> str:
+    if "\ud800" <= c <= "\udfff":
+        return f"\\u{ord(c):04x}"
+    return f"\\x{ord(c):02x}" if c not in "\n\t" and (c < " " or "\x7f" <= c <= "\x9f") else c

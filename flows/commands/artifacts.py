@@ -22,6 +22,7 @@ from flows.commands.base import (
     example,
     runtime,
 )
+from flows.spreadsheets import EscapeFormulas
 from tlm.errors import UserError
 
 
@@ -35,11 +36,21 @@ def predict(
         ),
     ],
     text: Annotated[list[str] | None, typer.Option(help="A text; may be given again.")] = None,
-    file: Annotated[Path | None, typer.Option(help="Texts: one a line, or a .csv, .jsonl or .parquet table.")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Texts: a .txt file of one a line, a .csv, .tsv, .jsonl or .parquet table, or - (one a line)."
+        ),
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", help="What --file holds if its name does not say: lines, csv, tsv, jsonl, parquet."),
+    ] = None,
     column: Annotated[str | None, typer.Option(help="The table's column of texts (default: text).")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the predictions to a .parquet or .csv file.")] = None,
     rule: Annotated[str | None, typer.Option(help="How members are combined: soft (default), logit or vote.")] = None,
     top: Annotated[int, typer.Option(help="How many labels to give for each text, the best first.")] = 1,
+    escape_formulas: EscapeFormulas = False,
     device: Device = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads (default: the cores).")] = None,
     home: Home = None,
@@ -47,7 +58,7 @@ def predict(
     """Label new texts with a fine-tuned model or a committee: a table, or CSV in a pipe."""
     from flows.predicting import Request, predict_in_terminal
 
-    request = Request(tuple(models), tuple(text or ()), file, column, out, rule, top)
+    request = Request(tuple(models), tuple(text or ()), file, form, column, out, rule, top, escape_formulas)
     predict_in_terminal(request, runtime(home=home, device=device, threads=threads), console, errors)
 
 
@@ -114,6 +125,7 @@ def sql(
     file: Annotated[Path | None, typer.Option(help="Read the query from a file.")] = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV, every row, as a pipe gets it.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="Rows to show in the table.")] = 50,
+    escape_formulas: EscapeFormulas = False,
     home: Home = None,
 ) -> None:
     """Query the catalogue: overlap statistics, runs, results, predictions. Read-only. A table, or CSV in a pipe."""
@@ -136,7 +148,7 @@ def sql(
         where.check_writable()
         catalogue.build(store, where.catalogue, STAGES)
     found = catalogue.query(where.catalogue, text)
-    show(found, console, errors, csv=csv, limit=limit)
+    show(found, console, errors, csv=csv, limit=limit, escape_formulas=escape_formulas)
 
 
 @app.command(epilog=example("tlm catalogue"))

@@ -77,7 +77,7 @@ def plan(
 ) -> None:
     """Say what a run would do: stages, tokens, operations, projected time, and what is cached. Writes nothing."""
     from flows.loading import load_study
-    from flows.planning import show_plan, show_reuse
+    from flows.planning import show_left_out, show_plan, show_reuse
     from tlm.artifacts.store import ArtifactStore
     from tlm.planning.plan import plan as make_plan
 
@@ -97,6 +97,7 @@ def plan(
         show_reuse(plans, store, console)
         return
     (planned,) = plans.values()
+    show_left_out(planned, where, console)
     show_plan(planned, store, where, console, steps=steps, time=time)
 
 

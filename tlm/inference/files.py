@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -12,18 +16,17 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from tlm.data.sources.base import require_columns
-from tlm.data.sources.files import SUFFIXES, csv_rows, jsonl_rows
+from tlm.data.sources.formats import LINES, SUFFIXES, TABLES, Columns, format_of, read_pieces
+from tlm.data.sources.table import texts_of
 from tlm.errors import UserError
 
 if TYPE_CHECKING:
     from tlm.inference.models import Predicted
 
-Placed = Iterator[tuple[str, str | None]]
-"""Where a text stands in its file, and the text."""
-
 ROWS_AT_ONCE = 4_096
+FORMATS = (LINES, *TABLES)
 COLUMN_WAY_OUT = "Name the column that holds the texts with --column."
+STANDARD_INPUT = (Path("-"), Path("/dev/stdin"), Path("/dev/fd/0"), Path("/proc/self/fd/0"))
 WRITERS: dict[str, Callable[..., Any]] = {
     ".parquet": lambda sink, schema: pq.ParquetWriter(sink, schema, compression="zstd"),
     ".csv": lambda sink, schema: pa_csv.CSVWriter(sink, schema),
@@ -33,81 +36,117 @@ WRITERS: dict[str, Callable[..., Any]] = {
 # --- texts ---
 
 
-def has_columns(path: Path) -> bool:
-    """Whether a file is a table (CSV, JSON lines, Parquet); any other holds one text a line."""
-    return path.suffix.lower() in {*SUFFIXES["csv"], *SUFFIXES["jsonl"], *SUFFIXES["parquet"]}
+@dataclass(frozen=True)
+class Texts:
+    """The texts of a file, read anew each time it is iterated over: one a line, or those in `column` of a table.
 
-
-def read_texts(path: Path, column: str = "text") -> Iterator[str]:
-    """The texts of a file, as it is read: one a line, or those in `column` of a table.
-
-    Raises:
-        UserError: if the file cannot be read as what its name says, lacks the column, or holds an empty text (where).
+    Iterating raises UserError if the file cannot be read as what it is said to be, lacks the column, or holds a text that
+    is empty, is not UTF-8 or holds half a character; with the line or row.
     """
-    try:
-        for place, text in _placed(path, column):
-            if text is None or not text.strip():
-                raise UserError(f"{path}, {place}: the text is empty.", "Fill it in, or leave it out.")
-            yield text
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 (byte {error.start}).", "Save the file as UTF-8.") from error
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror or error}.", "Check the file.") from error
+
+    path: Path
+    form: str
+    """One of `FORMATS`."""
+    shown_as: str
+    column: str = "text"
+
+    def __iter__(self) -> Iterator[str]:
+        columns = Columns(self.column, remedy=COLUMN_WAY_OUT)
+        for piece in read_pieces(self.path, self.shown_as, self.form, columns, ROWS_AT_ONCE):
+            yield from texts_of(piece.texts, piece.where).to_pylist()
+
+    def count(self) -> int:
+        """How many texts there are, each of them checked. Raises UserError as iterating does, and if there is none."""
+        count = sum(1 for _ in self)
+        if not count:
+            raise UserError(
+                f"{self.shown_as} holds no text.", "Give one text a line, or a table with a column of texts."
+            )
+        return count
 
 
-def count_texts(path: Path, column: str = "text") -> int:
-    """How many texts a file holds, each of them checked. Raises UserError as `read_texts`, and if there is none."""
-    if not path.is_file():
-        raise UserError(f"{path}: {'not a file' if path.exists() else 'no such file'}.", "Give a file of texts.")
-    count = sum(1 for _ in read_texts(path, column))
-    if not count:
+@contextmanager
+def open_texts(path: Path, form: str | None = None, column: str | None = None) -> Iterator[Texts]:
+    """The texts of a file, or of what a pipe or (as `-`) standard input brings, which is kept aside to be read twice.
+
+    Args:
+        form: one of `FORMATS`; by default what the file's name says, and for a pipe one text a line.
+        column: of a table; by default `text`.
+    Raises:
+        UserError: if there is no such file, its name does not say what it holds, or a column is named of what has none.
+    """
+    given = path in STANDARD_INPUT
+    form = _format(path, form, piped=given or path.is_fifo())
+    if column is not None and form not in TABLES:
         raise UserError(
-            f"{path} holds no text.", "Give a file with one text a line, or a table with a column of texts."
+            f"--column {column}: the texts have no columns.",
+            f"Use it with a table, or say with --format which kind it is: {', '.join(TABLES)}.",
         )
-    return count
+    shown_as = "standard input" if given else str(path)
+    if given or path.is_fifo():
+        with _kept_aside(path, shown_as) as copy:
+            yield Texts(copy, form, shown_as, column or "text")
+    else:
+        yield Texts(path, form, shown_as, column or "text")
 
 
 def check_texts(texts: Iterable[str], shown_as: str) -> None:
-    """Raises UserError if one of them is empty."""
-    for number, text in enumerate(texts, start=1):
-        if not text.strip():
-            raise UserError(f"{shown_as} number {number}: the text is empty.", "Fill it in, or leave it out.")
+    """Raises UserError if one of them, given on a command line, is empty or not UTF-8."""
+    given = list(texts)
+    for number, text in enumerate(given, start=1):
+        try:
+            raw = text.encode("utf-8", "surrogateescape")  # a byte that is no UTF-8 comes as half a character
+            raw.decode("utf-8")
+        except UnicodeEncodeError:
+            continue
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{shown_as} number {number}: not UTF-8 (byte {error.start} of it).", "Give it as UTF-8."
+            ) from None
+    texts_of(given, lambda index: f"{shown_as} number {index + 1}")
 
 
-def _placed(path: Path, column: str) -> Placed:
-    suffix = path.suffix.lower()
-    if suffix in SUFFIXES["parquet"]:
-        return _parquet(path, column)
-    if suffix in SUFFIXES["csv"]:
-        return ((f"line {line}", text) for line, text, _ in csv_rows(path, str(path), column, remedy=COLUMN_WAY_OUT))
-    if suffix in SUFFIXES["jsonl"]:
-        return ((f"line {line}", text) for line, text, _ in jsonl_rows(path, str(path), column, remedy=COLUMN_WAY_OUT))
-    return _lines(path)
+def _format(path: Path, asked: str | None, *, piped: bool) -> str:
+    if asked is not None:
+        if asked not in FORMATS:
+            raise UserError(f"--format: unknown {asked!r}.", f"Choose from {', '.join(FORMATS)}.")
+        return asked
+    if piped:
+        return LINES
+    if not path.is_file():
+        raise UserError(f"{path}: {'not a file' if path.exists() else 'no such file'}.", "Give a file of texts.")
+    form = format_of(path)
+    if form is None:
+        what = f"files that end in {path.suffix} are not read" if path.suffix else "its name does not say what it holds"
+        known = ", ".join(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
+        raise UserError(
+            f"{path}: {what}.", f"Save it as one that ends in {known}, or say with --format which kind it is."
+        )
+    return LINES if form == "text" else form
 
 
-def _lines(path: Path) -> Placed:
-    with open(path, encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, start=1):
-            yield f"line {number}", line.rstrip("\n")
+@contextmanager
+def _kept_aside(path: Path, shown_as: str) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="tlm-") as folder:
+        copy = Path(folder) / "texts"
+        try:
+            with open(copy, "wb") as file:
+                if path in STANDARD_INPUT:
+                    shutil.copyfileobj(sys.stdin.buffer, file)
+                else:
+                    with _opened_pipe(path) as pipe:
+                        shutil.copyfileobj(pipe, file)
+        except (OSError, AttributeError, ValueError) as error:  # closed: None, or a ValueError
+            why = getattr(error, "strerror", None) or "it is closed"
+            raise UserError(f"Cannot read {shown_as} ({why}).", "Give a file of texts with --file.") from error
+        yield copy
 
 
-def _parquet(path: Path, column: str) -> Placed:
-    try:
-        with pq.ParquetFile(path) as file:
-            schema = file.schema_arrow
-            require_columns([column], schema.names, str(path), COLUMN_WAY_OUT)
-            kind = schema.field(column).type
-            kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-            if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
-                raise UserError(f"{path}: the column {column!r} holds {kind}, not strings.", COLUMN_WAY_OUT)
-            above = 0
-            for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=[column]):
-                for row, text in enumerate(batch.column(0).to_pylist(), start=above + 1):
-                    yield f"row {row}", text
-                above += batch.num_rows
-    except (pa.ArrowException, OSError) as error:
-        message = str(error).splitlines()[0]
-        raise UserError(f"{path}: not a readable Parquet file ({message}).", "Replace it with a whole one.") from error
+def _opened_pipe(path: Path) -> BinaryIO:
+    """A pipe to read from, without waiting for somebody to write to it: if nobody does, it is empty."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    os.set_blocking(descriptor, True)
+    return open(descriptor, "rb")
 
 
 # --- predictions ---

@@ -92,10 +92,10 @@ class DocstringsSource(SourceConfig):
 
 
 class FilesSource(SourceConfig):
-    """A user's own files: CSV, JSON lines, Parquet, or plain text (one paragraph between blank lines, no labels)."""
+    """A user's own files: CSV, TSV, JSON lines, Parquet, or plain text (one paragraph between blank lines, no labels)."""
 
     kind: Literal["files"] = "files"
-    format: Literal["csv", "jsonl", "parquet", "text"]
+    format: Literal["csv", "tsv", "jsonl", "parquet", "text"]
     path: str = Field(description="a file or folder under the data root; the training part if `test_path` is given")
     test_path: str | None = None
     text_column: str = "text"

@@ -85,7 +85,7 @@ def test_identity_holds_content_and_columns_but_no_path(tmp_path: Path) -> None:
         ("text,y\na,1\nb,\n", "a.csv, line 3: the label is missing"),
         ("text,y\na,1\nb\n", "a.csv, line 3: 1 cells under 2 columns"),
         ('text,y\na,1\n"b,1\n', "a.csv, line 3: not valid CSV"),
-        ("text,text,y\na,b,1\n", "two columns named text"),
+        ("text,text,y\na,b,1\n", "two columns named 'text'"),
         ("text,y\n", "holds no item"),
         ("", "holds no item"),
     ],
@@ -126,8 +126,10 @@ def test_other_mistakes(tmp_path: Path) -> None:
     (tmp_path / "latin.csv").write_bytes("text\ncaf\xe9\n".encode("latin-1"))
     (tmp_path / "latin.jsonl").write_bytes('{"text": "caf\xe9"}'.encode("latin-1"))
     (tmp_path / "bad.parquet").write_bytes(b"no")
-    expect_refusal(tmp_path, "latin.csv: not UTF-8", format="csv", path="latin.csv")
-    expect_refusal(tmp_path, "latin.jsonl: not UTF-8", format="jsonl", path="latin.jsonl")
+    expect_refusal(tmp_path, r"latin.csv, line 2: not UTF-8 \(byte 8 of the file\)", format="csv", path="latin.csv")
+    expect_refusal(
+        tmp_path, r"latin.jsonl, line 1: not UTF-8 \(byte 13 of the file\)", format="jsonl", path="latin.jsonl"
+    )
     expect_refusal(tmp_path, "bad.parquet: not a readable Parquet", format="parquet", path="bad.parquet")
     expect_refusal(tmp_path, r"Missing.*b\.csv.*TLM_DATA_ROOT", format="csv", path="b.csv")
     expect_refusal(tmp_path, "Both the training and the test part: a.csv", format="csv", path="a.csv", test_path=".")

@@ -16,7 +16,7 @@ from tlm.errors import UserError
 if TYPE_CHECKING:
     from tlm.study.sources import Source
 
-__all__ = ["READERS", "Loaded", "Progress", "Reader", "count_hint", "identity", "preflight", "read"]
+__all__ = ["READERS", "Loaded", "Progress", "Reader", "count_hint", "identity", "left_out", "preflight", "read"]
 
 
 class Reader(Protocol):
@@ -77,6 +77,12 @@ def read(source: Source, data_root: str, progress: Progress | None = None) -> Lo
 def count_hint(source: Source, data_root: str) -> int | None:
     """Number of items if that is known without reading them, else None."""
     return _reader(source).count_hint(source, data_root)
+
+
+def left_out(source: Source, data_root: str) -> list[str]:
+    """What is in the source's local folders and is not read: other suffixes, sub-folders, hidden files."""
+    reader = _reader(source)
+    return reader.left_out(source, data_root) if hasattr(reader, "left_out") else []
 
 
 def preflight(source: Source, data_root: str) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tlm.data.sources import hub_access
-from tlm.data.sources.base import Loaded, Progress, digests, read_label_names, require, shown
+from tlm.data.sources.base import Loaded, Progress, digests, read_label_names, require, require_columns, shown
+from tlm.data.sources.values import known_names
 from tlm.errors import UserError
 
 if TYPE_CHECKING:
@@ -52,11 +53,12 @@ def read(
             table, names, facts["commit"] = hub_access.load(
                 source.repo, source.revision, split="train", data_files=[file]
             )
+            require_columns((text_column, "label"), table.column_names, f"{source.repo}/{file}")
             if "label" not in names:
                 raise UserError(f"{file} of {source.repo} does not name its labels.", "Use the pinned revision.")
-            label_names = names["label"]
+            label_names = known_names(names["label"], f"{file} of {source.repo}")
             rows = rows_of(f"{source.repo}/{file}")
-            parts.append(part(split, table[text_column], rows, labels=table["label"], prefix=f"{split}-00000"))
+            parts.append(part(split, table[text_column], rows, indices=table["label"], prefix=f"{split}-00000"))
             if progress is not None:
                 progress(done, len(SPLITS))
         return loaded(parts, source.repo, label_names, facts)
@@ -65,7 +67,7 @@ def read(
     for done, split in enumerate(SPLITS, start=1):
         name = shown(data_root, places[split])
         table = read_parquet(places[split], name, (text_column, "label"))
-        parts.append(part(split, table[text_column], rows_of(name), labels=table["label"], prefix=f"{split}-00000"))
+        parts.append(part(split, table[text_column], rows_of(name), indices=table["label"], prefix=f"{split}-00000"))
         if progress is not None:
             progress(done, len(SPLITS))
     return loaded(parts, source.path, label_names)

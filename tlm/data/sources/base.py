@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tlm.data.sources.values import RepeatedKey, known_names, not_utf8, parse_json
 from tlm.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,14 +41,17 @@ def confine(data_root: str, path: str) -> Path:
     """The absolute place of a configured `path`, which must lie under `data_root` once symbolic links are resolved.
 
     Raises:
-        UserError: no data root, or a path that leaves it.
+        UserError: no data root, a path that leaves it, or one that cannot be followed (a link to itself, a name too long).
     """
     if not data_root:
         raise UserError("No data root is set.", LOCAL_WAY_OUT)
     root = Path(data_root).resolve()
-    if "\0" in path:
-        raise UserError(f"The path {path!r} is not a path.", "Give a path relative to the data root.")
-    target = (root / path).resolve()
+    try:
+        target = (root / path).resolve()
+        target.exists()
+    except (OSError, RuntimeError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise UserError(f"The path {path!r} is not one ({why}).", "Give a path relative to the data root.") from error
     if Path(path).is_absolute() or not target.is_relative_to(root):
         raise UserError(
             f"The path {path!r} leads outside the data root {root}.",
@@ -72,12 +76,25 @@ def require(data_root: str, files: Mapping[str, str], remedy: str = LOCAL_WAY_OU
 def list_files(data_root: str, folder: str, suffixes: Sequence[str], remedy: str = LOCAL_WAY_OUT) -> list[Path]:
     """The files of a folder (not of its sub-folders) with one of `suffixes`, by name; never an empty list."""
     place = confine(data_root, folder)
-    found = sorted(p.name for p in place.iterdir() if p.suffix.lower() in suffixes) if place.is_dir() else []
-    found = [name for name in found if not name.startswith((".", "_"))]
-    if not found:
+    read, _ = _sorted_out(place, suffixes)
+    if not read:
         wanted = " or ".join(f"*{suffix}" for suffix in suffixes)
         raise UserError(f"Missing under the data root {Path(data_root).resolve()}: {folder}/{wanted}.", remedy)
-    return [confine(data_root, str(Path(folder) / name)) for name in found]
+    return [confine(data_root, str(Path(folder) / name)) for name in read]
+
+
+def passed_over(data_root: str, folder: str, suffixes: Sequence[str]) -> list[str]:
+    """What else is in a folder of which `list_files` reads the files with these suffixes; a sub-folder ends in a slash."""
+    place = confine(data_root, folder)
+    return [f"{name}/" if (place / name).is_dir() else name for name in _sorted_out(place, suffixes)[1]]
+
+
+def _sorted_out(place: Path, suffixes: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The names in a folder that are read, and those that are not: other suffixes, no plain files, a . or _ in front."""
+    names = sorted(path.name for path in place.iterdir()) if place.is_dir() else []
+    fitting = (name for name in names if Path(name).suffix.lower() in suffixes and not name.startswith((".", "_")))
+    read = [name for name in fitting if (place / name).is_file()]
+    return read, [name for name in names if name not in set(read)]
 
 
 def sha256_file(path: Path) -> str:
@@ -109,28 +126,35 @@ def shown(data_root: str, place: Path) -> str:
 
 
 def read_json(place: Path, name: str) -> Any:
-    """A whole JSON file. Raises UserError with file and line if it is not JSON."""
+    """A whole JSON file. Raises UserError with file and line if it is not JSON, or has a key twice."""
     try:
-        return json.loads(place.read_bytes())
+        return parse_json(place.read_bytes().decode("utf-8-sig"))
     except json.JSONDecodeError as error:
         raise UserError(f"{name}, line {error.lineno}: not valid JSON ({error.msg}).", "Mend or replace it.") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{name}: not UTF-8 (byte {error.start}).", "Save the file as UTF-8.") from error
+        raise not_utf8(place, name) from error
+    except RepeatedKey as error:
+        raise UserError(f"{name}: {error}.", "Give each its own name.") from None
+    except ValueError as error:
+        raise UserError(f"{name}: not valid JSON ({error}).", "Mend or replace it.") from None
 
 
 def read_label_names(place: Path, name: str) -> tuple[str, ...]:
     """A labels.json: a list of distinct names, at the index of their label."""
     names = read_json(place, name)
-    if not isinstance(names, list) or not names or not all(isinstance(n, str) and n.strip() for n in names):
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
         raise UserError(f"{name}: expected a JSON list of label names.", 'For example ["World", "Sports"].')
-    if len(set(names)) != len(names):
-        raise UserError(f"{name}: a label name occurs twice.", "Give each label its own name.")
-    return tuple(names)
+    return known_names(names, name)
 
 
 def require_columns(wanted: Iterable[str], existing: Iterable[str], where: str, remedy: str = COLUMNS_WAY_OUT) -> None:
-    """Raises UserError naming the columns that exist if any wanted one does not."""
+    """Raises UserError if two columns have one name, or a wanted one does not exist (naming those that do)."""
     columns = list(existing)
+    if len(set(columns)) < len(columns):
+        twice = sorted({name for name in columns if columns.count(name) > 1})
+        raise UserError(
+            f"{where} has two columns named {', '.join(map(repr, twice))}.", "Give each column a name of its own."
+        )
     missing = [name for name in wanted if name not in columns]
     if missing:
         raise UserError(

@@ -102,7 +102,7 @@ def read(source: DocstringsSource, data_root: str, progress: Progress | None = N
         "all",
         [p.text for p in unique],
         rows_of("docstrings"),
-        labels=[index[p.library] for p in unique],
+        indices=[index[p.library] for p in unique],
         ids=[p.item_id for p in unique],
     )
     return loaded([table], "docstrings (task)", names, facts)
@@ -198,7 +198,7 @@ def _docstrings(node: Any, qualname: str) -> Iterator[tuple[str, str]]:
     if isinstance(node, (ast.Module, *_DOCUMENTED)) and body and isinstance(body[0], ast.Expr):
         value = body[0].value
         if isinstance(value, ast.Constant) and isinstance(value.value, str):
-            yield qualname, value.value
+            yield qualname, value.value.encode("utf-8", "replace").decode()  # a half character no file can hold
     for name in ("body", "orelse", "finalbody", "handlers"):
         for child in getattr(node, name, ()):
             if isinstance(child, _DOCUMENTED):

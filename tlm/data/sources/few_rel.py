@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tlm.data.sources import hub_access
 from tlm.data.sources.base import Loaded, Progress, confine, digests, read_json, require, require_columns, shown
+from tlm.data.sources.values import known_names
 from tlm.errors import UserError
 
 if TYPE_CHECKING:
@@ -65,7 +66,9 @@ def _read_local(source: FewRelSource, data_root: str) -> Loaded:
             "Use one such as train_wiki.json.",
         )
     known = read_json(places["names"], shown(data_root, places["names"])) if "names" in places else {}
-    names = {pid: str(entry[0]) for pid, entry in known.items() if isinstance(entry, list) and entry}
+    if not isinstance(known, dict):
+        raise UserError(f"{source.path}/{_NAMES}: not a JSON object.", 'Such as {"P10": ["video", "what it says"]}.')
+    names = {pid: str(entry[0]) for pid, entry in known.items() if isinstance(entry, list) and entry and entry[0]}
     return _assemble(content, names, name)
 
 
@@ -102,12 +105,12 @@ def _assemble(
             return f"{file}, {f'relation {relation}, ' if relation else ''}item {row + 1}"
 
         texts = [_text(item, where, row) for row, item in enumerate(items)]
-        labels = [index] * len(items) if labelled else None
         if texts:
-            parts.append(part("all", texts, where, labels=labels, prefix=relation or "all-00000"))
+            indices = [index] * len(items) if labelled else None
+            parts.append(part("all", texts, where, indices=indices, prefix=relation or "all-00000"))
     if not labelled:
         return loaded(parts, file, facts=facts)
-    return loaded(parts, file, [names.get(r, r) for r in relations if r is not None], facts)
+    return loaded(parts, file, known_names((names.get(r, r) for r in relations if r is not None), file), facts)
 
 
 def _text(item: Any, where: Any, row: int) -> str:

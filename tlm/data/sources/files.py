@@ -1,24 +1,12 @@
-"""A user's own files: CSV (with a header), JSON lines, Parquet, or plain text (paragraphs between blank lines)."""
+"""A user's own files: CSV or TSV (with a header), JSON lines, Parquet, or plain text (paragraphs between blank lines)."""
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlm.data.sources.base import (
-    COLUMNS_WAY_OUT,
-    Loaded,
-    Progress,
-    confine,
-    digests,
-    list_files,
-    require,
-    require_columns,
-    shown,
-)
+from tlm.data.sources.base import Loaded, Progress, confine, digests, list_files, passed_over, require, shown
+from tlm.data.sources.formats import SUFFIXES, Columns, format_of, read_pieces
 from tlm.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,15 +14,7 @@ if TYPE_CHECKING:
 
     from tlm.study.sources import FilesSource
 
-SUFFIXES = {
-    "csv": (".csv",),
-    "jsonl": (".jsonl", ".ndjson"),
-    "parquet": (".parquet",),
-    "text": (".txt", ".text"),
-}
 _REMEDY = "Set TLM_DATA_ROOT to the folder that holds the data, or correct `path`."
-# A cell longer than the csv module's 128 KiB default is a long text, not an error.
-_LONGEST_CELL = 2**31 - 1
 
 
 def identity(source: FilesSource, data_root: str) -> dict[str, Any]:
@@ -74,22 +54,26 @@ def read(source: FilesSource, data_root: str, progress: Progress | None = None) 
         for split, places in _places(source, data_root).items()
         for index, place in enumerate(places)
     ]
-    parts = []
+    parts: dict[str, list[pa.Table]] = {}
     for done, (split, index, place) in enumerate(files, start=1):
-        try:
-            parts.append(_read_file(source, place, shown(data_root, place), split, f"{split}-{index:05d}"))
-        except UnicodeDecodeError as error:
-            name = shown(data_root, place)
-            raise UserError(f"{name}: not UTF-8 (byte {error.start}).", "Save the file as UTF-8.") from error
-        except OSError as error:
-            raise UserError(f"{shown(data_root, place)}: {error.strerror or error}.", "Check the file.") from error
+        own = parts.setdefault(split, [])
+        own += _read_file(source, place, shown(data_root, place), split, f"{split}-{index:05d}")
         if progress is not None:
             progress(done, len(files))
-    for split in ("train", "test"):
-        own = [p.num_rows for p, (s, _, _) in zip(parts, files, strict=True) if s == split]
-        if own and not sum(own):
+    for split, own in parts.items():
+        if split != "all" and not sum(table.num_rows for table in own):
             raise UserError(f"The {split} part of {source.path} holds no item.", "Check that the file is whole.")
-    return loaded(parts, source.path)
+    aside = left_out(source, data_root)
+    facts = {"passed_over": ", ".join(aside)} if aside else {}
+    return loaded([table for own in parts.values() for table in own], source.path, facts=facts)
+
+
+def left_out(source: FilesSource, data_root: str) -> list[str]:
+    """What is in the source's folders and is not read, relative to the data root."""
+    folders = [path for path in (source.path, source.test_path) if path and confine(data_root, path).is_dir()]
+    return [
+        f"{folder}/{name}" for folder in folders for name in passed_over(data_root, folder, SUFFIXES[source.format])
+    ]
 
 
 def _places(source: FilesSource, data_root: str) -> dict[str, list[Path]]:
@@ -107,103 +91,17 @@ def _places(source: FilesSource, data_root: str) -> dict[str, list[Path]]:
 def _expand(path: str, file_format: str, data_root: str) -> list[Path]:
     if confine(data_root, path).is_dir():
         return list_files(data_root, path, SUFFIXES[file_format], _REMEDY)
-    return [require(data_root, {"data": path}, _REMEDY)["data"]]
+    place = require(data_root, {"data": path}, _REMEDY)["data"]
+    if format_of(Path(path)) not in (None, file_format):
+        raise UserError(
+            f"{path} is called a {format_of(Path(path))} file, and is to be read as {file_format}.",
+            f"Set format: {format_of(Path(path))}, or rename it.",
+        )
+    return [place]
 
 
-def _read_file(source: FilesSource, place: Path, name: str, split: str, prefix: str) -> pa.Table:
-    from tlm.data.sources.table import part, read_parquet, rows_of
+def _read_file(source: FilesSource, place: Path, name: str, split: str, prefix: str) -> list[pa.Table]:
+    from tlm.data.sources.table import part
 
-    label_column = source.label_column
-    if source.format == "parquet":
-        columns = [source.text_column, *([label_column] if label_column else [])]
-        table = read_parquet(place, name, columns)
-        labels = table[label_column].to_pylist() if label_column else None
-        return part(split, table[source.text_column], rows_of(name), labels=labels, prefix=prefix)
-    rows: Iterator[tuple[int, str | None, Any]]
-    if source.format == "csv":
-        rows = csv_rows(place, name, source.text_column, label_column)
-    elif source.format == "jsonl":
-        rows = jsonl_rows(place, name, source.text_column, label_column)
-    else:
-        rows = _paragraphs(place)
-    lines: list[int] = []
-    texts: list[str | None] = []
-    values: list[Any] = []
-    for line, text, label in rows:
-        lines.append(line)
-        texts.append(text)
-        values.append(label)
-    return part(
-        split, texts, lambda i: f"{name}, line {lines[i]}", labels=values if label_column else None, prefix=prefix
-    )
-
-
-def csv_rows(
-    place: Path, name: str, text_column: str, label_column: str | None = None, remedy: str = COLUMNS_WAY_OUT
-) -> Iterator[tuple[int, str, str | None]]:
-    """Line, text and label of each row of a CSV file, as it is read. UserError with file and line if it is not one."""
-    csv.field_size_limit(_LONGEST_CELL)
-    with open(place, encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, strict=True)
-        line = 1
-        try:
-            header = next(reader, None)
-            if header is None:
-                return
-            require_columns([text_column, *([label_column] if label_column else [])], header, name, remedy)
-            if twice := sorted({column for column in header if header.count(column) > 1}):
-                raise UserError(f"{name}: two columns named {', '.join(twice)}.", "Give each column its own name.")
-            text_at, label_at = header.index(text_column), header.index(label_column) if label_column else None
-            line = reader.line_num + 1  # where the next row starts: a quoted cell may span lines
-            for row in reader:
-                if row and len(row) != len(header):
-                    raise UserError(
-                        f"{name}, line {line}: {len(row)} cells under {len(header)} columns.",
-                        "Quote cells that hold commas or line breaks.",
-                    )
-                if row:
-                    label = (row[label_at].strip() or None) if label_at is not None else None
-                    yield line, row[text_at], label
-                line = reader.line_num + 1
-        except csv.Error as error:
-            raise UserError(f"{name}, line {line}: not valid CSV ({error}).", "Check the quotes.") from error
-
-
-def jsonl_rows(
-    place: Path, name: str, text_column: str, label_column: str | None = None, remedy: str = COLUMNS_WAY_OUT
-) -> Iterator[tuple[int, str | None, Any]]:
-    """Line, text and label of each object of a JSON lines file, as it is read. UserError with file and line."""
-    with open(place, encoding="utf-8-sig") as file:
-        for line, raw in enumerate(file, start=1):
-            if not raw.strip():
-                continue
-            try:
-                row = json.loads(raw)
-            except ValueError as error:
-                message = getattr(error, "msg", str(error))
-                raise UserError(
-                    f"{name}, line {line}: not valid JSON ({message}).", "One object on each line."
-                ) from error
-            if not isinstance(row, dict):
-                raise UserError(f"{name}, line {line}: not a JSON object.", "One object on each line.")
-            wanted = [text_column, *([label_column] if label_column else [])]
-            require_columns(wanted, row, f"{name}, line {line}", remedy)
-            text = row[text_column]
-            if text is not None and not isinstance(text, str):
-                raise UserError(f"{name}, line {line}: the text is a {type(text).__name__}.", "Texts are strings.")
-            yield line, text, row[label_column] if label_column else None
-
-
-def _paragraphs(place: Path) -> Iterator[tuple[int, str, None]]:
-    start = 0
-    block: list[str] = []
-    with open(place, encoding="utf-8-sig") as file:
-        for line, raw in enumerate(file, start=1):
-            if text := " ".join(raw.split()):
-                start = start if block else line
-                block.append(text)
-            elif block:
-                yield start, " ".join(block), None
-                block = []
-    if block:
-        yield start, " ".join(block), None
+    whole = read_pieces(place, name, source.format, Columns(source.text_column, source.label_column))
+    return [part(split, piece.texts, piece.where, labels=piece.labels, prefix=prefix) for piece in whole]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tlm.data.sources import hub_access
 from tlm.data.sources.base import Loaded, Progress, require_columns
+from tlm.data.sources.values import known_names
 
 if TYPE_CHECKING:
     from tlm.study.sources import HubSource
@@ -54,16 +55,15 @@ def read(source: HubSource, data_root: str, progress: Progress | None = None) ->
         where = f"{source.repo} {hub_split}"
         columns = (source.text_column, *([source.label_column] if source.label_column else []))
         require_columns(columns, table.column_names, where)
-        labels = None
+        labels: dict[str, Any] = {}
         if source.label_column:
-            labels = table[source.label_column]
-            known = names.get(source.label_column)
-            label_names.add(known)
-            if known is not None:  # by convention -1 marks the unlabelled rows of a hidden test split
-                labels = pc.if_else(pc.equal(labels, -1), pa.scalar(None, labels.type), labels)
-            else:
-                labels = labels.to_pylist()
-        parts.append(part(split, table[source.text_column], rows_of(where), labels=labels, prefix=f"{split}-00000"))
+            column, known = table[source.label_column], names.get(source.label_column)
+            label_names.add(None if known is None else known_names(known, where))
+            if known is None:
+                labels["labels"] = column
+            else:  # by convention -1 marks the unlabelled rows of a hidden test split
+                labels["indices"] = pc.if_else(pc.equal(column, -1), pa.scalar(None, column.type), column)
+        parts.append(part(split, table[source.text_column], rows_of(where), prefix=f"{split}-00000", **labels))
         if progress is not None:
             progress(done, len(splits))
     if len(label_names) > 1:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlm.data.sources.base import Loaded, require_columns
+from tlm.data.sources.values import WHOLE_CHARACTERS, Where, half_character, label_names, sorted_names
 from tlm.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-# Says where row i (0-based) of a part is, for an error: "ag_news/train.parquet, row 18".
-Where = Callable[[int], str]
 
 
 def rows_of(name: str) -> Where:
@@ -58,23 +56,28 @@ def part(
     where: Where,
     *,
     labels: Any = None,
+    indices: Any = None,
     ids: Any = None,
     prefix: str = "",
     drop_empty: bool = False,
 ) -> pa.Table:
-    """One part of a source as item_id, text, split and, given `labels`, label (not yet coded).
+    """One part of a source as item_id, text, split and, given `labels` or `indices`, label (not yet coded).
 
     Args:
-        texts, labels, ids: Arrow columns or sequences of equal length; ids default to `prefix:row` (row from 0).
+        texts, labels, indices, ids: Arrow columns or sequences of equal length; ids default to `prefix:row` (row from
+            0). `labels` are names as they stand in the source (`values.label_name`), `indices` point into names that it has
+            beside them.
         drop_empty: leave empty texts out instead of refusing them (published dumps that nobody here can mend).
     Raises:
-        UserError: a text that is not a string or is empty, or a null label or id, with the place of the first one.
+        UserError: as `texts_of`, or a null id, or a label that is missing or can be none, with the place of the first one.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     text = _strings(texts, where, "text")
-    blank = pc.fill_null(pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(text)), 0), True)
+    blank = _blank(text)
+    if not drop_empty:
+        _refuse(blank, where, "the text is empty", "Fill it in, or leave the row out.")
     if ids is None:
         ids = [f"{prefix}:{row}" for row in range(len(text))]
     columns: dict[str, Any] = {
@@ -83,39 +86,88 @@ def part(
         "split": pa.array([split] * len(text), pa.string()),
     }
     if labels is not None:
-        columns["label"] = labels if isinstance(labels, (pa.Array, pa.ChunkedArray)) else _labels(labels, where)
+        values = labels
+        if isinstance(labels, (pa.Array, pa.ChunkedArray)):
+            values = (_strings(labels, where, "label") if are_strings(labels.type) else labels).to_pylist()
+        columns["label"] = _strings(label_names(values, where), where, "label")
+    elif indices is not None:
+        columns["label"] = indices if isinstance(indices, (pa.Array, pa.ChunkedArray)) else pa.array(indices)
+    if "label" in columns:
         _refuse(pc.is_null(columns["label"]), where, "the label is missing", "Give every row a label, or leave it out.")
-    if not drop_empty:
-        _refuse(blank, where, "the text is empty", "Fill it in, or leave the row out.")
     _refuse(pc.is_null(columns["item_id"]), where, "the id is missing", "Give every row its id.")
     table = pa.table(columns)
     return table.filter(pc.invert(blank)) if drop_empty else table
+
+
+def texts_of(values: Any, where: Where) -> Any:
+    """Texts as an Arrow column of strings.
+
+    Raises:
+        UserError: a text that is not a string, is not UTF-8, holds half a character or is empty (missing, or only white
+            space), with the place of the first one.
+    """
+    text = _strings(values, where, "text")
+    _refuse(_blank(text), where, "the text is empty", "Fill it in, or leave the row out.")
+    return text
+
+
+def are_strings(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds strings, perhaps as a dictionary of them."""
+    import pyarrow as pa
+
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def _blank(text: Any) -> Any:
+    import pyarrow.compute as pc
+
+    return pc.fill_null(pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(text)), 0), True)
 
 
 def _strings(values: Any, where: Where, what: str) -> Any:
     import pyarrow as pa
 
     if not isinstance(values, (pa.Array, pa.ChunkedArray)):
-        return pa.array(values, pa.string())
-    kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
+        return _encoded(values, where, what)
+    if not are_strings(values.type):
         remedy = "Choose a column of strings." if what == "text" else "Write the ids as strings."
         raise UserError(f"{where(0).rsplit(', ', 1)[0]}: the {what} column holds {values.type}, not strings.", remedy)
-    return values.cast(pa.string())
+    text = values.cast(pa.string())
+    try:
+        text.validate(full=True)
+    except pa.ArrowInvalid:
+        _refuse_bytes(text, where, what)
+    return text
 
 
-def _labels(values: Sequence[Any], where: Where) -> Any:
+def _encoded(values: Sequence[Any], where: Where, what: str) -> Any:
+    """A column of Python's strings, None among them."""
     import pyarrow as pa
 
     for index, value in enumerate(values):
-        if value is not None and not isinstance(value, (str, int)):
+        if value is not None and not isinstance(value, str):
+            raise UserError(f"{where(index)}: the {what} is a {type(value).__name__}.", f"A {what} is a string.")
+    try:
+        return pa.array(values, pa.string())
+    except UnicodeEncodeError:
+        halves = [(index, half) for index, value in enumerate(values) if value and (half := half_character(value))]
+        (index, half), more = halves[0], _more(len(halves))
+        raise UserError(
+            f"{where(index)}: the {what} holds half a character ({half}){more}.", WHOLE_CHARACTERS
+        ) from None
+
+
+def _refuse_bytes(text: Any, where: Where, what: str) -> None:
+    import pyarrow as pa
+
+    for index, raw in enumerate(text.cast(pa.binary()).to_pylist()):
+        try:
+            (raw or b"").decode("utf-8")
+        except UnicodeDecodeError as error:
             raise UserError(
-                f"{where(index)}: the label is a {type(value).__name__}.", "Labels are strings or whole numbers."
-            )
-    kinds = {type(value) for value in values if value is not None}
-    if len(kinds) > 1:  # 1 and "1" in one file: read as the same label, as CSV would have it
-        return pa.array([None if value is None else str(value) for value in values], pa.string())
-    return pa.array(values)
+                f"{where(index)}: the {what} is not UTF-8 (byte {error.start} of it).", "Save it as UTF-8."
+            ) from None
 
 
 def _refuse(mask: Any, where: Where, problem: str, remedy: str) -> None:
@@ -123,9 +175,11 @@ def _refuse(mask: Any, where: Where, problem: str, remedy: str) -> None:
 
     first = pc.index(mask, True).as_py()
     if first >= 0:
-        count = pc.sum(mask).as_py()
-        more = f" (and {count - 1} more)" if count > 1 else ""
-        raise UserError(f"{where(first)}: {problem}{more}.", remedy)
+        raise UserError(f"{where(first)}: {problem}{_more(pc.sum(mask).as_py())}.", remedy)
+
+
+def _more(count: int) -> str:
+    return f" (and {count - 1} more)" if count > 1 else ""
 
 
 def loaded(
@@ -136,8 +190,8 @@ def loaded(
 ) -> Loaded:
     """Join parts; code the labels as int32.
 
-    With `label_names`, labels are already indices into them; without, the names are the distinct labels found, sorted
-    (numerically if all are whole numbers).
+    With `label_names`, labels are already indices into them; without, they are names, and those found are sorted
+    (`values.sorted_names`).
 
     Raises:
         UserError: no item at all, an id that occurs twice, or a label outside `label_names`.
@@ -185,14 +239,7 @@ def _code(parts: Sequence[pa.Table]) -> tuple[list[pa.Table], list[str]]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    texts = [pc.cast(p["label"], pa.string()) for p in parts]
-    distinct = {name for column in texts for name in column.unique().to_pylist()}
-    names = sorted(distinct)
-    if all(name.lstrip("-").isdecimal() for name in names):
-        names.sort(key=lambda name: (int(name), name))
+    names = sorted_names(name for p in parts for name in p["label"].unique().to_pylist())
     known = pa.array(names, pa.string())
-    coded = [
-        p.set_column(p.column_names.index("label"), "label", pc.index_in(column, known))
-        for p, column in zip(parts, texts, strict=True)
-    ]
+    coded = [p.set_column(p.column_names.index("label"), "label", pc.index_in(p["label"], known)) for p in parts]
     return coded, names

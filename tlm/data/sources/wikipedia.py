@@ -10,7 +10,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from tlm.data.sources import hub_access
-from tlm.data.sources.base import Loaded, Progress, digests, list_files, shown
+from tlm.data.sources.base import Loaded, Progress, digests, list_files, passed_over, shown
 
 if TYPE_CHECKING:
     from tlm.study.sources import WikipediaSource
@@ -46,6 +46,13 @@ def count_hint(source: WikipediaSource, data_root: str) -> int | None:
     if source.origin == "hub":
         return None
     return sum(parquet_rows(p, shown(data_root, p)) for p in list_files(data_root, source.path, (".parquet",)))
+
+
+def left_out(source: WikipediaSource, data_root: str) -> list[str]:
+    """What else is in the local folder of shards, relative to the data root."""
+    if source.origin == "hub":
+        return []
+    return [f"{source.path}/{name}" for name in passed_over(data_root, source.path, (".parquet",))]
 
 
 def read(source: WikipediaSource, data_root: str, progress: Progress | None = None) -> Loaded:
