@@ -175,7 +175,7 @@ def report(
     from tlm.results.document import write_document
 
     where = runtime(home=home)
-    found = write_document(ArtifactStore(where.artifacts), out, command_of)
-    for line in found:
+    written = write_document(ArtifactStore(where.artifacts), out, command_of)
+    for line in (*written.studies, *written.tallies):
         console.print(line, highlight=False, soft_wrap=True)
     console.print(f"{out}", highlight=False)

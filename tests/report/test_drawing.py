@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tlm.report import drawing
 from tlm.report.drawing import INK, SERIES, Plot, Point, add_legend, bars, lines, new_figure
 
 SHALLOW = [Point(100, 40, 38, 43), Point(400, 50, 47, 52)]
@@ -94,4 +95,13 @@ def test_ids_of_two_plots_of_a_page_differ_and_each_refers_to_its_own() -> None:
 
 
 def test_the_same_points_make_the_same_bytes() -> None:
-    assert swept() == swept() and compared() == compared()
+    for draw in (swept, compared):
+        assert (draw().png, draw().svg) == (draw().png, draw().svg)
+
+
+def test_nothing_is_drawn_before_it_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(drawing, "new_figure", lambda *words: asked.append(words) or new_figure(*words))
+    plot = swept()
+    assert not asked
+    assert plot.png and plot.svg and len(asked) == 1, "and once for both"

@@ -101,7 +101,7 @@ def test_a_study_without_results_renders(tmp_path: Path) -> None:
         facts = write_study_report(
             connection, study(tmp_path / "raw"), tmp_path / "out", provenance={}, mlflow_url=MLFLOW
         )
-    assert facts == {"results": 0, "verdicts": 0, "plots": 0, "tracked": False, "compute_seconds": 0}
+    assert facts == {"results": 0, "verdicts": 0, "decided": 0, "plots": 0, "tracked": False, "compute_seconds": 0}
     assert "n/a" in (tmp_path / "out/report.md").read_text()
 
 

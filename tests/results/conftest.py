@@ -7,18 +7,18 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from tlm.report import drawing
-from tlm.report.drawing import Plot
 
 
 @pytest.fixture(autouse=True)
 def quick_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """`svg` holds a plot's texts. A test that asks for `really_drawn` gets the real thing."""
 
-    def saved(figure: Figure, name: str, title: str) -> Plot:
-        return Plot(name, title, b"not drawn", " | ".join(text.get_text() for text in figure.findobj(Text)))
+    def texts(figure: Figure, name: str, title: str) -> str:
+        return " | ".join(text.get_text() for text in figure.findobj(Text))
 
     if "really_drawn" not in request.fixturenames:
-        monkeypatch.setattr(drawing, "saved", saved)
+        monkeypatch.setattr(drawing, "as_png", lambda figure: b"not drawn")
+        monkeypatch.setattr(drawing, "as_svg", texts)
 
 
 @pytest.fixture

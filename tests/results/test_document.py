@@ -59,7 +59,7 @@ class Home:
         return report
 
     def write(self) -> list[str]:
-        return write_document(self.store, self.out, command_of)
+        return write_document(self.store, self.out, command_of).studies
 
     @property
     def text(self) -> str:
@@ -269,8 +269,10 @@ def test_the_command_writes_it_and_says_how_each_study_fell(home: Home, tlm: Tlm
     home.add(scale="tiny")
     said = tlm("report")
     assert said.code == 0, said.err
-    first, *_, last = said.out.splitlines()
+    first, tally, last = said.out.splitlines()
     assert first.startswith("sweep-tiny: ") and last == "docs/results.md"
+    assert tally == "tiny: 8 of 9 verdicts are decided; of the others 1 not measured."
+    assert tally.removeprefix("tiny: ") in home.text
     assert "### Scale: tiny" in home.text
     assert tlm("report", "--out", "elsewhere/mine.md").code == 0
     assert (home.folder / "elsewhere/mine.md").read_text(encoding="utf-8") == home.text

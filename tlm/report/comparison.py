@@ -9,7 +9,7 @@ from typing import TypeVar
 from numpy.typing import ArrayLike
 
 from tlm.report.drawing import Point
-from tlm.report.findings import NOT_KNOWN, NOT_MEASURED, UNDECIDED, Outcome, Verdict
+from tlm.report.findings import NOT_KNOWN, NOT_MEASURED, UNDECIDED, Outcome, Unit, Verdict
 from tlm.report.formatting import Cell, Link
 from tlm.statistics import Estimate, difference, difference_p_value, holm, paired_bootstrap_p_value
 
@@ -104,17 +104,20 @@ def verdict(
     known: str = NOT_KNOWN,
     links: tuple[Link, ...] = (),
     more: str = "",
+    unit: Unit = "points",
 ) -> Verdict:
     """`judge` as a line for the reader; "not measured" without a comparison.
 
     Args:
         known: the paper's figure.
         more: what else the figure says, after the difference.
+        unit: of the difference.
     """
     if comparison is None:
         return Verdict(claim, NOT_MEASURED, NOT_KNOWN, known)
     figure = f"{comparison.text}{f'; {more}' if more else ''}"
-    return Verdict(claim, judge(comparison, paper=paper, positive=positive), figure, known, links)
+    outcome = judge(comparison, paper=paper, positive=positive)
+    return Verdict(claim, outcome, figure, known, links, comparison.estimate, unit)
 
 
 def shown(measured: Estimate | Comparison | None, links: tuple[Link, ...] = ()) -> Cell:

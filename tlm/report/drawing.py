@@ -5,8 +5,9 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -45,13 +46,27 @@ STYLE = {
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot as PNG and SVG; where `png` and `svg` are empty, `missing` says why nothing could be drawn."""
+    """A plot, drawn when `png` or `svg` is first looked at; without `draw`, `missing` says why there is nothing to draw."""
 
     name: str
     title: str
-    png: bytes = b""
-    svg: str = ""
+    draw: Callable[[], Figure] | None = field(default=None, repr=False)
     missing: str = ""
+
+    @cached_property
+    def png(self) -> bytes:
+        """Empty if there is nothing to draw."""
+        return b"" if self._figure is None else as_png(self._figure)
+
+    @cached_property
+    def svg(self) -> str:
+        """An <svg> element to stand in a page; empty if there is nothing to draw."""
+        return "" if self._figure is None else as_svg(self._figure, self.name, self.title)
+
+    @cached_property
+    def _figure(self) -> Figure | None:
+        with mpl.rc_context(STYLE):
+            return self.draw() if self.draw else None
 
 
 @dataclass(frozen=True)
@@ -90,10 +105,9 @@ def lines(
         missing: what is said instead where no series has a point.
     """
     drawn = [(label, points) for label, points in series if points]
-    if not drawn:
-        return Plot(name, title, missing=missing)
-    with mpl.rc_context(STYLE):
-        canvas, axes = new_figure(title, x, y)
+
+    def draw() -> Figure:
+        figure, axes = new_figure(title, x, y)
         for place, (label, points) in enumerate(drawn):
             beside = 1.0 + 0.012 * (place - (len(drawn) - 1) / 2) if log else 1.0
             draw_points(axes, [replace(point, x=point.x * beside) for point in points], place, label)
@@ -111,7 +125,10 @@ def lines(
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         elif all(float(point.x).is_integer() for _, points in drawn for point in points):
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
-        return finished(canvas, axes, name, title)
+        add_legend(figure, axes)
+        return figure
+
+    return Plot(name, title, draw) if drawn else Plot(name, title, missing=missing)
 
 
 def bars(
@@ -122,17 +139,21 @@ def bars(
     Args:
         series: (label, a point for each group or None); `x` of the points is not used.
     """
-    if not any(point for _, points in series for point in points):
-        return Plot(name, title, missing="Nothing of this was measured.")
-    with mpl.rc_context(STYLE):
-        canvas, axes = new_figure(title, "", y)
+
+    def draw() -> Figure:
+        figure, axes = new_figure(title, "", y)
         for place, (label, points) in enumerate(series):
             offset = 0.5 * ((place + 0.5) / len(series) - 0.5)
             there = [replace(point, x=group + offset) for group, point in enumerate(points) if point]
             draw_points(axes, there, place, label, linestyle="none")
         axes.set_xticks(range(len(groups)), groups)
         axes.set_xlim(-0.6, len(groups) - 0.4)
-        return finished(canvas, axes, name, title)
+        add_legend(figure, axes)
+        return figure
+
+    if not any(point for _, points in series for point in points):
+        return Plot(name, title, missing="Nothing of this was measured.")
+    return Plot(name, title, draw)
 
 
 # --- what both of these and the report's own plots are made of ---
@@ -168,11 +189,6 @@ def color(place: int) -> str:
     return SERIES[place % len(SERIES)]
 
 
-def finished(figure: Figure, axes: Axes, name: str, title: str) -> Plot:
-    add_legend(figure, axes)
-    return saved(figure, name, title)
-
-
 def add_legend(figure: Figure, axes: Axes) -> Legend:
     """Put the legend below the plot, in as many columns as the figure is wide enough for, at most four."""
     handles, labels = axes.get_legend_handles_labels()
@@ -185,11 +201,19 @@ def add_legend(figure: Figure, axes: Axes) -> Legend:
     return figure.legend(handles, labels, loc=BELOW, ncols=1)
 
 
-def saved(figure: Figure, name: str, title: str) -> Plot:
-    png, svg = io.BytesIO(), io.StringIO()
-    FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})
-    FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return Plot(name, title, png.getvalue(), _inline(svg.getvalue(), name, title))
+def as_png(figure: Figure) -> bytes:
+    png = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})
+    return png.getvalue()
+
+
+def as_svg(figure: Figure, name: str, title: str) -> str:
+    """The figure as an <svg> element that can stand in a page beside others."""
+    svg = io.StringIO()
+    with mpl.rc_context(STYLE):
+        FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    return _inline(svg.getvalue(), name, title)
 
 
 def _inline(svg: str, name: str, title: str) -> str:

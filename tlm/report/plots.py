@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from tlm.artifacts import catalogue
 from tlm.report.comparison import point
-from tlm.report.drawing import BELOW, MARKERS, STYLE, Plot, Point, color, lines, saved
+from tlm.report.drawing import BELOW, MARKERS, Plot, Point, color, lines
 from tlm.report.evidence import Evidence
 from tlm.report.formatting import corpus_label
 from tlm.report.marts import estimate, rows
@@ -103,7 +102,8 @@ def pretraining_loss(connection: Connection, study: StudyConfig) -> Plot:
     names = [arch.name for arch in study.architectures]
     columns = min(3, len(panels))
     lines_of_panels = -(-len(panels) // columns)
-    with mpl.rc_context(STYLE):
+
+    def draw() -> Figure:
         size = (max(6.4, 3.1 * columns), 0.6 + 2.9 * lines_of_panels)
         figure = Figure(figsize=size, layout="constrained")
         grid = figure.subplots(lines_of_panels, columns, sharey=True, squeeze=False)
@@ -129,7 +129,9 @@ def pretraining_loss(connection: Connection, study: StudyConfig) -> Plot:
         }
         figure.legend(handles.values(), handles.keys(), loc=BELOW, ncols=min(6, len(handles)))
         figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-        return saved(figure, name, title)
+        return figure
+
+    return Plot(name, title, draw)
 
 
 def all_plots(evidence: Evidence) -> dict[str, list[Plot]]:

@@ -75,7 +75,7 @@ def render(
     out.mkdir(parents=True, exist_ok=True)
     (out / PLOTS_FOLDER).mkdir(exist_ok=True)
     every = [plot for group in plots.values() for plot in group] + findings.plots
-    drawn = [plot for plot in every if plot.png]
+    drawn = [plot for plot in every if plot.draw]
     for plot in drawn:
         (out / plot_file(plot)).write_bytes(plot.png)
     for name in ("report.html", "report.md"):
@@ -83,6 +83,7 @@ def render(
     return {
         "results": header["results"],
         "verdicts": len(findings.verdicts),
+        "decided": sum(verdict.decided for verdict in findings.verdicts),
         "plots": len(drawn),
         "tracked": header["tracked"],
         "compute_seconds": header["seconds"],

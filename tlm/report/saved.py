@@ -75,7 +75,7 @@ def plot_file(plot: Plot) -> str:
 def save_findings(findings: Findings, evidence: Evidence, out: Path) -> None:
     """Write findings.json into the folder `out`; the plots it names are written by `tlm.report.render`."""
     study = evidence.study
-    plots = [SavedPlot(p.name, p.title, plot_file(p) if p.png else "", p.missing) for p in findings.plots]
+    plots = [SavedPlot(p.name, p.title, plot_file(p) if p.draw else "", p.missing) for p in findings.plots]
     saved = SavedFindings(
         format=1,
         study=study.name,

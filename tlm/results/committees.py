@@ -100,7 +100,7 @@ def _replaces(
         found = difference(own, single)
         figure = f"{mean_accuracy(own).text()} against {mean_accuracy(single).text()}: {found.text(signed=True)}"
         links = _links(evidence, task.name, ws, committee.name) + evidence.links(task.name, deep, [ws], kind="finetune")
-        verdicts.append(Verdict(claim, noninferior(judged, paper=claimed), figure, known, links))
+        verdicts.append(Verdict(claim, noninferior(judged, paper=claimed), figure, known, links, found))
     return verdicts
 
 

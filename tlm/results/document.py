@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from tlm.artifacts.store import Artifact, ArtifactStore, Record
 from tlm.errors import UserError
 from tlm.report.comparison import HOW_TO_READ, HOW_VERDICTS_FALL
-from tlm.report.findings import UNDECIDED, Verdict
+from tlm.report.findings import UNDECIDED, Verdict, tally
 from tlm.report.formatting import Table, escape_markdown, markdown_table
 from tlm.report.saved import FINDINGS_FILE, SavedFindings, SavedPlot, load_findings
 from tlm.results import ANALYSES
@@ -47,13 +47,20 @@ CommandOf = Callable[[StudyConfig], str | None]
 """The command that makes a study; None if its name now stands for another study."""
 
 
-def write_document(store: ArtifactStore, out: Path, command_of: CommandOf) -> list[str]:
+@dataclass(frozen=True)
+class Written:
+    """What a document says, for a terminal."""
+
+    studies: list[str]
+    """A line for each: its name and how its verdicts fell; then those that were left out, and why."""
+    tallies: list[str]
+    """A line for each scale: how many verdicts are decided, and how wide the intervals of the others are."""
+
+
+def write_document(store: ArtifactStore, out: Path, command_of: CommandOf) -> Written:
     """Write the document and its plots (into `img` beside it) from the latest report of each study and scale.
 
     Studies that `command_of` knows no command for (a named study with changed fields) are left out, and said to be.
-
-    Returns:
-        One line for each study: its name and how its verdicts fell.
 
     Raises:
         UserError: if no study with an analysis has run, or the report of one is damaged.
@@ -69,7 +76,8 @@ def write_document(store: ArtifactStore, out: Path, command_of: CommandOf) -> li
             _replace(out.parent / IMAGES / _file(each, plot), each.report.path(plot.file).read_bytes())
     _replace(out, text.encode())
     told = [f"{each.name}: {', '.join(v.outcome for v in each.findings.verdicts)}" for each in answered]
-    return told + [f"{name}: left out, it {why}" for name, why in left_out.items()]
+    told += [f"{name}: left out, it {why}" for name, why in left_out.items()]
+    return Written(told, [f"{scale or 'no scale'}: {_tally(answered, scale)}" for scale in _scales(answered)])
 
 
 def _latest_reports(store: ArtifactStore, command_of: CommandOf, left_out: dict[str, str]) -> list[Record]:
@@ -142,9 +150,15 @@ def _scales(answered: list[Answered]) -> list[str | None]:
     return list(dict.fromkeys(each.study.scale for each in answered))
 
 
+def _tally(answered: list[Answered], scale: str | None) -> str:
+    return tally([verdict for each in answered if each.study.scale == scale for verdict in each.findings.verdicts])
+
+
 def _verdicts(scale: str | None, answered: list[Answered]) -> str:
     lines = [
         f"### Scale: {scale or 'none'}",
+        "",
+        _tally(answered, scale),
         "",
         "| Study | Claim or question | Verdict | Figure | Paper | Runs |",
         "| --- | --- | --- | --- | --- | --- |",

@@ -14,7 +14,7 @@ import numpy as np
 from tlm.report.comparison import Comparison, adjusted, compare_measured, point, shown, verdict
 from tlm.report.drawing import Plot, lines
 from tlm.report.evidence import Correct, Evidence
-from tlm.report.findings import ONE_SAMPLE, Findings, Verdict
+from tlm.report.findings import ONE_SAMPLE, Findings, Unit, Verdict
 from tlm.report.formatting import NOT_AVAILABLE, Cell, Link, Table, number, word
 from tlm.statistics import equivalent_ws
 from tlm.statistics.contrast import contrast, contrast_p_value
@@ -157,8 +157,9 @@ def _costs(evidence: Evidence, series: Series, doses: list[Dose], costs: dict[Qu
 
 def _falls(series: Series, trend: Comparison, links: tuple[Link, ...]) -> Verdict:
     claim = f"The more tokens are missing, the lower the accuracy ({series})"
-    unit = f"points for each {PER:,} more missing tokens"
-    return verdict(claim, trend, paper=True, positive=False, known=TABLE_4, links=links, more=unit)
+    more = f"points for each {PER:,} more missing tokens"
+    unit: Unit = "points for each 1,000 missing tokens"
+    return verdict(claim, trend, paper=True, positive=False, known=TABLE_4, links=links, more=more, unit=unit)
 
 
 def _links(evidence: Evidence, series: Series, doses: Sequence[Dose]) -> tuple[Link, ...]:

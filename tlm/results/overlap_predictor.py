@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import matplotlib as mpl
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from tlm.report.comparison import ALPHA, difference_text, point
-from tlm.report.drawing import STYLE, Plot, draw_points, finished, new_figure
+from tlm.report.drawing import Plot, add_legend, draw_points, new_figure
 from tlm.report.evidence import Evidence
 from tlm.report.findings import NOT_MEASURED, ONE_SAMPLE, UNDECIDED, Findings, Outcome, Verdict
 from tlm.report.formatting import NOT_AVAILABLE, Cell, Table, corpus_label, number, percent, word
@@ -192,7 +192,8 @@ def _better(samples: list[Sample], columns: Columns) -> Verdict:
     if _repeated(samples) and found.resolved:
         outcome = "yes" if found.value > 0 else "no"
     values = " against ".join(_plain(r2(columns, name)) for name in ("occurrence_overlap", "type_overlap"))
-    return Verdict(claim, outcome, f"R² {values}; difference {_plain(found, signed=True)}")
+    figure = f"R² {values}; difference {_plain(found, signed=True)}"
+    return Verdict(claim, outcome, figure, estimate=found, unit="R²")
 
 
 def _beyond_ws(samples: list[Sample], columns: Columns) -> Verdict:
@@ -204,8 +205,9 @@ def _beyond_ws(samples: list[Sample], columns: Columns) -> Verdict:
     strongest = max(known, key=lambda name: (known[name].resolved, abs(known[name].value)))
     resolved = _repeated(samples) and known[strongest].resolved
     outcome: Outcome = "yes" if resolved else UNDECIDED
-    shown = _plain(beyond_ws(columns, strongest), signed=True)
-    return Verdict(claim, outcome, f"partial correlation of {MEASURES[strongest]}: {shown}")
+    found = beyond_ws(columns, strongest)
+    figure = f"partial correlation of {MEASURES[strongest]}: {_plain(found, signed=True)}"
+    return Verdict(claim, outcome, figure, estimate=found, unit="correlation")
 
 
 def _why_not(columns: Columns) -> str:
@@ -264,12 +266,14 @@ def _points(evidence: Evidence, samples: list[Sample]) -> Table:
 def _plot(evidence: Evidence, samples: list[Sample], measure: str) -> Plot:
     """The gap against a measure, as measured, before centring."""
     name, title = f"{evidence.study.name}-{measure.replace('_', '-')}", f"Gap against {MEASURES[measure].lower()}"
-    if not samples:
-        return Plot(name, title, missing="Nothing of this was measured.")
-    with mpl.rc_context(STYLE):
-        canvas, axes = new_figure(title, f"{MEASURES[measure]}, %", "Gap, points")
+
+    def draw() -> Figure:
+        figure, axes = new_figure(title, f"{MEASURES[measure]}, %", "Gap, points")
         for place, (task, system) in enumerate(dict.fromkeys((s.task, s.system) for s in samples)):
             here = [sample for sample in samples if (sample.task, sample.system) == (task, system)]
             points = [point(100 * sample.measures[measure], sample.gap) for sample in here]
             draw_points(axes, points, place, f"{task}, {system}", linestyle="none")
-        return finished(canvas, axes, name, title)
+        add_legend(figure, axes)
+        return figure
+
+    return Plot(name, title, draw) if samples else Plot(name, title, missing="Nothing of this was measured.")

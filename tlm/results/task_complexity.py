@@ -159,7 +159,7 @@ def _verdict(evidence: Evidence, quantity: Quantity, labels: dict[str, int]) -> 
     links = tuple(
         link for task in quantity.terms for system in quantity.systems for link in evidence.links(task, system, sizes)
     )
-    return Verdict(claim, outcome, figure, links=links)
+    return Verdict(claim, outcome, figure, links=links, estimate=slope, unit="points a doubling of labels")
 
 
 def _trend_table(quantities: list[Quantity], labels: dict[str, int]) -> Table:

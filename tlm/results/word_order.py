@@ -85,7 +85,7 @@ def _verdicts(evidence: Evidence, case: Case) -> list[Verdict]:
     )
     if case.natural and case.shuffled_gap and judge(case.natural, paper=False) != "yes":
         figure = f"no gap in natural order is established that could: {case.natural.text}"
-        return [Verdict(survives, UNDECIDED, figure, links=links), smaller]
+        return [Verdict(survives, UNDECIDED, figure, links=links, estimate=case.natural.estimate), smaller]
     more = f"{case.share.text(digits=0)} % of the gap remains" if case.share else ""
     gap = case.shuffled_gap if case.natural else None
     return [verdict(survives, gap, paper=False, links=links, more=more), smaller]

@@ -49,7 +49,7 @@ def analyse(evidence: Evidence) -> Findings:
         verdicts=[
             *(_helps(evidence, gaps, place, max(sizes, default=0)) for place in places),
             *(_grows(evidence, growth.get(place), place, sizes) for place in places),
-            *_table_3(evidence, shares, places, sizes),
+            *_table_3(evidence, gaps, shares, places, sizes),
         ],
         tables=[
             _accuracy_table(evidence, gaps, shares, places, sizes),
@@ -98,7 +98,7 @@ def _grows(evidence: Evidence, growth: Comparison | None, place: Place, sizes: l
     return verdict(claim, growth, paper=True, links=links)
 
 
-def _table_3(evidence: Evidence, shares: Shares, places: list[Place], sizes: list[int]) -> list[Verdict]:
+def _table_3(evidence: Evidence, gaps: Gaps, shares: Shares, places: list[Place], sizes: list[int]) -> list[Verdict]:
     """One verdict for each task and architecture where a Ws as large as the paper's, and a larger one, was measured."""
     low, high = (f"{100 * end:.0f}" for end in TABLE_3_SHARE)
     paper = f"{low} to {high} % at Ws = {TABLE_3_WS:,} (Table 3)"
@@ -111,12 +111,15 @@ def _table_3(evidence: Evidence, shares: Shares, places: list[Place], sizes: lis
         claim = f"Ws = {ws:,} reaches {low} to {high} % of the gap at Ws = {max(sizes):,}, {place[1]} on {place[0]}"
         share = shares.get((*place, ws))
         unresolved = all(evidence.correct(*place, size) is not None for size in (0, ws, max(sizes)))
+        links = evidence.links(*place, (0, ws, max(sizes)))
         if share is None:
+            whole = gaps.get((*place, max(sizes)))
             outcome: Outcome = UNDECIDED if unresolved else NOT_MEASURED
             figure = "the gap at the largest Ws is not resolved" if unresolved else NOT_AVAILABLE
+            verdicts.append(Verdict(claim, outcome, figure, paper, links, whole.estimate if whole else None))
         else:
-            outcome, figure = _judge_share(share), f"{share.text()} %"
-        verdicts.append(Verdict(claim, outcome, figure, paper, evidence.links(*place, (0, ws, max(sizes)))))
+            figure = f"{share.text()} %"
+            verdicts.append(Verdict(claim, _judge_share(share), figure, paper, links, share, "% of the gap"))
     return verdicts
 
 
