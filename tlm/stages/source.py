@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tlm.stages.job import Facts, Job
 
 
-class Source(Stage, name="source", version="1"):
+class Source(Stage, name="source", version="2"):
     """rows.parquet: item_id, text, split and, for a labelled source, label."""
 
     content: Flat[dict[str, Any]]
