@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import gc
 import sys
+from importlib import import_module
 from io import TextIOWrapper
 
-from rich.text import Text
-
-from flows.commands import artifacts, studies
-from flows.commands.base import app, errors
-from flows.terminal import printable
-from tlm.errors import UserError
-
-__all__ = ["app", "artifacts", "main", "program", "studies"]
+from tlm.machine import interruption
 
 
 def program() -> None:
-    """The command `tlm`: `main`, in a process that does nothing else."""
+    """The command `tlm`: `main`, in a process that does nothing else, and that a signal ends in one line."""
+    interruption.run(_alone)
+
+
+def _alone() -> None:
+    import_module("flows.commands")
     gc.freeze()  # what importing made stays to the end: searching it for garbage is a tenth of a short command
     main()
 
 
 def main() -> None:
     """Run a command: a user's error is one line and exit code 2; with --debug its traceback too."""
+    from rich.text import Text
+
+    from flows.commands import app, errors
+    from flows.terminal import printable
+    from tlm.errors import UserError
+
     for stream in (sys.stdout, sys.stderr):  # a name in foreign bytes is spelled out: printing never fails
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -1,28 +1,86 @@
-"""Prefect as a command finds it: call `set_up` before it is first imported, and `start_server` before a flow."""
+"""Prefect as a command finds it: its settings, and a server of its own where the environment names none."""
 
 from __future__ import annotations
 
+import atexit
 import os
-import signal
-import sys
+import socket
+import subprocess
+import threading
+from contextlib import suppress
 
+from tlm.errors import UserError
+from tlm.execution.process import Child, StageFailed
 from tlm.machine.runtime import Runtime
 
+START_SECONDS = 120.0
+STOP_SECONDS = 8.0
 
-def set_up(runtime: Runtime, *, debug: bool = False) -> None:
-    """Keep Prefect's state under TLM_HOME, its analytics off, and let it run without a server unless one is configured.
 
-    What the environment already says wins.
+class Server:
+    """Prefect's server for this process alone; nothing, where PREFECT_API_URL names one.
+
+    Its address is known, and in the environment, before it is started: Prefect reads its settings when it is imported.
     """
-    if "prefect" in sys.modules:
-        return
-    runtime.prefect_home.mkdir(parents=True, exist_ok=True)  # Prefect makes the folder, but not its parents
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self._child: Child | None = None
+        self._answers = False
+        self._listener: socket.socket | None = None
+        if not os.environ.get("PREFECT_API_URL"):
+            self._listener = socket.create_server(("127.0.0.1", 0))
+            os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{self._listener.getsockname()[1]}/api"
+
+    def start(self) -> None:
+        """Start it; `wait` until it answers. It stops by itself when this process ends, but then without a last word."""
+        self.runtime.prefect_home.mkdir(parents=True, exist_ok=True)  # Prefect makes the folder, but not its parents
+        if self._listener is None:
+            return
+        with self._listener as listener:
+            files = [listener.fileno()]
+            self._child = Child("tasks.prefect_server", "Prefect's server", self.runtime, works=False, files=files)
+            self._child.say(listener=listener.fileno())
+
+    def wait(self) -> None:
+        """Raises UserError if it ends, or does not answer after START_SECONDS."""
+        if self._child is None:
+            return
+        late = threading.Timer(START_SECONDS, self._child.process.kill)
+        late.daemon = True
+        late.start()
+        try:
+            self._child.hear()
+        except StageFailed as error:
+            last = str(error).splitlines()[-1]
+            home = self.runtime.prefect_home
+            remedy = f"Its database may be damaged: remove {home}, which holds no result, and run the command again."
+            raise UserError(f"Prefect's server does not start ({last}).", remedy) from error
+        finally:
+            late.cancel()
+        self._answers = True
+
+    def stop(self) -> None:
+        """Let it write down what it has been told, and wait for its end."""
+        if self._child is None:
+            return
+        if self._answers:
+            self._child.say(stop=True)
+            with suppress(subprocess.TimeoutExpired):
+                self._child.process.wait(STOP_SECONDS)
+        self._child.process.kill()
+        self._child.process.wait()
+
+
+def set_up(runtime: Runtime, *, debug: bool = False) -> Server:
+    """Keep Prefect's state under TLM_HOME and its analytics off. Call it before anything imports Prefect.
+
+    What the environment already says wins. Nothing is written, and no server runs, until it is started.
+    """
     settings = {
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_HOME": str(runtime.prefect_home),
-        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         "PREFECT_LOGGING_LEVEL": "DEBUG" if debug else "CRITICAL",
         "PREFECT_INTERNAL_LOGGING_LEVEL": "ERROR" if debug else "CRITICAL",
         "PREFECT_LOGGING_TO_API_ENABLED": "true" if os.environ.get("PREFECT_API_URL") else "false",
@@ -30,18 +88,7 @@ def set_up(runtime: Runtime, *, debug: bool = False) -> None:
     }
     for name, value in settings.items():
         os.environ.setdefault(name, value)
-
-
-def start_server() -> None:
-    """Start the server that Prefect makes for a command without one, deaf to Ctrl-C.
-
-    A terminal sends Ctrl-C to every process of a command, and this one has to outlive it: it is told how the flow ended,
-    and where it is gone Prefect tries again for a minute.
-    """
-    from prefect import get_client
-
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        get_client(sync_client=True)  # what is blocked here is blocked in a process that it starts
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    server = Server(runtime)
+    # Prefect says what is left to say when Python ends, but before it comes to what was registered before Prefect.
+    atexit.register(server.stop)
+    return server

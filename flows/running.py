@@ -4,33 +4,37 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from flows.planning import show_left_out
-from flows.prefect_environment import set_up, start_server
+from flows.prefect_environment import set_up
 from tlm.artifacts.step import ArtifactRef
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
+from tlm.machine.interruption import closing, saying
 from tlm.machine.runtime import Runtime
 from tlm.planning.preflight import check
 from tlm.study.config import StudyConfig
 
+if TYPE_CHECKING:
+    from tasks.board import End
+
 GO_ON = "Finished stages are kept: run the same command again to go on."
-INTERRUPTED = 130
-"""Exit status of a command that Ctrl-C ended: 128 + SIGINT."""
 
 
 class BarBoard:
-    """A bar for each running stage, and one for the study."""
+    """A bar for each running stage, and one for the study, which counts the steps of `todo` (their keys)."""
 
-    def __init__(self, progress: Progress, console: Console, total: int) -> None:
+    def __init__(self, progress: Progress, console: Console, todo: Collection[str]) -> None:
         self.progress = progress
         self.console = console
-        self.study = progress.add_task("study", total=total)
+        self.todo = set(todo)
+        self.study = progress.add_task("study", total=len(self.todo))
         self.bars: dict[str, tuple[TaskID, float]] = {}
 
     def open(self, ref: ArtifactRef) -> Callable[[int, int], None]:
@@ -38,15 +42,14 @@ class BarBoard:
         self.bars[ref.key] = (bar, time.monotonic())
         return lambda done, total: self.progress.update(bar, completed=done, total=total)
 
-    def close(self, ref: ArtifactRef, ok: bool) -> None:
+    def close(self, ref: ArtifactRef, end: End) -> None:
         bar, started = self.bars.pop(ref.key)
         self.progress.remove_task(bar)
-        self.progress.advance(self.study)
+        if ref.key in self.todo:  # Prefect may have to look at a step that was made long ago
+            self.progress.advance(self.study)
         seconds = time.monotonic() - started
-        if not ok or seconds >= 0.5:
-            self.console.print(
-                f"{'done  ' if ok else 'failed'} {ref.stage}/{ref.slug} ({seconds:.1f} s)", highlight=False
-            )
+        if end == "failed" or seconds >= 0.5:
+            self.console.print(f"{end:6} {ref.stage}/{ref.slug} ({seconds:.1f} s)", highlight=False)
 
 
 def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, asked: str, debug: bool = False) -> None:
@@ -55,41 +58,45 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, a
     Raises:
         UserError: for bad input, before Prefect and MLflow are even imported and before anything is written.
     """
+    server = set_up(runtime, debug=debug)
     with console.status("checking the study and its sources"):
         planned = check(study, runtime)
     show_left_out(planned, runtime, console)
     store = ArtifactStore(runtime.artifacts)
-    todo = [step for step in planned.steps if store.inspect(step.ref, verify=False).status != "complete"]
+    todo = [step.key for step in planned.steps if store.inspect(step.ref, verify=False).status != "complete"]
     console.print(
         Text.assemble((study.name, "bold"), f": {len(planned.steps)} steps, {len(todo)} to run"), highlight=False
     )
-    set_up(runtime, debug=debug)
-
-    from flows.study import run_here
-    from tasks import board
-    from tasks.engines import task_runner
-    from tlm.report.saved import FINDINGS_FILE, SUMMARY_FILE, load_findings, load_summary
-    from tlm.report.summary import to_rich
-
-    task_runner(runtime)  # refused, if it is, before a server starts for it
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     started = time.monotonic()
-    with Progress(*columns, console=console, transient=True) as progress:
-        board.use(BarBoard(progress, console, len(todo)))
-        try:
-            start_server()
-            summary = run_here(study, runtime, planned)
-        except UserError:
-            raise
-        except KeyboardInterrupt:
-            console.print(f"interrupted. {GO_ON}")
-            sys.exit(INTERRUPTED)
-        except Exception as error:
-            if debug:
+    with closing(server.stop), saying(f"interrupted. {GO_ON}"):
+        server.start()  # it takes as long as the imports
+
+        from flows.study import run_here
+        from tasks import board
+        from tasks.engines import task_runner
+        from tlm.report.saved import FINDINGS_FILE, SUMMARY_FILE, load_findings, load_summary
+        from tlm.report.summary import to_rich
+
+        task_runner(runtime)  # refused, if it is, before any work
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=console, transient=True) as progress:
+            board.use(BarBoard(progress, console, todo))
+            try:
+                server.wait()
+                summary = run_here(study, runtime, planned)
+            except UserError:
                 raise
-            console.print(Text.assemble(("failed:", "red"), f" {error}"), highlight=False, soft_wrap=True)
-            console.print(f"{GO_ON} --debug shows the traceback.")
-            sys.exit(1)
+            except Exception as error:
+                if debug:
+                    raise
+                console.print(Text.assemble(("failed:", "red"), f" {error}"), highlight=False, soft_wrap=True)
+                console.print(f"{GO_ON} --debug shows the traceback.")
+                sys.exit(1)
     for name, reason in summary.damaged.items():
         damaged = Text.assemble(("damaged", "yellow"), f" {name}: {reason}; it was made again")
         console.print(damaged, highlight=False, soft_wrap=True)

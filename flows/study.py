@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
+from uuid import UUID
 
-from prefect import Flow, flow, get_run_logger
+from prefect import Flow, State, flow, get_run_logger
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict
 
 from tasks.engines import task_runner
+from tasks.flow_runs import alive, cancel, end_those_of_the_dead, heeding_cancellation
 from tasks.scheduling import run_all
-from tasks.stages import rebuild_catalogue, task_of
-from tasks.tracking import StepRun, Tracking, close_study, input_records, open_study
+from tasks.stages import CACHED, rebuild_catalogue, task_of
+from tasks.study_run import study_run
+from tasks.tracking import StepRun, Tracking, input_records
 from tlm.artifacts.in_progress import begin, end
-from tlm.artifacts.provenance import provenance
 from tlm.artifacts.step import ArtifactRef, Step
 from tlm.artifacts.store import Artifact, ArtifactStore, Inspection
+from tlm.machine.interruption import closing
 from tlm.machine.runtime import Runtime
 from tlm.planning.plan import Plan
 from tlm.planning.preflight import check
@@ -54,39 +58,32 @@ def run_study(planned: Plan, runtime: Runtime) -> Summary:
     study = planned.study
     store = ArtifactStore(runtime.artifacts)
     found = {step.key: store.inspect(step.ref) for step in planned.steps}
-    tracking = open_study(runtime, study.name, study.model_dump(mode="json"), provenance())
-    begin(store, planned.study.name, planned.steps)
-    failed = True
-    try:
-        _run_steps(planned, found, runtime, tracking)
+    with study_run(runtime, study.name, study.model_dump(mode="json")) as run:
+        run.numbers |= {"steps": len(found), "cache_hits": sum(each.status == "complete" for each in found.values())}
+        begin(store, planned.study.name, planned.steps)
+        executed = _run_steps(planned, found, runtime, run.tracking)
         rebuild_catalogue(runtime)
         end(store, planned.steps)
-        failed = False
-    finally:
-        report = None if failed else store.get(planned.report.ref)
-        hits = sum(1 for inspection in found.values() if inspection.status == "complete")
-        close_study(
-            tracking,
-            failed=failed,
-            files=[report.path(name) for name in SHOWN_FILES] if report else [],
-            note=_verdicts(report) if report else "",
-            numbers={"steps": len(found), "cache_hits": hits},
-        )
+        run.numbers["cache_hits"] = len(found) - len(executed)
+        report = store.get(planned.report.ref)
+        run.files += [report.path(name) for name in SHOWN_FILES]
+        run.note = _verdicts(report)
     return Summary(
         study=study.name,
-        executed=tuple(str(s.ref) for s in planned.steps if found[s.key].status != "complete"),
-        cached=hits,
+        executed=tuple(str(s.ref) for s in planned.steps if s.key in executed),
+        cached=len(found) - len(executed),
         damaged={str(s.ref): found[s.key].reason for s in planned.steps if found[s.key].status == "damaged"},
         report=planned.report.ref,
-        mlflow_run_id=tracking.parent_run_id,
+        mlflow_run_id=run.tracking.parent_run_id,
     )
 
 
-def _run_steps(planned: Plan, found: dict[str, Inspection], runtime: Runtime, tracking: Tracking) -> None:
+def _run_steps(planned: Plan, found: dict[str, Inspection], runtime: Runtime, tracking: Tracking) -> set[str]:
+    """Run the steps; return the keys of those that were executed, here and not by another run at the same time."""
     store = ArtifactStore(runtime.artifacts)
     logger = get_run_logger()
 
-    def submit(step: Step, inputs: Sequence[PrefectFuture[Any]]) -> PrefectFuture[ArtifactRef]:
+    def submit(step: Step, inputs: Sequence[PrefectFuture[Any]]) -> PrefectFuture[Any]:
         inspection = found[step.key]
         hit = inspection.status == "complete"
         if inspection.status == "damaged":
@@ -95,16 +92,17 @@ def _run_steps(planned: Plan, found: dict[str, Inspection], runtime: Runtime, tr
             StepRun(tracking, step).cached(inspection.record, input_records(store, step))
         # A live Prefect result proves nothing about the artifact: only the store's word decides.
         stage = task_of(step.stage).with_options(refresh_cache=not hit)
-        return stage.submit(step=step, runtime=runtime, tracking=tracking, wait_for=list(inputs))
+        return stage.submit(step=step, runtime=runtime, tracking=tracking, hit_logged=hit, wait_for=list(inputs))
 
-    run_all(planned.steps, submit, at_once=runtime.workers)
+    done = run_all(planned.steps, submit, at_once=runtime.workers)
+    return {key for key, future in done.items() if future.state.name != CACHED}
 
 
-def study_flow(name: str, default: StudyConfig | None = None, workers: int | None = None) -> Flow[..., Summary]:
+def study_flow(name: str, default: StudyConfig | None = None, workers: int | None = None) -> Flow[..., Summary | State]:
     """A flow that runs one study, by default `default`, with the worker's own runtime (from its environment)."""
 
-    def run(study: StudyConfig) -> Summary:
-        return run_and_show(study, Runtime.from_environment())
+    def run(study: StudyConfig) -> Summary | State:
+        return heeding_cancellation(lambda: run_and_show(study, Runtime.from_environment()))
 
     if default is not None:
         run.__defaults__ = (default,)
@@ -115,14 +113,18 @@ def study_flow(name: str, default: StudyConfig | None = None, workers: int | Non
 
 
 def run_here(study: StudyConfig, runtime: Runtime, planned: Plan) -> Summary:
-    """Run a checked study in this process, in a flow of its own."""
+    """Run a checked study in this process, in a flow of its own, which Prefect shows as cancelled if a signal ends it."""
     options: Any = {"task_runner": task_runner(runtime), "persist_result": False}
 
     @flow(name=study.name, flow_run_name=study.name, **options)
-    def here() -> Summary:
-        return run_and_show(study, runtime, planned)
+    def here(process: str) -> Summary:
+        with closing(partial(cancel, UUID(flow_run.id))):
+            return run_and_show(study, runtime, planned)
 
-    return here()
+    processes = runtime.prefect_home / "processes"
+    end_those_of_the_dead(processes)
+    with alive(processes) as process:
+        return here(process)
 
 
 def run_and_show(study: StudyConfig, runtime: Runtime, planned: Plan | None = None) -> Summary:

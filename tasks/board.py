@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
+
+from prefect import get_run_logger
 
 from tlm.artifacts.step import ArtifactRef
 
 LOG_EVERY_SECONDS = 30.0
+
+End = Literal["done", "found", "stopped", "failed"]
+"""How a step may end; found: it was there already, or another run has just made it."""
 
 
 class Board(Protocol):
@@ -17,27 +21,25 @@ class Board(Protocol):
         """A step begins: return what it calls with (done, total)."""
         ...
 
-    def close(self, ref: ArtifactRef, ok: bool) -> None: ...
+    def close(self, ref: ArtifactRef, end: End) -> None: ...
 
 
 class LogBoard:
-    """A line of log now and then: for workers, whose output is read later."""
-
-    def __init__(self, logger: logging.Logger | logging.LoggerAdapter[logging.Logger] | None = None) -> None:
-        self.logger = logger or logging.getLogger("tlm")
+    """A line in the log of the task's run now and then: for workers, whose output is read later, and for Prefect's UI."""
 
     def open(self, ref: ArtifactRef) -> Callable[[int, int], None]:
+        logger = get_run_logger()  # any other logger of a worker is kept below the level that Prefect sets
         last = time.monotonic()
 
         def report(done: int, total: int) -> None:
             nonlocal last
             if time.monotonic() - last >= LOG_EVERY_SECONDS:
                 last = time.monotonic()
-                self.logger.info("%s: %d of %d (%.0f %%)", ref, done, total, 100 * done / max(1, total))
+                logger.info("%s: %d of %d (%.0f %%)", ref, done, total, 100 * done / max(1, total))
 
         return report
 
-    def close(self, ref: ArtifactRef, ok: bool) -> None:
+    def close(self, ref: ArtifactRef, end: End) -> None:
         return None
 
 

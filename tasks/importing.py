@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from tasks.tracking import StepRun, Tracking, close_study, execute_tracked, input_records, open_study
-from tlm.artifacts.provenance import provenance
+from tasks.study_run import study_run
+from tasks.tracking import StepRun, Tracking, execute_tracked, input_records
 from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore, Record
 from tlm.execution.bundle import EXPORTED, Imported, copy_new, survey, unprepared
@@ -31,9 +31,9 @@ def import_folder(folder: Path, runtime: Runtime) -> Imported:
     if not found.new:
         return copy_new(found, store)
     origin = folder.resolve().name
-    with _parent_run(runtime, "import", {"imported_from": origin}) as (tracking, numbers):
-        done = copy_new(found, store, partial(_imported_run, tracking, store, origin))
-        numbers |= {"imported": len(done.imported), "present": len(done.present), "refused": len(done.refused)}
+    with study_run(runtime, "import", {"imported_from": origin}) as run:
+        done = copy_new(found, store, partial(_imported_run, run.tracking, store, origin))
+        run.numbers |= {"imported": len(done.imported), "present": len(done.present), "refused": len(done.refused)}
     return done
 
 
@@ -42,23 +42,10 @@ def prepare_bundle(planned: Plan, runtime: Runtime, *, stages: Collection[str] =
     if not unprepared(planned, ArtifactStore(runtime.artifacts), stages):
         return []
     study = planned.study
-    with _parent_run(runtime, study.name, study.model_dump(mode="json")) as (tracking, numbers):
-        made = prepare(planned, runtime, stages=stages, run=partial(execute_tracked, tracking=tracking))
-        numbers["steps"] = len(made)
+    with study_run(runtime, study.name, study.model_dump(mode="json")) as run:
+        made = prepare(planned, runtime, stages=stages, run=partial(execute_tracked, tracking=run.tracking))
+        run.numbers["steps"] = len(made)
     return made
-
-
-@contextmanager
-def _parent_run(runtime: Runtime, name: str, content: dict[str, object]) -> Iterator[tuple[Tracking, dict[str, float]]]:
-    """A parent run; the numbers put into the dictionary are logged at its end."""
-    tracking = open_study(runtime, name, content, provenance())
-    numbers: dict[str, float] = {}
-    failed = True
-    try:
-        yield tracking, numbers
-        failed = False
-    finally:
-        close_study(tracking, failed=failed, files=[], numbers=numbers)
 
 
 @contextmanager

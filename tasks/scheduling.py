@@ -6,43 +6,52 @@ that every worker works.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from graphlib import TopologicalSorter
 from heapq import heappop, heappush
 from queue import Queue
+from typing import Any
 
 from prefect.futures import PrefectFuture
 
-from tlm.artifacts.step import ArtifactRef, Step
+from tlm.artifacts.step import Step
 from tlm.execution.process import stop_all
+from tlm.machine.interruption import hold
 
-Submit = Callable[[Step, list[PrefectFuture[ArtifactRef]]], PrefectFuture[ArtifactRef]]
+STOPPING_SECONDS = 10.0
+
+Submit = Callable[[Step, list[PrefectFuture[Any]]], PrefectFuture[Any]]
 
 
-def run_all(steps: Sequence[Step], submit: Submit, *, at_once: int) -> None:
+def run_all(steps: Sequence[Step], submit: Submit, *, at_once: int) -> dict[str, PrefectFuture[Any]]:
     """Submit every step once all its inputs are done, `at_once` at a time.
 
-    On the first failure no more are submitted and, when those under way have ended, it is raised. An interruption (Ctrl-C,
-    SIGTERM) ends the training processes instead of waiting for them.
+    On the first failure no more are submitted and, when those under way have ended, it is raised. What interrupts it
+    (a worker's SIGTERM) ends the training processes instead of waiting for them.
 
     Args:
         steps: in topological order; of those that could start, the first does.
         submit: starts a step, given the futures of its inputs (done, but they let Prefect draw the graph).
+
+    Returns:
+        Step key → its future, which is completed.
     """
     position = {step.key: place for place, step in enumerate(steps)}
     graph = TopologicalSorter({step.key: step.input_keys.values() for step in steps})
     graph.prepare()
     ready: list[int] = []
     """Positions of steps that could start: a heap."""
-    futures: dict[str, PrefectFuture[ArtifactRef]] = {}
+    futures: dict[str, PrefectFuture[Any]] = {}
     done: Queue[str] = Queue()
-    failed: PrefectFuture[ArtifactRef] | None = None
+    failed: PrefectFuture[Any] | None = None
     running = 0
     try:
         while True:
             for key in graph.get_ready():
                 heappush(ready, position[key])
             while ready and running < at_once and failed is None:
+                hold()
                 step = steps[heappop(ready)]
                 futures[step.key] = submit(step, [futures[key] for key in step.input_keys.values()])
                 futures[step.key].add_done_callback(lambda _, key=step.key: done.put(key))  # type: ignore[misc]
@@ -57,7 +66,19 @@ def run_all(steps: Sequence[Step], submit: Submit, *, at_once: int) -> None:
             else:
                 failed = failed or futures[key]
     except BaseException:
-        stop_all()
+        _stop(futures.values())
         raise
     if failed is not None:
         failed.result(raise_on_failure=True)
+    return futures
+
+
+def _stop(futures: Collection[PrefectFuture[Any]]) -> None:
+    """End training processes, those too that a step is only about to start; nothing ends what runs in a thread."""
+    deadline = time.monotonic() + STOPPING_SECONDS
+    while True:
+        stop_all()
+        under_way = [future for future in futures if not future.state.is_final()]
+        if not under_way or time.monotonic() > deadline:
+            return
+        time.sleep(0.1)

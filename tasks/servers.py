@@ -1,9 +1,11 @@
-"""`make server`: the Prefect server and the MLflow server, both on loopback, until Ctrl-C."""
+"""`make server`: the Prefect server and the MLflow server, both on loopback, until Ctrl-C.
+
+One that dies is started again, and leaves nothing behind; the other goes on. Neither outlives this process.
+"""
 
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -11,12 +13,27 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 
+from tasks.guard import Guard
 from tasks.tracking import prepare
 from tlm.errors import UserError
-from tlm.machine.runtime import Runtime
+from tlm.machine import interruption
+from tlm.machine.runtime import SAFE_PATH, Runtime
 
 HOST = "127.0.0.1"
 START_SECONDS = 180
+STEADY_SECONDS = 60
+STARTS = 3
+"""How often a server is started that does not run for STEADY_SECONDS."""
+
+ENVIRONMENT = {
+    **SAFE_PATH,
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    # What nobody stops (its worker was killed) is cancelled after so long; a worker needs up to 40 seconds to stop a run.
+    "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_CANCELLING_TIMEOUT_SECONDS": "60",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # seven processes that would evaluate prompts
+}
+"""What the servers run with, unless the environment says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -51,45 +68,87 @@ def servers(runtime: Runtime, prefect_port: int, mlflow_port: int) -> list[Serve
     ]
 
 
-def main() -> None:
-    """Start both, say when they answer, and stop both when either ends or the user says so."""
+class Running:
+    """A server, its process, and how often it was started in vain."""
+
+    def __init__(self, server: Server, guard: Guard) -> None:
+        self.server = server
+        self.given_up = False
+        self._guard = guard
+        self._process: subprocess.Popen[bytes] | None = None
+        self._since = time.monotonic()
+        self._starts = 0
+
+    def start(self) -> None:
+        """Start it and wait until it answers. Raises UserError if it does not."""
+        if _answers(self.server.health):
+            raise UserError(f"Something already answers at {self.server.page}.", "Stop it, or set TLM_*_PORT.")
+        self._starts += 1
+        self._since = time.monotonic()
+        self._process = self._guard.start(self.server.command)
+        while not _answers(self.server.health):
+            if self._process.poll() is not None:
+                raise UserError(f"The {self.server.name} server {self._how_it_ended()}", "See above.")
+            if time.monotonic() > self._since + START_SECONDS:
+                self.stop()
+                raise UserError(f"The {self.server.name} server does not answer after {START_SECONDS} s.", "See above.")
+            time.sleep(0.5)
+        print(f"{self.server.name}: {self.server.page}", flush=True)
+
+    def look_after(self) -> None:
+        """If it has died, end what it left behind, and start it again unless that has been in vain."""
+        interruption.hold()
+        if self.given_up or (self._process is not None and self._process.poll() is None):
+            return
+        print(f"{self.server.name} {self._how_it_ended()}", flush=True)
+        self.stop()
+        if time.monotonic() > self._since + STEADY_SECONDS:
+            self._starts = 0
+        self.given_up = self._starts >= STARTS
+        if self.given_up:
+            print(f"{self.server.name} stays down: that was {STARTS} times in a row.", flush=True)
+            return
+        try:
+            self.start()
+        except UserError as error:
+            print(error, flush=True)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._guard.end(self._process)
+
+    def _how_it_ended(self) -> str:
+        code = None if self._process is None else self._process.poll()
+        return "was not started." if code is None else f"ended with code {code}."
+
+
+def serve() -> None:
+    """Start both, say when they answer, and look after them as long as one is up."""
     runtime = Runtime.from_environment()
     runtime.check_writable()
     ports = (int(os.environ.get("TLM_PREFECT_PORT", "4200")), int(os.environ.get("TLM_MLFLOW_PORT", "5000")))
-    os.environ.setdefault("PREFECT_HOME", str(runtime.prefect_home))
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    os.environ.setdefault("DO_NOT_TRACK", "1")
+    for name, value in {**ENVIRONMENT, "PREFECT_HOME": str(runtime.prefect_home)}.items():
+        os.environ.setdefault(name, value)
     runtime.prefect_home.mkdir(parents=True, exist_ok=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    started: list[subprocess.Popen[bytes]] = []
-    try:
-        for server in servers(runtime, *ports):
-            if _answers(server.health):
-                raise UserError(f"Something already answers at {server.page}.", "Stop it, or set TLM_*_PORT.")
-            started.append(subprocess.Popen(server.command, stdout=subprocess.DEVNULL))
-            _await(server, started[-1])
-            print(f"{server.name}: {server.page}", flush=True)
-        print("Both are up. Ctrl-C stops them.", flush=True)
-        while all(process.poll() is None for process in started):
-            time.sleep(1)
-        raise UserError("A server ended.", "Its last words are above.")
-    except KeyboardInterrupt:
-        pass
-    finally:
-        for process in started:
-            process.terminate()
-        for process in started:
-            process.wait(timeout=30)
+    guard = Guard()
+    both = [Running(server, guard) for server in servers(runtime, *ports)]
 
+    def stop() -> None:
+        for each in both:
+            each.stop()
 
-def _await(server: Server, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not _answers(server.health):
-        if process.poll() is not None:
-            raise UserError(f"The {server.name} server ended with code {process.returncode}.", "See above.")
-        if time.monotonic() > deadline:
-            raise UserError(f"The {server.name} server does not answer after {START_SECONDS} s.", "See above.")
-        time.sleep(0.5)
+    with interruption.closing(stop), interruption.saying("Both are stopped."):
+        try:
+            for each in both:
+                each.start()
+            print("Both are up. Ctrl-C stops them.", flush=True)
+            while not all(each.given_up for each in both):
+                time.sleep(1)
+                for each in both:
+                    each.look_after()
+            raise UserError("No server is left.", "Their last words are above.")
+        finally:
+            stop()
 
 
 def _answers(url: str) -> bool:
@@ -100,9 +159,13 @@ def _answers(url: str) -> bool:
         return False
 
 
-if __name__ == "__main__":
+def main() -> None:
     try:
-        main()
+        interruption.run(serve, code=0)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from prefect import Task, get_run_logger, task
+from prefect import State, Task, get_run_logger, task
 from prefect.context import TaskRunContext
+from prefect.states import Cancelled, Completed
 
 from tasks import board
 from tasks.tracking import Tracking, execute_tracked
@@ -15,8 +16,12 @@ from tlm.artifacts.step import ArtifactRef, Step
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
 from tlm.execution.execute import execute
+from tlm.execution.process import StageStopped
 from tlm.machine.runtime import Runtime
 from tlm.stages import STAGES
+
+CACHED = "Cached"
+"""Prefect's name for the state of a task that need not run."""
 
 
 def step_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
@@ -24,20 +29,28 @@ def step_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
     return str(parameters["step"].key)
 
 
-def run_step(step: Step, runtime: Runtime, tracking: Tracking | None) -> ArtifactRef:
-    """Make one step's artifact (or find it whole), log it to MLflow, and return the reference to it."""
+def run_step(
+    step: Step, runtime: Runtime, tracking: Tracking | None, hit_logged: bool = False
+) -> ArtifactRef | State[ArtifactRef]:
+    """Make one step's artifact (or find it whole), log it to MLflow, and return the reference to it.
+
+    Prefect shows what was found as cached, and what was stopped as cancelled.
+    """
     progress = board.current().open(step.ref)
-    ok = False
+    end: board.End = "failed"
     try:
         if tracking is None:
             outcome = execute(step, runtime, progress=progress)
         else:
-            outcome = execute_tracked(step, runtime, tracking, progress=progress)
+            outcome = execute_tracked(step, runtime, tracking, progress=progress, hit_logged=hit_logged)
         get_run_logger().info("%s %s (%.1f s)", step.ref, outcome.status, outcome.record.seconds)
-        ok = True
+        end = "done" if outcome.status == "executed" else "found"
+    except StageStopped as error:
+        end = "stopped"
+        return Cancelled(message=str(error))
     finally:
-        board.current().close(step.ref, ok)
-    return step.ref
+        board.current().close(step.ref, end)
+    return step.ref if end == "done" else Completed(name=CACHED, message="It was there.", data=step.ref)
 
 
 def _passing_fault(task: Any, task_run: Any, state: Any) -> bool:
@@ -52,7 +65,7 @@ def _passing_fault(task: Any, task_run: Any, state: Any) -> bool:
 
 
 @cache
-def task_of(stage: str) -> Task[..., ArtifactRef]:
+def task_of(stage: str) -> Task[..., ArtifactRef | State[ArtifactRef]]:
     """The Prefect task of a stage."""
     decorate = task(
         name=stage,

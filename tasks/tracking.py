@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ from tlm.artifacts.provenance import code_version
 from tlm.artifacts.step import Step
 from tlm.artifacts.store import Artifact, ArtifactStore, Record
 from tlm.execution.execute import Outcome, Progress, execute
+from tlm.execution.process import is_cancellation
+from tlm.machine import interruption
 from tlm.machine.runtime import Runtime
 
 EXPERIMENT = "tlm"
@@ -168,9 +170,15 @@ class StepRun:
         self.client.set_terminated(self.run_id, "FINISHED")
 
     def fail(self, error: BaseException) -> None:
-        if self.run_id:
-            self.client.set_tag(self.run_id, "tlm.error", f"{type(error).__name__}: {error}"[:TAG_LIMIT])
-            self.client.set_terminated(self.run_id, "FAILED")
+        """End the run, as killed if the error is a cancellation. What MLflow makes of it does not hide the error."""
+        if not self.run_id:
+            return
+        with suppress(Exception):
+            if is_cancellation(error):
+                self.client.set_terminated(self.run_id, "KILLED")
+            else:
+                self.client.set_tag(self.run_id, "tlm.error", f"{type(error).__name__}: {error}"[:TAG_LIMIT])
+                self.client.set_terminated(self.run_id, "FAILED")
 
     def cached(self, record: Record, inputs: Mapping[str, Record]) -> None:
         """Log a cache hit: the same tags and numbers, and a link to the run that made the artifact."""
@@ -182,6 +190,7 @@ class StepRun:
     def _create(
         self, inputs: Mapping[str, Record], more: Mapping[str, str], made: Record | None = None
     ) -> dict[str, str]:
+        interruption.hold()
         step = self.step
         tags = {
             "mlflow.parentRunId": self.tracking.parent_run_id,
@@ -256,8 +265,13 @@ class StepRun:
         self.client.log_outputs(self.run_id, [LoggedModelOutput(model.model_id, 0)])
 
 
-def execute_tracked(step: Step, runtime: Runtime, tracking: Tracking, *, progress: Progress | None = None) -> Outcome:
-    """`tlm.execution.execute.execute`, with a child run if there is work to do. Raises what it raises."""
+def execute_tracked(
+    step: Step, runtime: Runtime, tracking: Tracking, *, progress: Progress | None = None, hit_logged: bool = False
+) -> Outcome:
+    """`tlm.execution.execute.execute`, with a child run: of what was made, or of the hit, unless that is logged already.
+
+    What another run has made while this one waited for it is a hit. Raises what `execute` raises.
+    """
     store = ArtifactStore(runtime.artifacts)
     run = StepRun(tracking, step)
     try:
@@ -266,6 +280,8 @@ def execute_tracked(step: Step, runtime: Runtime, tracking: Tracking, *, progres
         )
         if outcome.status == "executed":
             run.finish(store.get(step.ref))
+        elif not hit_logged:
+            run.cached(outcome.record, input_records(store, step))
     except BaseException as error:
         run.fail(error)
         raise

@@ -172,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         home = str(given.home or given.bundle)
-        runtime = Runtime.from_environment(home=home, device=given.device, isolate=not given.in_process)
+        runtime = Runtime.from_environment(home=home, device=given.device, isolate=not given.in_process, workers=1)
         left = run_bundle(given.bundle, runtime, time_limit=given.time_limit, say=_say)
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")

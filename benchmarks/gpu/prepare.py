@@ -27,7 +27,7 @@ TRAINED = ("pretrain", "finetune")
 def make_bundle(folder: Path, scale: str, *, home: str, sizes: tuple[int, ...] = ()) -> str:
     """Run the data stages in `home` and write the bundle; says how large it is. Raises UserError."""
     study = paper(sizes) if scale == "paper" else STUDIES[scale]()
-    runtime = Runtime.from_environment(home=home, isolate=False)
+    runtime = Runtime.from_environment(home=home, isolate=False, workers=1)
     planned = plan(study, runtime.data_root, precision="bfloat16" if scale == "paper" else None)
     prepare(planned, runtime, stages=TRAINED)
     made = export_bundle(planned, ArtifactStore(runtime.artifacts), folder, stages=TRAINED)

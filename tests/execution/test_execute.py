@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from helpers import Mini, mini_study, only, python_environment, write_mini_data
 
 from tlm.artifacts.step import Step
@@ -205,6 +207,40 @@ def test_divergence_leaves_no_artifact(own: Mini) -> None:
         execute(bad, own.runtime)
     assert own.store.inspect(bad.ref).status == "missing"
     assert own.store.abandoned() == []
+
+
+# --- in this process ---
+
+
+def test_two_trainings_at_once_in_one_process_are_refused_and_the_first_comes_out_right(own: Mini) -> None:
+    """They would share torch's random numbers, and publish other bits under the same keys."""
+    first, second = (only(own.plan, "pretrain", ws=ws, arch="one", treatment=None) for ws in (60, 120))
+    for step in (first, second):
+        shutil.rmtree(own.folder(step))
+    refused: list[str] = []
+
+    def meanwhile(done: int, total: int) -> None:
+        with pytest.raises(UserError) as raised:
+            execute(second, own.runtime)
+        refused.append(raised.value.problem)
+
+    with ThreadPoolExecutor(1) as pool:
+        outcome = execute(first, own.runtime, progress=lambda *at: pool.submit(meanwhile, *at).result())
+    assert refused and set(refused) == {f"{second.ref}: this process is training already."}
+    assert digests(outcome) == digests(own.first[first.key])
+    assert own.store.inspect(second.ref).status == "missing"
+    assert digests(execute(second, own.runtime)) == digests(own.first[second.key])
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_training_here_has_the_threads_it_was_given_and_leaves_others_as_they_were(own: Mini, threads: int) -> None:
+    step = only(own.plan, "finetune", ws=60, arch="one")
+    shutil.rmtree(own.folder(step))
+    before, within = torch.get_num_threads(), []
+    runtime = own.runtime.model_copy(update={"threads": threads})
+    outcome = execute(step, runtime, progress=lambda *at: within.append(torch.get_num_threads()))
+    assert set(within) == {threads} and torch.get_num_threads() == before
+    assert outcome.record.provenance["threads"] == threads
 
 
 # --- in a process of its own ---

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from helpers import python
 
 from tlm.errors import BatchTooLarge, UserError
-from tlm.execution.process import Child, StageFailed, stop_all
+from tlm.execution.process import Child, StageFailed, StageStopped, is_cancellation, stop_all
+from tlm.machine.interruption import SIGNALS
 from tlm.machine.runtime import Runtime
 
 CHILD = """
-import os, sys, time
+import os, subprocess, sys, time
 from tlm.errors import BatchTooLarge, UserError
 from tlm.execution.process import talk_to_parent
 
@@ -38,14 +41,34 @@ with talk_to_parent() as parent:
                 os._exit(4)
             case {"do": "sleep"}:
                 time.sleep(600)
+            case {"import": modules}:
+                parent.say(files=[__import__(module).__file__ for module in modules])
+            case {"run": code}:
+                parent.say(printed=subprocess.run([sys.executable, *code], capture_output=True, text=True).stdout)
 """
+
+SHADOWS = (
+    "random",
+    "json",
+    "logging",
+    "tempfile",
+    "sitecustomize",
+    "typing_extensions",
+    "numpy",
+    "torch",
+    "tlm",
+    "tasks",
+)
+"""What a user may call a script of their own."""
 
 
 @contextmanager
-def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timeout: float | None = None) -> Iterator[Child]:
+def child(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timeout: float | None = None, path: str = "", works: bool = True
+) -> Iterator[Child]:
     (tmp_path / "obedient.py").write_text(CHILD, encoding="utf-8")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with Child("obedient", "stage/slug", Runtime(threads=3), timeout=timeout) as started:
+    monkeypatch.setenv("PYTHONPATH", f"{path}{os.pathsep}{tmp_path}" if path else str(tmp_path))
+    with Child("obedient", "stage/slug", Runtime(threads=3), timeout=timeout, works=works) as started:
         yield started
 
 
@@ -99,5 +122,57 @@ def test_all_children_can_be_stopped_from_another_thread(tmp_path: Path, monkeyp
             asked.say(do="sleep")
         threading.Timer(0.1, stop_all).start()
         for asked in (first, second):
-            with pytest.raises(StageFailed, match=": stopped$"):
+            with pytest.raises(StageStopped, match=": stopped$"):
                 asked.hear()
+
+
+def test_a_signal_to_the_whole_group_is_the_parents_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with child(tmp_path, monkeypatch) as asked:
+        for number in SIGNALS:
+            asked.process.send_signal(number)
+        asked.say(square=3)
+        assert asked.hear()["square"] == 9
+
+
+@pytest.mark.parametrize("path", ["", os.pathsep, f"/nowhere{os.pathsep}{os.pathsep}"])
+def test_nothing_is_imported_from_the_folder_where_the_user_stands(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by a child, nor by what it starts in its turn."""
+    (tmp_path / "user").mkdir()
+    for name in SHADOWS:
+        (tmp_path / "user" / f"{name}.py").write_text("raise SystemExit('the user's own')")
+    monkeypatch.chdir(tmp_path / "user")
+    with child(tmp_path, monkeypatch, path=path) as asked:
+        asked.say(**{"import": ["random", "json", "logging", "tempfile", "tlm", "tasks"]})
+        assert not [file for file in asked.hear()["files"] if file.startswith(str(tmp_path))]
+        for code in (["-c", "import random; print(random.__file__)"], ["-m", "random"]):
+            asked.say(run=code)
+            printed = asked.hear()["printed"]
+            assert printed and str(tmp_path) not in printed and "own" not in printed
+
+
+@pytest.mark.parametrize("module", ["tlm.sequential", "flows.cli"])
+def test_nor_by_a_module_that_is_run_there(module: str, tmp_path: Path) -> None:
+    for name in ("random", "json", "logging", "tempfile", "typer"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the user's own')")
+    done = python(["-m", module, "--help"], cwd=tmp_path)
+    assert done.returncode == 0 and "usage" in done.stdout.lower(), done.stderr
+
+
+def test_a_child_that_serves_is_not_stopped_with_those_that_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with child(tmp_path, monkeypatch, works=False) as serving, child(tmp_path, monkeypatch) as working:
+        working.say(do="sleep")
+        stop_all()
+        with pytest.raises(StageStopped):
+            working.hear()
+        serving.say(square=3)
+        assert serving.hear()["square"] == 9
+
+
+def test_a_cancellation_is_told_from_a_failure() -> None:
+    cancelled = [StageStopped(""), KeyboardInterrupt(), SystemExit(143)]
+    failed = [StageFailed(""), UserError(""), ValueError(), OSError()]
+    assert [is_cancellation(error) for error in (*cancelled, *failed)] == [True] * 3 + [False] * 4

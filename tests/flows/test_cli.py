@@ -13,10 +13,11 @@ from helpers import Said, Tlm, command_line, mini_tree, python, write_csv, write
 from typer.testing import CliRunner
 
 from flows import cli
+from flows.commands import app
 from flows.loading import load_study
 from tlm.planning.plan import plan
 
-COMMANDS = sorted(command.name or command.callback.__name__ for command in cli.app.registered_commands)
+COMMANDS = sorted(command.name or command.callback.__name__ for command in app.registered_commands)
 
 
 @pytest.fixture
@@ -275,7 +276,7 @@ def test_the_commands_are_those_that_the_documents_tell_of() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_a_help_with_an_example(command: str) -> None:
-    shown = CliRunner().invoke(cli.app, [command, "--help"], env={"COLUMNS": "120", "TERM": "dumb"})
+    shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "120", "TERM": "dumb"})
     assert shown.exit_code == 0
     assert "Example:" in shown.output and f"tlm {command}" in shown.output
 

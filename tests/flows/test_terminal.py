@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers import command_line, mini_tree, write_csv, write_mini_data
+from helpers import command_line, mini_tree, python, write_csv, write_mini_data
 from rich.progress import Progress
 from rich.table import Table
 
@@ -85,11 +85,54 @@ def test_every_console_of_the_commands_is_a_plain_one_and_nothing_is_read_as_mar
 def test_a_bar_is_named_as_the_stage_is() -> None:
     out = io.StringIO()
     console = PlainConsole(file=out, width=100)
-    board = BarBoard(Progress(console=console, disable=True), console, 1)
     ref = ArtifactRef(stage="pretrain", slug="one", key="0" * 64)
+    board = BarBoard(Progress(console=console, disable=True), console, [ref.key])
     board.open(ref)
-    board.close(ref, ok=False)
+    board.close(ref, "failed")
     assert out.getvalue().startswith("failed pretrain/one (")
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1)])
+def test_the_bar_of_a_study_counts_what_was_to_do_and_nothing_else(order: tuple[int, ...]) -> None:
+    """Prefect may look at a step that was made long ago, if its own cache is gone."""
+    progress = Progress(console=PlainConsole(file=io.StringIO()))
+    refs = [ArtifactRef(stage="corpus", slug=f"ws{n}", key=str(n) * 64) for n in range(4)]
+    board = BarBoard(progress, progress.console, [refs[0].key, refs[1].key])
+    counted = []
+    for n in order:
+        board.open(refs[n])
+        board.close(refs[n], "done" if n < 2 else "found")
+        counted.append(progress.tasks[board.study].completed)
+    assert progress.tasks[board.study].total == 2
+    assert counted == [sum(n < 2 for n in order[: place + 1]) for place in range(4)]
+
+
+@pytest.mark.parametrize(
+    "show", ["console.status('busy')", "Progress(console=console)", "track(range(9), console=console)"]
+)
+def test_what_moves_on_the_terminal_stops_when_a_signal_ends_the_command(show: str) -> None:
+    code = f"""
+import io, os, signal, threading
+from rich.progress import Progress, track
+from flows.terminal import PlainConsole
+from tlm.machine.interruption import closing, run
+
+out = io.StringIO()
+console = PlainConsole(file=out, force_terminal=True)
+def shown_again():
+    said = out.getvalue()
+    print(said.rindex("\x1b[?25h") > said.rindex("\x1b[?25l"))
+def work():
+    with closing(shown_again):
+        shown = {show}
+        with shown if hasattr(shown, "__enter__") else closing(lambda: None):
+            next(iter(shown), None) if hasattr(shown, "__next__") else None
+            os.kill(os.getpid(), signal.SIGTERM)
+            threading.Event().wait()
+run(work)
+"""
+    done = python(code)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "True\n", "interrupted.\n")
 
 
 def test_what_a_terminal_obeys_is_spelled_out() -> None:

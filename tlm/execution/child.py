@@ -6,13 +6,12 @@ The parent says one job; the child answers with {"progress": [done, total]}… o
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import BatchTooLarge, UserError
-from tlm.execution.process import Child, StageFailed, talk_to_parent
+from tlm.execution.process import Child, StageFailed, StageStopped, talk_to_parent
 from tlm.machine.memory import WAYS_TO_NEED_LESS, limit_memory
 from tlm.machine.runtime import Runtime
 from tlm.stages import STAGES
@@ -35,8 +34,12 @@ def run_isolated(job: Job) -> Facts:
 def _batch_that_fits(job: Job, items: int) -> str:
     """The way out of a batch of `items` that was too large, from a child that tries smaller ones."""
     sizes = [0]
-    with suppress(StageFailed, UserError):  # it is expected to end badly
+    try:
         _run_child(job, trial=items, fits=sizes.append)
+    except StageStopped:
+        raise
+    except (StageFailed, UserError):  # it is expected to end badly
+        pass
     if sizes[-1]:
         return f"A batch of {sizes[-1]} fits: set batch_size: {sizes[-1]}."
     return f"Not even one item fits: use {WAYS_TO_NEED_LESS}."

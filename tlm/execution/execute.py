@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 from tlm.artifacts.provenance import provenance
 from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore, Record
+from tlm.errors import UserError
 from tlm.execution.child import run_isolated
 from tlm.machine.runtime import Runtime
+from tlm.machine.threads import limited_threads
 from tlm.stages import STAGES
 from tlm.stages.job import Facts, Job
 
@@ -43,7 +47,7 @@ def execute(
 
     Raises:
         LookupError: if an input is missing.
-        UserError: if the input is at fault.
+        UserError: if the input is at fault, or if this process is training already and `runtime.isolate` is false.
     """
     store = ArtifactStore(runtime.artifacts)
     with store.lock(step.ref):
@@ -69,9 +73,28 @@ def execute(
 
 def _run(job: Job) -> Facts:
     stage = STAGES[job.step.stage]
-    if stage.trains and job.runtime.isolate:
+    if not stage.trains:
+        return stage.of(job.step).run(job)
+    if job.runtime.isolate:
         return run_isolated(job)
-    return stage.of(job.step).run(job)
+    with _alone(job), limited_threads(job.runtime.threads):
+        return stage.of(job.step).run(job)
+
+
+_training = threading.Lock()
+
+
+@contextmanager
+def _alone(job: Job) -> Iterator[None]:
+    """torch's random numbers and its threads are the process's: two trainings side by side would both come out wrong."""
+    if not _training.acquire(blocking=False):
+        raise UserError(
+            f"{job.step.ref}: this process is training already.", "Train one after the other, or isolate=True."
+        )
+    try:
+        yield
+    finally:
+        _training.release()
 
 
 def _device(step: Step, runtime: Runtime) -> str:

@@ -1,7 +1,9 @@
 """Child processes that are told what to do and answer in lines of JSON; what they say is up to those who use them.
 
 A child can be timed out and killed, has its own threads and allocators, keeps whatever its libraries print away from its
-answers, and dies with its parent. The parent holds a `Child`:
+answers, and dies with its parent: it reads from a pipe that ends however the parent does, on any system. It is deaf to
+Ctrl-C and SIGTERM, which may be sent to a whole group of processes: what becomes of it is the parent's to say. It imports
+nothing that lies in the folder where the user stands. The parent holds a `Child`:
 
     with Child("tlm.some.module", "what it does", runtime) as child:
         child.say(number=3)
@@ -17,19 +19,21 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 from typing import Any
 
 from tlm.errors import BatchTooLarge, UserError
 from tlm.machine.allocator import ALLOCATORS
-from tlm.machine.runtime import PACKAGE_PARENT, Runtime
+from tlm.machine.interruption import SIGNALS
+from tlm.machine.runtime import PACKAGE_PARENT, SAFE_PATH, Runtime
 
 Message = dict[str, Any]
 
@@ -43,27 +47,50 @@ class StageFailed(RuntimeError):
     """A child process ended without a result."""
 
 
+class StageStopped(StageFailed):
+    """A child process was ended by `stop_all`: cancelled, not failed."""
+
+
+def is_cancellation(error: BaseException) -> bool:
+    """Whether it comes from someone who wants the work to end (Ctrl-C, SIGTERM, `stop_all`), not from the work."""
+    return isinstance(error, StageStopped) or not isinstance(error, Exception)
+
+
 class Child:
     """A process that runs `python -m module`, from the parent's side. As a context manager, it does not outlive its block.
 
     Args:
         name: what its errors begin with.
         timeout: seconds after which it is killed (None: never).
+        works: whether `stop_all` ends it.
+        files: descriptors that it inherits.
     """
 
-    def __init__(self, module: str, name: str, runtime: Runtime, *, timeout: float | None = None) -> None:
+    def __init__(
+        self,
+        module: str,
+        name: str,
+        runtime: Runtime,
+        *,
+        timeout: float | None = None,
+        works: bool = True,
+        files: Collection[int] = (),
+    ) -> None:
         self.name = name
         self.timeout = timeout
         self._printed = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 – closed by __exit__
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", module],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._printed,
-            text=True,
-            env=child_environment(runtime),
-        )
-        _living.add(self)
+        with deaf():
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", module],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._printed,
+                text=True,
+                env=child_environment(runtime),
+                pass_fds=files,
+            )
+        if works:
+            _living.add(self)
         self._expired, self.stopped = threading.Event(), threading.Event()
         self._timer = threading.Timer(timeout or threading.TIMEOUT_MAX, self._expire)
         self._timer.daemon = True
@@ -91,12 +118,14 @@ class Child:
 
         Raises:
             UserError: as raised by the child.
+            StageStopped: if `stop_all` ended it.
             StageFailed: if it raised another error, died or ran out of time.
         """
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line.endswith("\n"):  # it is gone, killed as it wrote perhaps
-            raise StageFailed(self._how_it_ended())
+            how = self._how_it_ended()
+            raise StageStopped(how) if self.stopped.is_set() else StageFailed(how)
         message: Message = json.loads(line)
         match message:
             case {"batch_too_large": given}:
@@ -125,17 +154,28 @@ class Child:
 
 
 def stop_all() -> None:
-    """Kill every child of this process: those who wait for an answer get StageFailed at once."""
+    """Kill every child of this process that works: those who wait for an answer get StageStopped at once."""
     for child in tuple(_living):
         child.stopped.set()  # before it dies: its end is not to be blamed on the memory
         child.process.kill()
 
 
+@contextmanager
+def deaf() -> Iterator[None]:
+    """Processes started inside get no signal that ends a command: what is blocked here stays blocked in them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def child_environment(runtime: Runtime) -> dict[str, str]:
     """The environment of a child: this process's own, with the child's threads, allocators and path of packages."""
-    environment = {**ALLOCATORS, **os.environ, "OMP_NUM_THREADS": str(runtime.threads)}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PACKAGE_PARENT), environment.get("PYTHONPATH", "")]))
-    return environment
+    # An empty entry (`:/my/lab`) is the current folder to Python, which SAFE_PATH alone leaves there.
+    path = [str(PACKAGE_PARENT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    more = {**SAFE_PATH, "PYTHONPATH": os.pathsep.join(path), "OMP_NUM_THREADS": str(runtime.threads)}
+    return {**ALLOCATORS, **os.environ, **more}
 
 
 class Parent:

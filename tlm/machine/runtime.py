@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from tlm.errors import UserError
 from tlm.machine.precision import Resolved, native_precision
 
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 PACKAGE_PARENT = Path(__file__).resolve().parents[2]
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}
+"""In the environment of a Python process, and of all that it starts: the current folder is no place to import from."""
 
 
 def default_home() -> str:
     """The checkout, when `tlm` runs from one; otherwise the current directory."""
     return str(PACKAGE_PARENT if (PACKAGE_PARENT / "pyproject.toml").is_file() else Path.cwd())
+
+
+def _workers(isolate: bool) -> int:
+    return max(1, os.cpu_count() or 1) if isolate else 1
 
 
 class Runtime(BaseModel):
@@ -32,9 +38,11 @@ class Runtime(BaseModel):
     home: str = Field(default_factory=default_home)
     data_root: str = ""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    workers: PositiveInt = Field(default_factory=lambda: max(1, os.cpu_count() or 1), description="stages at once")
+    isolate: bool = Field(
+        True, description="train in child processes, which a time-out can end; otherwise one at a time"
+    )
+    workers: PositiveInt = Field(default_factory=lambda known: _workers(known["isolate"]), description="stages at once")
     threads: PositiveInt = Field(1, description="CPU threads for each training process")
-    isolate: bool = Field(True, description="train in child processes, which a time-out can end")
     stage_timeout: Annotated[float, Field(gt=0)] | None = Field(None, description="seconds for one training stage")
     checkpoint_seconds: Annotated[float, Field(ge=0)] = Field(
         60, description="between two checkpoints of a training stage, at least; 0 writes one after each step"
@@ -44,6 +52,16 @@ class Runtime(BaseModel):
     )
     engine: str = Field("threads", description="what runs a study's tasks (`tasks.engines`)")
     tracking_uri: str | None = Field(None, description="MLflow server; default: SQLite under home")
+
+    @model_validator(mode="after")
+    def _one_at_a_time_in_one_process(self) -> Self:
+        if self.workers > 1 and not self.isolate:
+            raise UserError(
+                f"workers={self.workers} with isolate=False: trainings in one process would draw from one stream of random "
+                "numbers.",
+                "Use workers=1, or isolate=True.",
+            )
+        return self
 
     @classmethod
     def from_environment(cls, **given: object) -> Runtime:

@@ -46,12 +46,9 @@ class Pretrain(Stage, name="pretrain", version="3", trains=True):
         return {**self.corpus.labels, "arch": self.architecture.name, "pretrain_seed": self.seed}
 
     def run(self, job: Job) -> Facts:
-        import torch
-
         from tlm.modeling.interchange import save
         from tlm.training.pretrain import pretrain
 
-        torch.set_num_threads(job.runtime.threads)
         done = pretrain(
             job.sequences("corpus"),
             job.sequences("corpus", "heldout"),

@@ -1,0 +1,120 @@
+"""How a flow run ends that does not come to its own end: its process is told to stop, or has died."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+from uuid import UUID
+
+from filelock import FileLock, Timeout
+from prefect import State
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, TaskRunFilter
+from prefect.client.schemas.objects import StateType
+from prefect.exceptions import TerminationSignal
+from prefect.runtime import flow_run
+from prefect.states import Cancelled, Crashed
+
+T = TypeVar("T")
+
+PROCESS = "process"
+"""The parameter of a flow run that names the lock which its process holds."""
+UNDER_WAY = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+WATCH_SECONDS = 5.0
+
+
+def cancel(flow_run_id: UUID) -> None:
+    """Have Prefect show a run of this process, and what it had under way, as cancelled."""
+    with get_client(sync_client=True) as client:
+        _end(client, flow_run_id, Cancelled(message="Interrupted."))
+
+
+def _end(client: SyncPrefectClient, flow_run_id: UUID, state: State) -> None:
+    """Put a flow run and its task runs that have not ended into a final state."""
+    client.set_flow_run_state(flow_run_id, state, force=True)
+    its_own = FlowRunFilter.model_validate({"id": {"any_": [flow_run_id]}})
+    unfinished = TaskRunFilter.model_validate({"state": {"type": {"any_": UNDER_WAY}}})
+    for task_run in client.read_task_runs(flow_run_filter=its_own, task_run_filter=unfinished):
+        client.set_task_run_state(task_run.id, state.model_copy(update={"id": uuid.uuid4()}), force=True)
+
+
+# --- runs whose process died ---
+
+
+@contextmanager
+def alive(folder: Path) -> Iterator[str]:
+    """Hold a lock that the kernel releases however this process ends; the name of it is a flow run's PROCESS."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = uuid.uuid4().hex
+    with FileLock(folder / f"{name}.lock"):
+        try:
+            yield name
+        finally:
+            (folder / f"{name}.lock").unlink(missing_ok=True)
+
+
+def end_those_of_the_dead(folder: Path) -> None:
+    """Have Prefect show runs as crashed whose processes left their locks behind in `folder`."""
+    dead = dict(_left_behind(folder))
+    if not dead:
+        return
+    with get_client(sync_client=True) as client:
+        under_way = FlowRunFilter.model_validate({"state": {"type": {"any_": UNDER_WAY}}})
+        for found in client.read_flow_runs(flow_run_filter=under_way):
+            if found.parameters.get(PROCESS) in dead:
+                _end(client, found.id, Crashed(message="Its process died."))
+    for name, lock in dead.items():
+        (folder / f"{name}.lock").unlink(missing_ok=True)
+        lock.release()
+
+
+def _left_behind(folder: Path) -> Iterator[tuple[str, FileLock]]:
+    """The locks that nobody held, now held by this process."""
+    for path in sorted(folder.glob("*.lock")):
+        lock = FileLock(path)
+        with suppress(Timeout):
+            lock.acquire(timeout=0)
+            yield path.stem, lock
+
+
+# --- runs of a worker ---
+
+
+def heeding_cancellation(run: Callable[[], T]) -> T | State:
+    """Call `run` in a flow run that a worker started; if the worker died, do what it would do when Prefect says: cancel.
+
+    Returns:
+        What `run` returns, or the state to end in.
+    """
+    worker, flow_run_id = os.getppid(), flow_run.id
+    over, told = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        while not over.wait(WATCH_SECONDS):
+            if os.getppid() != worker and _is_cancelled(flow_run_id):
+                told.set()
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    threading.Thread(target=watch, name="cancellation", daemon=True).start()
+    try:
+        return run()
+    except TerminationSignal:
+        if not told.is_set():
+            raise
+        return Cancelled(message="Cancelled; its worker was gone.")
+    finally:
+        over.set()
+
+
+def _is_cancelled(flow_run_id: str) -> bool:
+    with suppress(Exception), get_client(sync_client=True) as client:  # a server may be away for a while
+        state = client.read_flow_run(UUID(flow_run_id)).state
+        return state is not None and state.type in (StateType.CANCELLING, StateType.CANCELLED)
+    return False
