@@ -7,12 +7,12 @@ import sys
 
 from rich.text import Text
 
-from flows.commands import artifacts, studies
+from flows.commands import artifacts, studies, tuning
 from flows.commands.base import app, errors
 from flows.terminal import printable
 from tlm.errors import UserError
 
-__all__ = ["app", "artifacts", "main", "program", "studies"]
+__all__ = ["app", "artifacts", "main", "program", "studies", "tuning"]
 
 
 def program() -> None:
