@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +38,33 @@ def load_study(
     Raises:
         UserError: unknown study, unreadable file, or a field that is unknown or has a wrong value, naming it.
     """
-    tree = _tree(name_or_file, scale, origin)
-    study = _validate(tree, name_or_file)
-    if overrides:
-        tree = _with_defaults(tree, study)
-        for override in overrides:
-            _override(tree, override)
-        study = _validate(tree, name_or_file)
+    study = Draft.read(name_or_file, scale=scale, origin=origin).study(overrides or ())
     study = reference_compat(study) if reference else study
     return study if limit_steps is None else with_limit(study, limit_steps)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A study as it was written, read once: a tree of its fields, and where it stands, for errors."""
+
+    place: str
+    tree: dict[str, Any]
+
+    @classmethod
+    def read(cls, name_or_file: str, *, scale: str | None = None, origin: str | None = None) -> Draft:
+        """As `load_study`, which also says what it raises."""
+        return cls(name_or_file, _tree(name_or_file, scale, origin))
+
+    def study(self, overrides: Iterable[str] = ()) -> StudyConfig:
+        """The study with these overrides. Raises UserError, as `load_study` does."""
+        study = _validate(self.tree, self.place)
+        overrides = list(overrides)
+        if not overrides:
+            return study
+        tree = _with_defaults(self.tree, study)
+        for override in overrides:
+            _override(tree, override)
+        return _validate(tree, self.place)
 
 
 def to_yaml(study: StudyConfig) -> str:
@@ -72,21 +92,34 @@ def _validate(tree: dict[str, Any], place: str) -> StudyConfig:
     try:
         return StudyConfig.model_validate(tree)
     except ValidationError as error:
-        raise UserError(_explain(error, tree, place), "`tlm show demo` prints a valid study.") from error
+        raise UserError(explain(error, tree, place), "`tlm show demo` prints a valid study.") from error
 
 
 def _with_defaults(tree: dict[str, Any], study: StudyConfig) -> dict[str, Any]:
     """The tree with the fields a file leaves out, so that they can be overridden; a variant stays the short form it is."""
     full = study.model_dump(mode="json")
     pairs = zip(tree["architectures"], full["architectures"], strict=True)
-    full["architectures"] = [dict(given) if "variant" in given else whole for given, whole in pairs]
+    full["architectures"] = [deepcopy(given) if "variant" in given else whole for given, whole in pairs]
     return full
 
 
-def _override(tree: Any, override: str) -> None:
+def parse_set(override: str) -> tuple[str, Any]:
+    """(field, value) of `field=value`, where the value is YAML. Raises UserError."""
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise UserError(f"--set {override!r} is not field=value.", "Example: --set pretrain.epochs=5")
+    try:
+        return path, read_yaml(text)
+    except RefusedText as error:
+        raise UserError(f"--set {path}: {error}.", "Example: --set pretrain.epochs=5") from error
+    except yaml.YAMLError as error:
+        raise UserError(
+            f"--set {override!r}: {text!r} is not a YAML value.", "Example: --set pretrain.epochs=5"
+        ) from error
+
+
+def _override(tree: Any, override: str) -> None:
+    path, value = parse_set(override)
     parts = path.split(".")
     place = tree
     for part in parts[:-1]:
@@ -94,14 +127,6 @@ def _override(tree: Any, override: str) -> None:
         if below is None and isinstance(place, dict):  # a field that is left out: what it may hold is validated later
             below = place[part] = {"kind": None}
         place = below
-    try:
-        value = read_yaml(text)
-    except RefusedText as error:
-        raise UserError(f"--set {path}: {error}.", "Example: --set pretrain.epochs=5") from error
-    except yaml.YAMLError as error:
-        raise UserError(
-            f"--set {override!r}: {text!r} is not a YAML value.", "Example: --set pretrain.epochs=5"
-        ) from error
     if isinstance(place, list):
         place[_index(place, parts[-1], path)] = value
         return
@@ -110,6 +135,16 @@ def _override(tree: Any, override: str) -> None:
         _child(place, parts[-1], path)
     place[parts[-1]] = value
     _resolve_alternatives(place, parts[-1], value)
+
+
+def value_at(tree: dict[str, Any], path: str) -> Any:
+    """What a study's tree, every field in it, has at a dotted path; None where it ends before. UserError as for --set."""
+    place: Any = tree
+    for part in path.split("."):
+        if place is None:
+            return None
+        place = _child(place, part, path)
+    return place
 
 
 def _resolve_alternatives(place: dict[str, Any], field: str, value: Any) -> None:
@@ -137,7 +172,7 @@ def _index(place: list[Any], part: str, path: str) -> int:
     raise UserError(f"--set {path}: no element {part!r}.", f"There are {len(place)}: {[n for n in names if n] or ''}")
 
 
-def _explain(error: ValidationError, tree: Any, place: str) -> str:
+def explain(error: ValidationError, tree: Any, place: str) -> str:
     """One line for all of pydantic's complaints: field (as --set calls it), what is wrong, the value given."""
     lines = []
     problems = error.errors()

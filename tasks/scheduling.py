@@ -31,14 +31,15 @@ def run_all(steps: Sequence[Step], submit: Submit, *, at_once: int) -> dict[str,
     (a worker's SIGTERM) ends the training processes instead of waiting for them.
 
     Args:
-        steps: in topological order; of those that could start, the first does.
+        steps: in topological order; of those that could start, the first does. Inputs that are not among them are there.
         submit: starts a step, given the futures of its inputs (done, but they let Prefect draw the graph).
 
     Returns:
         Step key → its future, which is completed.
     """
     position = {step.key: place for place, step in enumerate(steps)}
-    graph = TopologicalSorter({step.key: step.input_keys.values() for step in steps})
+    inputs = {step.key: [key for key in step.input_keys.values() if key in position] for step in steps}
+    graph = TopologicalSorter(inputs)
     graph.prepare()
     ready: list[int] = []
     """Positions of steps that could start: a heap."""
@@ -53,7 +54,7 @@ def run_all(steps: Sequence[Step], submit: Submit, *, at_once: int) -> dict[str,
             while ready and running < at_once and failed is None:
                 hold()
                 step = steps[heappop(ready)]
-                futures[step.key] = submit(step, [futures[key] for key in step.input_keys.values()])
+                futures[step.key] = submit(step, [futures[key] for key in inputs[step.key]])
                 futures[step.key].add_done_callback(lambda _, key=step.key: done.put(key))  # type: ignore[misc]
                 running += 1
             if not running:

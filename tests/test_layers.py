@@ -51,6 +51,7 @@ FLOORS = (
     ("planning",),
     ("execution",),
     ("cost",),
+    ("tuning",),
     ("sequential",),
 )
 """The rooms of tlm/ from the ground up. A room imports from those below it, wherever in a file the import stands."""

@@ -132,7 +132,8 @@ singles as (
         beginnings.pretrain_setting
     from described
     left join beginnings on coalesce(described.pretrain_key, described.embeddings_key) = beginnings.key
-    where described.role = 'predicts'
+    -- What has no test items is a trial of a hyperparameter search: measured, but no result.
+    where described.role = 'predicts' and (described.facts ->> 'test_items')::bigint > 0
 ),
 
 committee_inputs as (

@@ -61,8 +61,8 @@ class Data:
         return isinstance(corpus, Mix) or (corpus.treated is None and corpus.ws == max(self.study.corpus.sizes))
 
 
-def prepare(study: StudyConfig, identify: Identify) -> Data:
-    """The study's text as tokens, its tasks, and its pre-training sets."""
+def prepare(study: StudyConfig, identify: Identify, *, test_items: bool = True) -> Data:
+    """The study's text as tokens, its tasks (without test items, if so asked), and its pre-training sets."""
 
     def read(source: Any) -> Source:
         return Source(content=identify(source), source=source)
@@ -75,7 +75,9 @@ def prepare(study: StudyConfig, identify: Identify) -> Data:
         return Tokens(tokenizer=tokenizer, source=text, max_length=None if whole else study.max_length)
 
     tasks = {
-        config.name: Task(source=read(config.source), selection=config.selection, task=config.name)
+        config.name: Task(
+            source=read(config.source), selection=config.selection, task=config.name, test_items=test_items
+        )
         for config in study.tasks
     }
     task_tokens = {name: tokenised(task.source) for name, task in tasks.items()}

@@ -21,6 +21,8 @@ class Task(Stage, name="task", version="1"):
     selection: Flat[ItemSelection]
     task: Aside[str]
     """What the study calls it."""
+    test_items: bool = True
+    """False: train and dev items are the same, and there are no others, so that nothing can be chosen by them."""
 
     outputs = {"items.parquet": None}
 
@@ -44,7 +46,9 @@ class Task(Stage, name="task", version="1"):
             )
         table = pq.read_table(job.inputs["source"].path("rows.parquet"), columns=["item_id", "label", "split"])
         items = select_items(table.to_pandas(), tuple(names), self.selection, self.task)
+        if not self.test_items:
+            items = items[items["part"] != "test"].reset_index(drop=True)
         items.insert(1, "item_id", table.column("item_id").take(items["row"].to_numpy()).to_pandas())
         job.write(items, "items.parquet")
         sizes = items["part"].value_counts()
-        return {"labels": int(items["label"].max()) + 1, **{split: int(sizes[split]) for split in SPLITS}}
+        return {"labels": int(items["label"].max()) + 1, **{split: int(sizes.get(split, 0)) for split in SPLITS}}

@@ -68,7 +68,7 @@ def finetune(
         max_length: tokens of a sequence at most, [CLS] and [SEP] counted; also the model's positions.
         seed: of initialisation, order of the items, and dropout.
         sink: is given the predictions batch by batch: the dev and test items with a column logits (list of float32,
-            one for each label), every item once, short texts first.
+            one for each label), every item once, short texts first. There need be no test items.
         pretrained: folder of a pre-trained model whose layers to start from; None trains from scratch.
         initialization: what its other weights begin as; by default as the class of the model draws them.
         embeddings: word vectors that tokens of a model from scratch begin as, (vocabulary, hidden size); zeros for those
@@ -127,7 +127,7 @@ def finetune(
             hits[part].append(bool(right))
         sink(frame)
     facts: dict[str, float | int] = {
-        "test_accuracy": mean(hits["test"]),
+        **({"test_accuracy": mean(hits["test"])} if hits["test"] else {}),
         "dev_accuracy": mean(hits["dev"]),
         "test_items": len(hits["test"]),
         "steps": steps,
