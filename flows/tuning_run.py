@@ -14,12 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from flows.prefect_environment import set_up, start_server
-from flows.running import INTERRUPTED
+from flows.prefect_environment import set_up
 from flows.tuning import Tuning, check_tuning
 from tlm.artifacts.step import ArtifactRef
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
+from tlm.machine.interruption import closing, saying
 from tlm.tuning.objective import Score
 from tlm.tuning.result import RESULT, TRIALS, TrialResult, TuningResult, check_out, result
 from tlm.tuning.search import Search, Trial
@@ -44,7 +44,7 @@ class TuningBoard:
         bar = self.bars[ref.key] = self.progress.add_task(f"{ref.stage}/{ref.slug}", total=None)
         return lambda done, total: self.progress.update(bar, completed=done, total=total)
 
-    def close(self, ref: ArtifactRef, ok: object) -> None:
+    def close(self, ref: ArtifactRef, end: object) -> None:
         self.progress.remove_task(self.bars.pop(ref.key))
 
     def say(self, text: str) -> None:
@@ -118,7 +118,8 @@ def _run(
     runtime, trials = tuning.runtime, tuning.config.trials
     if all(trial.state != "running" for trial in before.trials) and len(before.trials) >= trials:
         return True
-    set_up(runtime, debug=debug)
+    server = set_up(runtime, debug=debug)
+    server.start()
 
     from prefect import flow
 
@@ -144,24 +145,27 @@ def _run(
         )
 
     runs = TuningRuns(runtime, search, key)
+
+    def close(status: str = "KILLED") -> None:
+        runs.close(result(search, key, tuning.base, tuning.start), status=status)
+
     ended = "KILLED"
-    with Progress(*columns, console=console, transient=True) as progress:
+    interrupted = saying(f"interrupted. {GO_ON}")
+    progress = Progress(*columns, console=console, transient=True)
+    with closing(server.stop), closing(close), interrupted, progress:
         shown = TuningBoard(progress, console, trials)
         for trial in before.trials:
             if trial.state != "running":
                 shown.found(trial)
         board.use(shown)
         try:
-            start_server()
+            server.wait()
             complete = here()
             ended = "FINISHED" if complete else "KILLED"
             return complete
         except UserError:
             ended = "FAILED"
             raise
-        except KeyboardInterrupt:
-            console.print(f"interrupted. {GO_ON}")
-            sys.exit(INTERRUPTED)
         except Exception as error:
             ended = "FAILED"
             if debug:
@@ -170,7 +174,7 @@ def _run(
             console.print(f"{GO_ON} --debug shows the traceback.")
             sys.exit(1)
         finally:
-            runs.close(result(search, key, tuning.base, tuning.start), status=ended)
+            close(ended)
 
 
 class Watchers:
