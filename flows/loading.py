@@ -90,6 +90,8 @@ def _override(tree: Any, override: str) -> None:
     parts = path.split(".")
     place = tree
     for part in parts[:-1]:
+        if part == "options" and isinstance(place, dict):  # a variant, or what is BERT's own, does not spell them out
+            place.setdefault(part, {})
         below = _child(place, part, path)
         if below is None and isinstance(place, dict):  # a field that is left out: what it may hold is validated later
             below = place[part] = {"kind": None}
@@ -106,7 +108,10 @@ def _override(tree: Any, override: str) -> None:
         place[_index(place, parts[-1], path)] = value
         return
     # What a variant, another kind of thing or an empty mapping may be given is not spelled out in what stands there.
-    if not (isinstance(place, dict) and (not place or place.keys() & {"variant", "kind"})):
+    open_ended = isinstance(place, dict) and (
+        not place or place.keys() & {"variant", "kind"} or parts[-2:-1] == ["options"]
+    )
+    if not open_ended:
         _child(place, parts[-1], path)
     place[parts[-1]] = value
     _resolve_alternatives(place, parts[-1], value)

@@ -301,6 +301,19 @@ def test_an_override_can_widen_a_variant_in_a_file(tmp_path: Path) -> None:
     assert study.architectures == (variant("bert6", head_size=8),)
 
 
+@pytest.mark.parametrize("given", [{"variant": "bert6"}, {"variant": "bert6", "options": {"bias": False}}, None])
+def test_an_override_reaches_the_options_of_an_architecture_whether_it_spells_any_out(
+    given: dict[str, Any] | None, tmp_path: Path
+) -> None:
+    changes = {"architectures": [given], "treatment_architectures": None, "committees": []} if given else {}
+    place = saved(tmp_path, mini_tree(**changes))
+    study = load_study(place, ["architectures.0.options.norm=rms_norm", "architectures.0.options.norm_position=pre"])
+    expected = {"norm": "rms_norm", "norm_position": "pre", **(given or {}).get("options", {})}
+    assert study.architectures[0].options.model_dump() == expected
+    with pytest.raises(UserError, match="architectures.*options.nrm: unknown field"):
+        load_study(place, ["architectures.0.options.nrm=rms_norm"])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [("a: [", "is not YAML"), ("- a\n- b\n", "does not hold a study"), ("name: x\n", "corpus: Field required")],

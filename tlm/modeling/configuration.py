@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from transformers import BertConfig, PreTrainedConfig
 
+from tlm.modeling.options import EncoderOptions
+
 if TYPE_CHECKING:
     from tlm.study.architecture import Architecture
 
@@ -41,6 +43,7 @@ class _OfArchitecture:
             if not 0 <= token < vocab_size:
                 raise ValueError(f"{field}={token} is outside the vocabulary of {vocab_size} tokens")
         fields: dict[str, Any] = arch.model_dump(exclude={"name", "kind", "options", *cls.not_theirs})
+        fields |= arch.options.model_dump()
         fields |= {"vocab_size": vocab_size, "max_position_embeddings": max_position_embeddings}
         fields |= {"pad_token_id": pad_token_id, cls.first_token: cls_token_id}
         if num_labels is not None:
@@ -53,7 +56,8 @@ class TinyBertConfig(_OfArchitecture, BertConfig):  # type: ignore[misc]
 
     `conv_kernel_sizes`: (positions, hidden) of each convolution, () for none; `conv_channels`: its channels;
     `conv_over_padding`: convolve and normalise over [PAD] as the reference code does; `freeze_cls_embedding`: keep the
-    word embedding of `cls_token_id` at zero, as the reference code's padding_idx=101 does.
+    word embedding of `cls_token_id` at zero, as the reference code's padding_idx=101 does. The last five are
+    `tlm.modeling.options.EncoderOptions`.
     """
 
     model_type = "tlm_bert"
@@ -65,6 +69,11 @@ class TinyBertConfig(_OfArchitecture, BertConfig):  # type: ignore[misc]
     conv_over_padding: bool = False
     freeze_cls_embedding: bool = False
     cls_token_id: int | None = None
+    norm_position: str = "post"
+    norm: str = "layer_norm"
+    position_embedding_type: str = "absolute"
+    rope_theta: float = 10_000.0
+    bias: bool = True
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
@@ -75,6 +84,12 @@ class TinyBertConfig(_OfArchitecture, BertConfig):  # type: ignore[misc]
         if self.freeze_cls_embedding and self.cls_token_id is None:
             raise ValueError("freeze_cls_embedding needs cls_token_id")
         _check_heads(self)
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """What is saved: without the options that are BERT's own, so that a BERT's file is as it was before they came."""
+        saved: dict[str, Any] = super().to_diff_dict()
+        usual = dict(EncoderOptions())
+        return {name: value for name, value in saved.items() if name not in usual or value != usual[name]}
 
 
 class TinyGptConfig(_OfArchitecture, PreTrainedConfig):  # type: ignore[misc]

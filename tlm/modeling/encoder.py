@@ -1,4 +1,5 @@
-"""A BERT encoder (post-LN, learned positions) with the study's conv front, parameter for parameter transformers' own.
+"""A BERT encoder with the study's conv front. Unless its options say otherwise (`tlm.modeling.options`), it is
+post-LN with learned positions, parameter for parameter transformers' own.
 
 Shapes: B sequences, T positions, R rows of a batch in its layout, N queried rows, D hidden size, V vocabulary.
 """
@@ -15,9 +16,9 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from tlm.modeling.attention import attention
 from tlm.modeling.configuration import TinyBertConfig
 from tlm.modeling.conv_front import ConvFront
+from tlm.modeling.layers import Layer, PreNormLayer, norm_of, rotation
 from tlm.modeling.layout import Layout, Queries
 
 
@@ -56,96 +57,31 @@ class WordEmbeddings(nn.Embedding):
 
 
 class Embeddings(nn.Module):
-    """Word + position + token type, normalised; dropout."""
+    """Word + position (where positions are learned) + token type, normalised; dropout."""
 
     def __init__(self, config: TinyBertConfig) -> None:
         super().__init__()
         size = config.hidden_size
         self.word_embeddings = WordEmbeddings(config)
-        self.position_embeddings = nn.Embedding(config.max_position_embeddings, size)
+        self.positions = config.max_position_embeddings
+        learned = config.position_embedding_type == "absolute"
+        self.position_embeddings = nn.Embedding(self.positions, size) if learned else None
         self.token_type_embeddings = nn.Embedding(config.type_vocab_size, size)
-        self.LayerNorm = nn.LayerNorm(size, eps=config.layer_norm_eps)
+        self.LayerNorm = norm_of(config)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(self, ids_R: Tensor, layout: Layout, types_R: Tensor | None = None) -> Tensor:
         """Token ids → (R, D). Without `types_R` every token is of type 0. ValueError if there are too many positions."""
-        layout.require(self.position_embeddings.num_embeddings)
-        x_RD = self.word_embeddings(ids_R) + self.position_embeddings(layout.positions_R)
+        layout.require(self.positions)
+        x_RD = self.word_embeddings(ids_R)
+        if self.position_embeddings is not None:
+            x_RD = x_RD + self.position_embeddings(layout.positions_R)
         if types_R is None:
             x_RD = x_RD + self.token_type_embeddings.weight[0]
         else:
             x_RD = x_RD + self.token_type_embeddings(types_R)
         y_RD: Tensor = self.dropout(self.LayerNorm(x_RD))
         return y_RD
-
-
-class SelfAttention(nn.Module):
-    """Multi-head scaled dot-product attention."""
-
-    def __init__(self, config: TinyBertConfig) -> None:
-        super().__init__()
-        self.heads = config.num_attention_heads
-        self.query = nn.Linear(config.hidden_size, config.hidden_size)
-        self.key = nn.Linear(config.hidden_size, config.hidden_size)
-        self.value = nn.Linear(config.hidden_size, config.hidden_size)
-        self.dropout = nn.Dropout(config.attention_probs_dropout_prob)
-
-    def forward(self, x_RD: Tensor, layout: Layout, queries: Queries | None) -> Tensor:
-        """The context of every row (R, D), or of the rows that are queried (N, D)."""
-        p = self.dropout.p if self.training else 0.0
-        if queries is None:
-            q_RD, k_RD, v_RD = _linear(x_RD, self.query, self.key, self.value)
-            return attention(q_RD, k_RD, v_RD, layout, self.heads, p=p)
-        k_RD, v_RD = _linear(x_RD, self.key, self.value)
-        q_SD = self.query(x_RD.index_select(0, queries.rows_N)).index_select(0, queries.slots_S)
-        context_SD = attention(q_SD, k_RD, v_RD, layout, self.heads, each=queries.each, p=p)
-        return context_SD.index_select(0, queries.kept_N)
-
-
-def _linear(x: Tensor, *modules: nn.Linear) -> tuple[Tensor, ...]:
-    """Several linear maps of the same input as one product."""
-    weight = torch.cat([module.weight for module in modules])
-    bias = torch.cat([module.bias for module in modules])
-    return torch.split(F.linear(x, weight, bias), [module.out_features for module in modules], dim=-1)
-
-
-class AddNorm(nn.Module):
-    """dense → dropout → add the residual → LayerNorm."""
-
-    def __init__(self, config: TinyBertConfig, in_features: int) -> None:
-        super().__init__()
-        self.dense = nn.Linear(in_features, config.hidden_size)
-        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
-
-    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
-        """(…, in_features) and (…, D) → (…, D)."""
-        y: Tensor = self.LayerNorm(residual + self.dropout(self.dense(x)))
-        return y
-
-
-class Layer(nn.Module):
-    """One transformer layer: attention, then the feed-forward network, each with a residual and LayerNorm."""
-
-    def __init__(self, config: TinyBertConfig) -> None:
-        super().__init__()
-        self.attention = nn.ModuleDict(
-            {"self": SelfAttention(config), "output": AddNorm(config, config.hidden_size)},
-        )
-        self.intermediate = nn.ModuleDict({"dense": nn.Linear(config.hidden_size, config.intermediate_size)})
-        self.output = AddNorm(config, config.intermediate_size)
-
-    def forward(self, x_RD: Tensor, layout: Layout, queries: Queries | None = None) -> Tensor:
-        """(R, D) → (R, D), or (N, D), only the rows that are queried.
-
-        In the last layer the rows that no head reads need neither queries nor the feed-forward network. With one layer
-        that is most of the model.
-        """
-        context = self.attention["self"](x_RD, layout, queries)
-        x = x_RD if queries is None else x_RD.index_select(0, queries.rows_N)
-        x = self.attention["output"](context, x)
-        y: Tensor = self.output(F.gelu(self.intermediate["dense"](x)), x)
-        return y
 
 
 class TinyBertPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
@@ -160,16 +96,18 @@ class TinyBertPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
         # transformers' init functions leave alone what a checkpoint has already filled.
         if isinstance(module, nn.Linear):
             init.normal_(module.weight, mean=0.0, std=self.config.initializer_range)
-            init.zeros_(module.bias)
+            if module.bias is not None:
+                init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
             init.normal_(module.weight, mean=0.0, std=self.config.initializer_range)
             # A row is a new tensor, which has lost the mark that a checkpoint filled it.
             if isinstance(module, WordEmbeddings) and not getattr(module.weight, "_is_hf_initialized", False):
                 for row in {module.padding_idx, module.frozen_row} - {None}:
                     init.zeros_(module.weight[row])
-        elif isinstance(module, nn.LayerNorm):
+        elif isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
             init.ones_(module.weight)
-            init.zeros_(module.bias)
+            if getattr(module, "bias", None) is not None:
+                init.zeros_(module.bias)
         elif isinstance(module, nn.Conv2d):
             # torch's default, as in the reference code: its transformers left Conv2d alone.
             init.kaiming_uniform_(module.weight, a=math.sqrt(5))
@@ -186,7 +124,7 @@ class TinyBertPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
 
 
 class TinyBertModel(TinyBertPreTrainedModel):
-    """Embeddings → [conv front] → layers → [pooler of position 0]."""
+    """Embeddings → [conv front] → layers → [normalisation, if they have it before them] → [pooler of position 0]."""
 
     def __init__(self, config: TinyBertConfig, add_pooling_layer: bool = True) -> None:
         super().__init__(config)
@@ -196,16 +134,18 @@ class TinyBertModel(TinyBertPreTrainedModel):
             if config.conv_kernel_sizes
             else None
         )
-        self.encoder = nn.ModuleDict({"layer": nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))})
-        self.pooler = (
-            nn.ModuleDict({"dense": nn.Linear(config.hidden_size, config.hidden_size)}) if add_pooling_layer else None
-        )
+        before = config.norm_position == "pre"
+        kind = PreNormLayer if before else Layer
+        self.encoder = nn.ModuleDict({"layer": nn.ModuleList(kind(config) for _ in range(config.num_hidden_layers))})
+        self.LayerNorm = norm_of(config) if before else None
+        size = config.hidden_size
+        self.pooler = nn.ModuleDict({"dense": nn.Linear(size, size, bias=config.bias)}) if add_pooling_layer else None
         self.post_init()
 
     def encode(
         self, ids_R: Tensor, layout: Layout, queries: Queries | None = None, types_R: Tensor | None = None
     ) -> Tensor:
-        """The last layer's output: (R, D), or (N, D) for the rows that are queried.
+        """The last layer's output, in the end normalised: (R, D), or (N, D) for the rows that are queried.
 
         Neither the layout nor the queries change a value, only the work. ValueError if there are more positions than
         the model knows.
@@ -213,11 +153,12 @@ class TinyBertModel(TinyBertPreTrainedModel):
         x_RD = self.embeddings(ids_R, layout, types_R)
         if self.conv_front is not None:
             x_RD = self.conv_front(x_RD, layout)
+        turn = rotation(self.config, layout)
         *earlier, last = self.encoder["layer"].children()
         for layer in earlier:
-            x_RD = layer(x_RD, layout)
-        x: Tensor = last(x_RD, layout, queries)
-        return x
+            x_RD = layer(x_RD, layout, None, turn)
+        x: Tensor = last(x_RD, layout, queries, turn)
+        return x if self.LayerNorm is None else self.LayerNorm(x)
 
     def pool(self, first_BD: Tensor) -> Tensor:
         """tanh of a linear map of position 0, [CLS]: (B, D) → (B, D). ValueError without a pooler."""

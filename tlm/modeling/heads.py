@@ -24,17 +24,18 @@ from tlm.modeling.configuration import TinyBertConfig, TinyGptConfig
 from tlm.modeling.decoder import TinyGptModel
 from tlm.modeling.decoder_heads import TinyGptForCausalLM, TinyGptForSequenceClassification
 from tlm.modeling.encoder import TinyBertModel, TinyBertPreTrainedModel, flat
+from tlm.modeling.layers import norm_of
 from tlm.modeling.layout import Layout, Queries
 from tlm.modeling.loss import IGNORED_LABEL, linear_cross_entropy
 
 
 class Transform(nn.Module):
-    """dense → GELU → LayerNorm, before the vocabulary projection."""
+    """dense → GELU → normalisation, before the vocabulary projection."""
 
     def __init__(self, config: TinyBertConfig) -> None:
         super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size, bias=config.bias)
+        self.LayerNorm = norm_of(config)
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, D) → (…, D)."""

@@ -26,6 +26,7 @@ from tlm.errors import UserError
 from tlm.modeling.configuration import TinyBertConfig
 from tlm.modeling.families.base import family_of
 from tlm.modeling.heads import TinyBertForMaskedLM, TinyBertForSequenceClassification
+from tlm.modeling.options import EncoderOptions
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -128,11 +129,13 @@ def from_transformers_classifier(
 
 
 def _to_transformers(model: PreTrainedModel, target: type[Transformers]) -> Transformers:
+    instead = "Use tlm.modeling.interchange.save, and load the folder with `import tlm.modeling.heads` and AutoModel."
     if model.config.conv_kernel_sizes:
-        raise UserError(
-            "transformers' BERT has no convolutional front: the conv weights would be lost.",
-            "Use tlm.modeling.interchange.save, and load the folder with `import tlm.modeling.heads` and AutoModel.",
-        )
+        raise UserError("transformers' BERT has no convolutional front: the conv weights would be lost.", instead)
+    for name, value in dict(EncoderOptions()).items():
+        own = getattr(model.config, name)
+        if own != value:
+            raise UserError(f"transformers' BERT has no {name}={own!r}: it is always {value!r}.", instead)
     config = BertConfig(**_shared_fields(model))
     with torch.random.fork_rng(devices=[]):  # an initialisation that is thrown away must not move the seed
         copy = target(config)

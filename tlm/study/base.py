@@ -47,6 +47,8 @@ class Frozen(BaseModel):
     """Immutable, an unknown field is an error, and so is a number that is none (NaN, infinity)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    brief: ClassVar[bool] = False
+    """Whether every dump leaves out `added` fields at their default, not only what a key is made from."""
 
     def identity(self, **options: Any) -> dict[str, Any]:
         """What of it, and of the models in it, is part of a key: JSON, without `added` fields at their default.
@@ -60,12 +62,19 @@ class Frozen(BaseModel):
         self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
     ) -> dict[str, Any]:
         dumped: dict[str, Any] = handler(self)
-        if info.context == IDENTITY:
+        if info.context == IDENTITY or self.brief:
             for name, field in type(self).model_fields.items():
                 is_added = isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("added")
-                if is_added and getattr(self, name) == field.get_default(call_default_factory=True):
+                if is_added and _is_default(getattr(self, name), field.get_default(call_default_factory=True)):
                     dumped.pop(name, None)
         return dumped
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    """Whether a key cannot tell a field's value from its default: it may be of a subclass all of whose fields are added."""
+    if isinstance(value, Frozen) and isinstance(default, Frozen) and isinstance(value, type(default)):
+        return value.identity() == default.identity()
+    return bool(value == default)
 
 
 class Registered(Frozen):

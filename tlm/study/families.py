@@ -20,6 +20,8 @@ from tlm.study.base import Frozen
 class Options(Frozen):
     """Fields of an architecture that only models of its family have. A family without any uses this class itself."""
 
+    brief = True  # another family has others: an architecture that is given another kind must not carry these along
+
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         return {"type": "object", "title": "Options"}  # which fields it may have depends on `kind`

@@ -22,6 +22,7 @@ from torch import Tensor
 from tlm.machine.precision import Resolved
 from tlm.modeling import TinyBertForMaskedLM, TinyBertForSequenceClassification
 from tlm.modeling.loss import IGNORED_LABEL
+from tlm.modeling.options import EncoderOptions
 from tlm.modeling.packed import (
     Attention,
     ClassifierHead,
@@ -119,6 +120,8 @@ class Stepper:
         own = self.model.config
         if own.kind != "encoder" or own.conv_kernel_sizes or own.freeze_cls_embedding:
             raise ValueError("only encoders without convolutions, and with a [CLS] that learns, have a captured step")
+        if unusual := [name for name, value in dict(EncoderOptions()).items() if getattr(own, name) != value]:
+            raise ValueError(f"only encoders with BERT's own {', '.join(unusual)} have a captured step")
         if self.config.optimizer.kind != "adamw":
             raise ValueError(f"only adamw has a captured step, {self.config.optimizer.kind} has none")
         objective = getattr(self.config, "objective", None)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tlm.modeling.families.base import ModelFamily, Shape, Transfer, layer_parameters, layers_flops
+from tlm.modeling.families.base import ModelFamily, Shape, Transfer, layers_flops
+from tlm.modeling.options import EncoderOptions
 from tlm.study.architecture import Architecture
 from tlm.study.families import FAMILIES
 
@@ -25,6 +26,7 @@ class Encoder(ModelFamily):
     causal = False
     has_output_bias = True
     default_objective = "masked"
+    options = EncoderOptions
     reference_habits = {"conv_over_padding": True, "freeze_cls_embedding": True}  # noqa: RUF012  # ClassVar in the base
     heldout_batch_size = 128
     transfer = Transfer(
@@ -38,6 +40,7 @@ class Encoder(ModelFamily):
             "pad_token_id",
             "cls_token_id",
             "layer_norm_eps",
+            *EncoderOptions.model_fields,
         ),
     )
 
@@ -45,6 +48,9 @@ class Encoder(ModelFamily):
         super().check(architecture)
         if bool(architecture.conv_kernel_sizes) != bool(architecture.conv_channels):
             raise ValueError("conv_kernel_sizes and conv_channels go together: give both or neither")
+        options, head = _options(architecture), architecture.hidden_size // architecture.num_attention_heads
+        if options.position_embedding_type == "rope" and head % 2:
+            raise ValueError(f"position_embedding_type: rope turns pairs of numbers, and a head has {head} of them")
 
     @property
     def language_model(self) -> type[PreTrainedModel]:
@@ -69,15 +75,21 @@ class Encoder(ModelFamily):
     def parameters(
         self, shape: Shape, *, vocab_size: int, max_position_embeddings: int, num_labels: int | None = None
     ) -> int:
-        """Embeddings (V + P + 2)·D + 2D; conv front Σ (k·k'·c_in·c_out + 2·c_out), 1×1 layer included; layers; pooler
-        D² + D and classifier D·L + L, or MLM head D² + D + 2D + V (its projection is the word embeddings). P positions.
+        """Embeddings (V + P + 2)·D, without P if positions are not learned; conv front Σ (k·k'·c_in·c_out + 2·c_out), 1×1
+        layer included; layers 4D² + 2DF + 2 norms and biases of 5D + F; pooler D² + D and classifier D·L + L, or MLM head
+        D² + D + norm + V (its projection is the word embeddings); norms of 2D, or D without bias, one of the embeddings and
+        one after pre-norm layers. P positions, F intermediate size.
         """
-        size = shape.hidden_size
-        embeddings = (vocab_size + max_position_embeddings + TOKEN_TYPES) * size + 2 * size
+        size, wide, options = shape.hidden_size, shape.intermediate_size, _options(shape)
+        positions = max_position_embeddings if options.position_embedding_type == "absolute" else 0
+        norm = size * (1 + (options.bias and options.norm == "layer_norm"))
+        embeddings = (vocab_size + positions + TOKEN_TYPES) * size + norm
         conv = sum(area * c_in * c_out + 2 * c_out for area, c_in, c_out in _convolutions(shape))
-        head = 2 * size + vocab_size if num_labels is None else (size + 1) * num_labels
-        transform_or_pooler = size * size + size
-        return embeddings + conv + shape.num_hidden_layers * layer_parameters(shape) + transform_or_pooler + head
+        layer = 4 * size * size + 2 * size * wide + 2 * norm + options.bias * (5 * size + wide)
+        last_norm = norm * (options.norm_position == "pre")
+        transform_or_pooler = size * size + options.bias * size
+        head = norm + vocab_size if num_labels is None else (size + 1) * num_labels
+        return embeddings + conv + shape.num_hidden_layers * layer + last_norm + transform_or_pooler + head
 
     def classifier_flops(self, shape: Shape, seq_len: int, num_labels: int) -> int:
         """Conv front Σ 2·T·D·k·k'·c_in·c_out, layers of which the last computes [CLS] alone, head 2D² + 2DL."""
@@ -95,6 +107,13 @@ class Encoder(ModelFamily):
         classifier are two more. BERT-6 has 38, bert1a 8.
         """
         return 6 * shape.num_hidden_layers + sum(1 for _ in _convolutions(shape)) + 2
+
+
+def _options(shape: Shape) -> EncoderOptions:
+    """Of an architecture, or of a model's configuration, which has them among its fields."""
+    if isinstance(shape, Architecture):
+        return EncoderOptions.model_validate(dict(shape.options))
+    return EncoderOptions.model_validate({name: getattr(shape, name) for name in EncoderOptions.model_fields})
 
 
 def _conv_flops(shape: Shape, seq_len: int) -> int:
