@@ -73,14 +73,17 @@ class TaskConfig(ItemSelection):
 # --- training ---
 
 
-class Optimizer(Registered, noun="optimizer", own={"adamw": "tlm.training.optimizers.adamw"}):
+class Optimizer(
+    Registered, noun="optimizer", own={kind: f"tlm.training.optimizers.{kind}" for kind in ("adamw", "muon")}
+):
     """How gradients change weights. Learning rate and weight decay are fields of `Optimisation`, others its own."""
 
     @abstractmethod
     def build(self, model: Any, config: Optimisation) -> Any:
         """A torch.optim.Optimizer over the parameters of `model`, a torch module.
 
-        The training loop sets `lr` of every parameter group before each step. A checkpoint keeps the optimizer's
+        The training loop sets `lr` of every parameter group before each step, to the scheduled rate times the group's own
+        `lr_scale` if it has one. A checkpoint keeps the optimizer's
         `state_dict()`: tensors, numbers, booleans and strings in it, and in its parameter groups.
         """
 
@@ -169,6 +172,9 @@ class FinetuneConfig(Optimisation):
     """Classification from the [CLS] pooler; the last epoch is the result."""
 
     epochs: PositiveInt = 10
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = added(
+        1.0, description="each layer learns at this share of the rate of the one above it; the head at the whole rate"
+    )
 
 
 class Evaluation(Registered, noun="evaluation"):
@@ -242,6 +248,10 @@ class StudyConfig(Frozen):
         for architecture in self.architectures:
             family = FAMILIES[architecture.kind]
             self.pretrain.objective_for(family)
+            if self.finetune.layer_decay != 1.0 and not family.layer_names:
+                raise ValueError(
+                    f"finetune.layer_decay: models of kind {family.kind} ({architecture.name}) have no layers"
+                )
             if self.pretrain.output_bias != "zeros" and not family.has_output_bias:
                 raise ValueError(
                     f"pretrain.output_bias: {self.pretrain.output_bias}, but models of kind {family.kind} "
