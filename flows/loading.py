@@ -13,6 +13,7 @@ from flows.yaml_text import RefusedText, read_yaml, read_yaml_file
 from tlm.errors import UserError
 from tlm.study.adapt import reference_compat, with_limit
 from tlm.study.config import StudyConfig
+from tlm.study.recipes import with_recipe
 
 
 def load_study(
@@ -41,7 +42,10 @@ def load_study(
     if overrides:
         tree = _with_defaults(tree, study)
         for override in overrides:
-            _override(tree, override)
+            field, _, name = override.partition("=")
+            tree = _with_recipe(tree, name) if field == "recipe" else tree
+            if field != "recipe":
+                _override(tree, override)
         study = _validate(tree, name_or_file)
     study = reference_compat(study) if reference else study
     return study if limit_steps is None else with_limit(study, limit_steps)
@@ -79,8 +83,17 @@ def _with_defaults(tree: dict[str, Any], study: StudyConfig) -> dict[str, Any]:
     """The tree with the fields a file leaves out, so that they can be overridden; a variant stays the short form it is."""
     full = study.model_dump(mode="json")
     pairs = zip(tree["architectures"], full["architectures"], strict=True)
-    full["architectures"] = [dict(given) if "variant" in given else whole for given, whole in pairs]
+    full["architectures"] = [
+        {**given, "options": whole["options"]} if "variant" in given else whole for given, whole in pairs
+    ]
     return full
+
+
+def _with_recipe(tree: dict[str, Any], name: str) -> dict[str, Any]:
+    try:
+        return with_recipe(tree, name, wins=True)
+    except ValueError as error:
+        raise UserError(f"--set recipe={name}: {error}.", "Example: --set recipe=modern") from None
 
 
 def _override(tree: Any, override: str) -> None:

@@ -16,6 +16,7 @@ from tlm.study.architecture import Architecture
 from tlm.study.base import Frozen, Name, Precision, Probability, Registered, Seed, added, slugify
 from tlm.study.families import FAMILIES, Family
 from tlm.study.initialization import EmbeddingInit, Initialization, PpmiSvdConfig
+from tlm.study.recipes import with_recipe
 from tlm.study.sources import Source
 from tlm.study.tokenizers import TokenizerConfig
 from tlm.study.treatments import Treatment
@@ -123,6 +124,9 @@ class Optimisation(Frozen):
     optimizer: SerializeAsAny[Optimizer] = added(
         default_factory=lambda: Optimizer.registry["adamw"](), description="its kind, and fields that only it has"
     )
+    dropout: Probability | None = added(
+        None, description="of hidden states and attention weights in this training; default: the architecture's two"
+    )
 
 
 class PretrainConfig(Optimisation):
@@ -192,7 +196,10 @@ class CommitteeConfig(Frozen):
 
 
 class StudyConfig(Frozen):
-    """One study: corpora × architectures × tasks × seeds, with its treatments, committees and baselines."""
+    """One study: corpora × architectures × tasks × seeds, with its treatments, committees and baselines.
+
+    In a study file, `recipe: modern` stands for the fields of `tlm.study.recipes`.
+    """
 
     name: Name
     title: str = ""
@@ -233,6 +240,11 @@ class StudyConfig(Frozen):
     committees: tuple[CommitteeConfig, ...] = ()
     baselines: tuple[Name, ...] = ("majority", "tfidf")
     evaluations: tuple[SerializeAsAny[Evaluation], ...] = added((), description="further evaluations of its models")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_recipe(cls, data: Any) -> Any:
+        return with_recipe(data, data["recipe"]) if isinstance(data, dict) and "recipe" in data else data
 
     @model_validator(mode="after")
     def _names_meet(self) -> StudyConfig:
