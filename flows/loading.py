@@ -15,6 +15,7 @@ from flows.yaml_text import RefusedText, read_yaml, read_yaml_file
 from tlm.errors import UserError
 from tlm.study.adapt import reference_compat, with_limit
 from tlm.study.config import StudyConfig
+from tlm.study.recipes import with_recipe
 
 
 def load_study(
@@ -63,7 +64,11 @@ class Draft:
             return study
         tree = _with_defaults(self.tree, study)
         for override in overrides:
-            _override(tree, override)
+            field, _, name = override.partition("=")
+            if field == "recipe":
+                tree = _with_recipe(tree, name)
+            else:
+                _override(tree, override)
         return _validate(tree, self.place)
 
 
@@ -99,8 +104,17 @@ def _with_defaults(tree: dict[str, Any], study: StudyConfig) -> dict[str, Any]:
     """The tree with the fields a file leaves out, so that they can be overridden; a variant stays the short form it is."""
     full = study.model_dump(mode="json")
     pairs = zip(tree["architectures"], full["architectures"], strict=True)
-    full["architectures"] = [deepcopy(given) if "variant" in given else whole for given, whole in pairs]
+    full["architectures"] = [
+        {**deepcopy(given), "options": whole["options"]} if "variant" in given else whole for given, whole in pairs
+    ]
     return full
+
+
+def _with_recipe(tree: dict[str, Any], name: str) -> dict[str, Any]:
+    try:
+        return with_recipe(tree, name, wins=True)
+    except ValueError as error:
+        raise UserError(f"--set recipe={name}: {error}.", "Example: --set recipe=modern") from None
 
 
 def parse_set(override: str) -> tuple[str, Any]:

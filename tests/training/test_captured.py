@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -211,6 +212,29 @@ def test_a_run_that_would_not_end_in_time_is_given_up(texts: Ragged) -> None:
 
 @pytest.mark.parametrize("arch", [CONV, GPT])
 def test_what_has_no_captured_step_is_refused(texts: Ragged, arch: Architecture) -> None:
+    with pytest.raises(ValueError, match="captured"):
+        stepper_of(planned(texts), arch)
+
+
+@pytest.mark.parametrize(
+    "lever",
+    [
+        {"packing": True},
+        {"embedding_init": "ppmi_svd"},
+        {"output_bias": "log_unigram"},
+        {"dropout": 0.0},
+        {"optimizer": "muon"},
+        {"optimizer": {"kind": "adamw", "betas": (0.9, 0.98)}},
+    ],
+)
+def test_levers_that_captured_steps_do_not_know_are_refused(texts: Ragged, lever: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="captured"):
+        stepper_of(planned(texts, PretrainConfig(**{**PRETRAINING.model_dump(), **lever})))
+
+
+@pytest.mark.parametrize("option", [{"norm_position": "pre"}, {"norm": "rms_norm"}, {"bias": False}])
+def test_encoders_that_captured_steps_do_not_compute_are_refused(texts: Ragged, option: dict[str, Any]) -> None:
+    arch = Architecture(**{**STILL.model_dump(), "options": option})
     with pytest.raises(ValueError, match="captured"):
         stepper_of(planned(texts), arch)
 

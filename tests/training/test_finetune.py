@@ -61,6 +61,15 @@ def test_a_classifier_from_scratch_begins_with_the_initialization_and_vectors_th
         assert module.weight.std().item() == pytest.approx(ARCH.hidden_size**-0.5, rel=0.35)
 
 
+def test_dropout_of_a_training_takes_the_place_of_the_architectures(tmp_path: Path) -> None:
+    save(pretrained(dropout=0.3).model, tmp_path)
+    for dropout, (hidden, attention) in ((0.25, (0.25, 0.25)), (0.0, (0.0, 0.0)), (None, (0.1, 0.1))):
+        model = finetuned(start=tmp_path, epochs=1, dropout=dropout)[0].model
+        layer = model.bert.encoder["layer"][0]
+        assert (layer.output.dropout.p, layer.attention["self"].dropout.p) == (hidden, attention)
+        assert model.dropout.p == model.bert.embeddings.dropout.p == hidden
+
+
 def test_predictions_do_not_depend_on_batch_size_or_order() -> None:
     tokens, items = task_of()
     model = finetuned(epochs=1)[0].model

@@ -77,6 +77,12 @@ class Architecture(Frozen):
         """Without the name, which only says what a study calls it."""
         return super().identity(**{"exclude": {"name"}, **options})
 
+    def with_dropout(self, p: float | None) -> Architecture:
+        """The same with dropout `p` of hidden states and attention weights; None leaves both as they are."""
+        if p is None:
+            return self
+        return self.model_copy(update={"hidden_dropout_prob": p, "attention_probs_dropout_prob": p})
+
     @model_validator(mode="before")
     @classmethod
     def _expand_variant(cls, data: Any) -> Any:

@@ -16,6 +16,7 @@ from tlm.study.architecture import Architecture
 from tlm.study.base import Frozen, Name, Precision, Probability, Registered, Seed, added, slugify
 from tlm.study.families import FAMILIES, Family
 from tlm.study.initialization import EmbeddingInit, Initialization, PpmiSvdConfig
+from tlm.study.recipes import with_recipe
 from tlm.study.sources import Source
 from tlm.study.tokenizers import TokenizerConfig
 from tlm.study.treatments import Treatment
@@ -73,14 +74,17 @@ class TaskConfig(ItemSelection):
 # --- training ---
 
 
-class Optimizer(Registered, noun="optimizer", own={"adamw": "tlm.training.optimizers.adamw"}):
+class Optimizer(
+    Registered, noun="optimizer", own={kind: f"tlm.training.optimizers.{kind}" for kind in ("adamw", "muon")}
+):
     """How gradients change weights. Learning rate and weight decay are fields of `Optimisation`, others its own."""
 
     @abstractmethod
     def build(self, model: Any, config: Optimisation) -> Any:
         """A torch.optim.Optimizer over the parameters of `model`, a torch module.
 
-        The training loop sets `lr` of every parameter group before each step. A checkpoint keeps the optimizer's
+        The training loop sets `lr` of every parameter group before each step, to the scheduled rate times the group's own
+        `lr_scale` if it has one. A checkpoint keeps the optimizer's
         `state_dict()`: tensors, numbers, booleans and strings in it, and in its parameter groups.
         """
 
@@ -119,6 +123,9 @@ class Optimisation(Frozen):
     )
     optimizer: SerializeAsAny[Optimizer] = added(
         default_factory=lambda: Optimizer.registry["adamw"](), description="its kind, and fields that only it has"
+    )
+    dropout: Probability | None = added(
+        None, description="of hidden states and attention weights in this training; default: the architecture's two"
     )
 
 
@@ -169,6 +176,9 @@ class FinetuneConfig(Optimisation):
     """Classification from the [CLS] pooler; the last epoch is the result."""
 
     epochs: PositiveInt = 10
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = added(
+        1.0, description="each layer learns at this share of the rate of the one above it; the head at the whole rate"
+    )
 
 
 class Evaluation(Registered, noun="evaluation"):
@@ -186,7 +196,10 @@ class CommitteeConfig(Frozen):
 
 
 class StudyConfig(Frozen):
-    """One study: corpora × architectures × tasks × seeds, with its treatments, committees and baselines."""
+    """One study: corpora × architectures × tasks × seeds, with its treatments, committees and baselines.
+
+    In a study file, `recipe: modern` stands for the fields of `tlm.study.recipes`.
+    """
 
     name: Name
     title: str = ""
@@ -228,6 +241,11 @@ class StudyConfig(Frozen):
     baselines: tuple[Name, ...] = ("majority", "tfidf")
     evaluations: tuple[SerializeAsAny[Evaluation], ...] = added((), description="further evaluations of its models")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_recipe(cls, data: Any) -> Any:
+        return with_recipe(data, data["recipe"]) if isinstance(data, dict) and "recipe" in data else data
+
     @model_validator(mode="after")
     def _names_meet(self) -> StudyConfig:
         architectures = _unique("architectures", [a.name for a in self.architectures])
@@ -242,6 +260,10 @@ class StudyConfig(Frozen):
         for architecture in self.architectures:
             family = FAMILIES[architecture.kind]
             self.pretrain.objective_for(family)
+            if self.finetune.layer_decay != 1.0 and not family.layer_names:
+                raise ValueError(
+                    f"finetune.layer_decay: models of kind {family.kind} ({architecture.name}) have no layers"
+                )
             if self.pretrain.output_bias != "zeros" and not family.has_output_bias:
                 raise ValueError(
                     f"pretrain.output_bias: {self.pretrain.output_bias}, but models of kind {family.kind} "

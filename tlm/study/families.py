@@ -41,6 +41,11 @@ class Family(Protocol):
         ...
 
     @property
+    def layer_names(self) -> str:
+        """What the names of its layers' weights begin with, before the layer's number; empty if it has no layers."""
+        ...
+
+    @property
     def has_output_bias(self) -> bool:
         """Whether its language models have a bias on their vocabulary's logits."""
         ...

@@ -37,13 +37,21 @@ from tlm.modeling.packed import (
     layer,
     masked_loss,
 )
-from tlm.study.config import Optimisation
+from tlm.study.config import Optimisation, Optimizer
 from tlm.training import prepacked
 from tlm.training.flat import EPSILON, Block, Flat, adamw, fused_adamw, padded
 from tlm.training.prepacked import HEADER, LABEL_BITS, NO_LABEL, Size, Vector
 
 Model = TinyBertForMaskedLM | TinyBertForSequenceClassification
 WARM_UPS = 3
+ONLY_AS_USUAL = {
+    "packing": False,
+    "embedding_init": "normal",
+    "output_bias": "zeros",
+    "dropout": None,
+    "layer_decay": 1.0,
+}
+"""Fields of a training that what runs captured steps (`tlm.training.replay`) does not read."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +130,11 @@ class Stepper:
             raise ValueError("only encoders without convolutions, and with a [CLS] that learns, have a captured step")
         if unusual := [name for name, value in dict(EncoderOptions()).items() if getattr(own, name) != value]:
             raise ValueError(f"only encoders with BERT's own {', '.join(unusual)} have a captured step")
-        if self.config.optimizer.kind != "adamw":
-            raise ValueError(f"only adamw has a captured step, {self.config.optimizer.kind} has none")
+        if self.config.optimizer != Optimizer.registry["adamw"]():
+            raise ValueError(f"only adamw as it is by default has a captured step, {self.config.optimizer} has none")
+        for name, usual in ONLY_AS_USUAL.items():
+            if getattr(self.config, name, usual) != usual:
+                raise ValueError(f"what has a captured step is trained with {name} {usual!r} alone")
         objective = getattr(self.config, "objective", None)
         if objective is not None and objective.kind != "masked":
             raise ValueError(f"only masked language modelling has a captured step, {objective.kind} has none")

@@ -86,6 +86,7 @@ def finetune(
         UserError: if the pre-trained weights do not fit the architecture, or a batch to predict the memory.
     """
     torch.manual_seed(seed)
+    architecture = architecture.with_dropout(config.dropout)
     family, num_labels = family_of(architecture), int(items["label"].max()) + 1
     model = family.classifier(family.configure(architecture, vocabulary, max_length, num_labels))
     initialize(model, initialization)

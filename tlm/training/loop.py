@@ -67,7 +67,7 @@ def train(
         run.epoch, rows = batches.order.batch(run.step)
         run.learning_rate = learning_rate(config, run.step, steps, batches.order.steps_per_epoch)
         for group in run.optimizer.param_groups:
-            group["lr"] = run.learning_rate
+            group["lr"] = run.learning_rate * group.get("lr_scale", 1.0)
         with out_of_memory_is(
             f"out of memory on {device} with a batch of {len(rows)} at step {run.step + 1}", len(rows)
         ):

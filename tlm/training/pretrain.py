@@ -77,6 +77,7 @@ def pretrain(
         UserError: if the objective does not work with the family, or the memory does not hold the evaluation.
     """
     torch.manual_seed(seed)
+    architecture = architecture.with_dropout(config.dropout)
     family = family_of(architecture)
     objective = objective_of(architecture, config)
     model = family.language_model(family.configure(architecture, vocabulary, max_length))

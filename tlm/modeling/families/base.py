@@ -67,6 +67,10 @@ class ModelFamily(ABC):
     kind: ClassVar[str]
     causal: ClassVar[bool]
     """Whether a position sees only those before it."""
+    layer_names: ClassVar[str] = ""
+    """What the names of its layers' weights begin with, before the layer's number; empty if it has no layers."""
+    below_layers: ClassVar[tuple[str, ...]] = ()
+    """Beginnings of the names of the weights that come before the layers."""
     has_output_bias: ClassVar[bool] = False
     """Whether `get_output_embeddings()` of its language models has a bias."""
     default_objective: ClassVar[str]
@@ -119,6 +123,14 @@ class ModelFamily(ABC):
         from tlm.modeling.packing import packer
 
         return packer(config.hidden_size, device)
+
+    def depth_of(self, name: str, layers: int) -> int:
+        """How high up a weight stands, by its name: 0 below the layers, i + 1 in layer i, `layers` + 1 above them."""
+        if name.startswith(self.below_layers):
+            return 0
+        if name.startswith(self.layer_names):
+            return int(name.removeprefix(self.layer_names).partition(".")[0]) + 1
+        return layers + 1
 
     # --- cost ---
 

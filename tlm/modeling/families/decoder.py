@@ -17,6 +17,8 @@ class Decoder(ModelFamily):
 
     kind = "decoder"
     causal = True
+    layer_names = "transformer.h."
+    below_layers = ("transformer.wte.", "transformer.wpe.")
     default_objective = "causal"
     heldout_batch_size = 16
     transfer = Transfer(

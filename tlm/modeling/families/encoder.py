@@ -24,6 +24,8 @@ class Encoder(ModelFamily):
 
     kind = "encoder"
     causal = False
+    layer_names = "bert.encoder.layer."
+    below_layers = ("bert.embeddings.", "bert.conv_front.")
     has_output_bias = True
     default_objective = "masked"
     options = EncoderOptions
