@@ -120,7 +120,7 @@ def _draft(config: TuningConfig, place: str, folder: Path) -> Draft:
     if isinstance(config.study, dict):
         return Draft(f"{place}: study", config.study)
     is_file = Path(config.study).suffix in (".yaml", ".yml")
-    return Draft.read(str(folder / config.study) if is_file else config.study, scale=config.scale)
+    return Draft.read(str(folder / config.study) if is_file else config.study, scale=config.scale, origin=config.origin)
 
 
 def _check_space(tuning: Tuning) -> None:

@@ -125,7 +125,7 @@ def _run(
 
     from tasks import board
     from tasks.engines import task_runner
-    from tasks.tuning import TuningRuns, make_steps
+    from tasks.tuning import StepMaker, TuningRuns
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     options: Any = {"task_runner": task_runner(runtime), "persist_result": False}
@@ -138,7 +138,7 @@ def _run(
             ArtifactStore(runtime.artifacts),
             tuning.study_of,
             tuning.measure,
-            lambda todo: make_steps(todo, runtime, runs.trackings),
+            StepMaker(runtime, runs.trackings),
             Watchers(runs, shown),
             trials=trials,
             seconds=seconds - (time.monotonic() - started),

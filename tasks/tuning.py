@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,47 +38,62 @@ LIMIT = 5_000
 """Characters of a tag."""
 
 
-def make_steps(
-    todo: Mapping[int, Sequence[Step]], runtime: Runtime, trackings: Mapping[int, Tracking]
-) -> dict[str, str]:
-    """Make what the store does not hold whole; a `tlm.tuning.tune.Make` of the trials that `trackings` has.
+class StepMaker:
+    """Makes what the store does not hold whole: a `tlm.tuning.tune.Make`.
 
-    Raises:
-        Exception: what is no fault of a trial's (a full disk, say).
+    Args:
+        trackings: trial → where the runs of its steps go; it may still grow.
     """
-    store = ArtifactStore(runtime.artifacts)
-    trial_of = {step.key: number for number, steps in todo.items() for step in steps}
-    steps = [step for each in todo.values() for step in each if store.inspect(step.ref).status != "complete"]
-    futures: dict[str, PrefectFuture[Any]] = {}
-    failed: dict[str, str] = {}
 
-    def submit(step: Step, inputs: Sequence[PrefectFuture[Any]]) -> PrefectFuture[ArtifactRef]:
-        stage = task_of(step.stage).with_options(refresh_cache=True)
-        tracking = trackings[trial_of[step.key]]
-        futures[step.key] = stage.submit(step=step, runtime=runtime, tracking=tracking, wait_for=list(inputs))
-        return futures[step.key]
+    def __init__(self, runtime: Runtime, trackings: Mapping[int, Tracking]) -> None:
+        self.runtime = runtime
+        self.trackings = trackings
+        self._store = ArtifactStore(runtime.artifacts)
+        self._whole: set[str] = set()
+        """Keys whose artifacts have been verified, or made."""
 
-    while steps:
-        try:
-            run_all(steps, submit, at_once=runtime.workers)
-        except (UserError, StageFailed):
-            failed |= _failures(steps, futures)
-        for step in steps:
-            if lost := next((key for key in step.input_keys.values() if key in failed), None):
-                failed.setdefault(step.key, failed[lost])
-        steps = [step for step in steps if step.key not in failed and step.key not in futures]
-    return failed
+    def __call__(self, todo: Mapping[int, Sequence[Step]]) -> dict[str, str]:
+        """Raises what is no fault of a trial's (a full disk, say)."""
+        trial_of = {step.key: number for number, steps in todo.items() for step in steps}
+        steps = [step for each in todo.values() for step in each if not self._is_whole(step)]
+        futures: dict[str, PrefectFuture[Any]] = {}
+        failed: dict[str, str] = {}
+
+        def submit(step: Step, inputs: Sequence[PrefectFuture[Any]]) -> PrefectFuture[ArtifactRef]:
+            task, tracking = task_of(step.stage).with_options(refresh_cache=True), self.trackings[trial_of[step.key]]
+            futures[step.key] = task.submit(step, self.runtime, tracking, wait_for=list(inputs))
+            return futures[step.key]
+
+        while steps:
+            try:
+                run_all(steps, submit, at_once=self.runtime.workers)
+            except (UserError, StageFailed):
+                found = _failures(futures)
+                if found.keys() <= failed.keys():  # no task's failure
+                    raise
+                failed |= found
+            for step in steps:
+                if lost := next((key for key in step.input_keys.values() if key in failed), None):
+                    failed.setdefault(step.key, failed[lost])
+            steps = [step for step in steps if step.key not in failed and step.key not in futures]
+        self._whole |= futures.keys() - failed.keys()
+        return failed
+
+    def _is_whole(self, step: Step) -> bool:
+        if step.key not in self._whole and self._store.inspect(step.ref).status == "complete":
+            self._whole.add(step.key)
+        return step.key in self._whole
 
 
-def _failures(steps: Iterable[Step], futures: Mapping[str, PrefectFuture[Any]]) -> dict[str, str]:
+def _failures(futures: Mapping[str, PrefectFuture[Any]]) -> dict[str, str]:
     """Step key → why its task failed. Raises what is no fault of a trial's."""
     failed = {}
-    for step in steps:
-        if step.key in futures and not futures[step.key].state.is_completed():
+    for key, future in futures.items():
+        if not future.state.is_completed():
             try:
-                futures[step.key].result(raise_on_failure=True)
+                future.result(raise_on_failure=True)
             except (UserError, StageFailed) as error:
-                failed[step.key] = str(error).splitlines()[0]
+                failed[key] = f"{error}".partition("\n")[0]
     return failed
 
 
@@ -96,12 +111,15 @@ class TuningRuns:
         self.run_id = self._run(search.optuna.user_attrs.get(RUN), config.name, tags)
         search.optuna.set_user_attr(RUN, self.run_id)
         self.trackings: dict[int, Tracking] = {}
+        self._open: set[str] = set()
+        """Runs of trials that have not ended."""
         self.client.log_dict(self.run_id, config.model_dump(mode="json"), "tuning.json")
 
     def begins(self, trial: Trial) -> None:
         tags = {"mlflow.parentRunId": self.run_id, "trial": str(trial.number), **_commit()}
         run_id = self._run(trial.handle.user_attrs.get(RUN), f"{self.search.config.name} {trial.number}", tags)
         trial.handle.set_user_attr(RUN, run_id)
+        self._open.add(run_id)
         params = [Param(field, as_text(value)[:LIMIT]) for field, value in trial.values.items()]
         self.client.log_batch(run_id, params=params)
         self.trackings[trial.number] = self.tracking.model_copy(update={"parent_run_id": run_id})
@@ -118,6 +136,7 @@ class TuningRuns:
         if notes["reason"]:
             self.client.set_tag(run_id, "tlm.error", notes["reason"][:LIMIT])
         self.client.set_terminated(run_id, ENDED[state])
+        self._open.discard(run_id)
 
     def close(self, result: TuningResult, *, status: str = "FINISHED") -> None:
         """End the search's run with what came of it: best trial, importances, all trials."""
@@ -134,7 +153,8 @@ class TuningRuns:
             for name in (RESULT, TRIALS):
                 result.write(Path(folder) / name)
             self.client.log_artifacts(self.run_id, folder)
-        self.client.set_terminated(self.run_id, status)
+        for run_id in (*self._open, self.run_id):
+            self.client.set_terminated(run_id, status)
 
     def _run_of(self, trial: Trial) -> str:
         return self.trackings[trial.number].parent_run_id

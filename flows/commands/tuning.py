@@ -15,6 +15,7 @@ from flows.commands.base import (
     Home,
     ScaleName,
     Set,
+    SourceOrigin,
     Threads,
     Workers,
     app,
@@ -48,6 +49,7 @@ def tune(
     ] = None,
     set_: Set = None,
     scale: ScaleName = None,
+    origin: SourceOrigin = None,
     arm: Annotated[
         list[str] | None, typer.Option("--arm", help="What counts: pretrained (default), scratch; repeat for both.")
     ] = None,
@@ -86,6 +88,7 @@ def tune(
         objective={field: tuple(value) for field, value in objective.items() if value},
         name=name,
         scale=scale,
+        origin=origin,
         trials=trials,
         seed=seed,
         at_once=at_once,

@@ -52,7 +52,7 @@ class Finetune(Stage, name="finetune", version="3", trains=True):
             start = f"{self.architecture.name}-svd-{self.embeddings.corpus.step.slug}"
         if self.pretrained is not None:
             start = self.pretrained.step.slug
-        return f"{self.task.task}-{start}-f{self.seed}"
+        return f"{self.task.slug}-{start}-f{self.seed}"
 
     @property
     def labels(self) -> dict[str, Label]:

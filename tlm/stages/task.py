@@ -28,7 +28,7 @@ class Task(Stage, name="task", version="1"):
 
     @property
     def slug(self) -> str:
-        return self.task
+        return self.task if self.test_items else f"trial-{self.task}"
 
     @property
     def labels(self) -> dict[str, Label]:

@@ -19,7 +19,8 @@ class TuningConfig(Frozen):
 
     name: Name
     study: str | dict[str, Any] = Field(description="a named study, a file beside this one, or all fields of a study")
-    scale: str | None = None
+    scale: str | None = Field(None, description="of a named study that has several, as --scale")
+    origin: str | None = Field(None, description="where its sources are read, as --origin")
     set: dict[str, Any] = Field({}, description="fields that all trials share: field → value")
     over: dict[str, str] = Field(
         min_length=1, description="field → its space (`tlm.tuning.space`), or a list to choose from"

@@ -11,7 +11,7 @@ from tlm.errors import UserError
 from tlm.study.base import Frozen
 from tlm.study.config import StudyConfig
 from tlm.tuning.config import TuningConfig
-from tlm.tuning.search import Search
+from tlm.tuning.search import NOTES, Search
 from tlm.tuning.space import as_overrides
 
 if TYPE_CHECKING:
@@ -133,11 +133,13 @@ def result(search: Search, key: str, base: StudyConfig, start: Mapping[str, Any]
 
 
 def _trial(trial: Any) -> TrialResult:
-    notes = trial.user_attrs
+    from optuna.trial import TrialState
+
+    notes = trial.user_attrs.get(NOTES, {})
     last = trial.intermediate_values.get(max(trial.intermediate_values, default=-1))
     return TrialResult(
         number=trial.number,
-        state=notes.get("state", "running"),
+        state="running" if trial.state == TrialState.RUNNING else notes["state"],
         values=notes.get("values", {}),
         value=last,
         standard_error=notes.get("standard_error"),

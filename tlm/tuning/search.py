@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 DATABASE = "trials.db"
 STUDY = "tuning"
 """What the one study in a database is called."""
+NOTES = "notes"
+"""The attribute of Optuna's trials with all that is kept of one that has ended."""
 LEARN_FROM = 4
 """Finished trials that a trial is compared with, at least, before it may be pruned."""
 SECONDS = 60
@@ -59,7 +61,8 @@ class Search:
         pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
         if config.prune:
             pruner = optuna.pruners.MedianPruner(n_startup_trials=LEARN_FROM)
-        self.optuna = optuna.load_study(study_name=STUDY, storage=storage, pruner=pruner)
+        sampler = optuna.samplers.RandomSampler()  # never used: values are given to every trial
+        self.optuna = optuna.load_study(study_name=STUDY, storage=storage, pruner=pruner, sampler=sampler)
 
     def trials(self) -> list[optuna.trial.FrozenTrial]:
         """All that were begun, by number."""
@@ -98,8 +101,7 @@ class Search:
         """
         from optuna.trial import TrialState
 
-        for name, value in {**notes, "state": state}.items():
-            trial.handle.set_user_attr(name, value)
+        trial.handle.set_user_attr(NOTES, {**notes, "state": state})
         if state == "complete":
             assert score is not None
             self.optuna.tell(trial.number, score.value)
@@ -109,9 +111,9 @@ class Search:
     def importances(self) -> dict[str, float]:
         """Field → its share of the variance of the values of complete trials; empty for too few, or if all are alike."""
         import optuna
+        from optuna.trial import TrialState
 
-        complete = [t for t in self.trials() if t.user_attrs.get("state") == "complete"]
-        if len({t.value for t in complete}) < 2:
+        if len({t.value for t in self.trials() if t.state == TrialState.COMPLETE}) < 2:
             return {}
         evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
         return dict(optuna.importance.get_param_importances(self.optuna, evaluator=evaluator))
@@ -119,16 +121,30 @@ class Search:
     # --- inside ---
 
     def _ask(self, number: int) -> Trial:
-        self.optuna.sampler = self._sampler(number)
-        return self._draw(self.optuna.ask(), {})
+        """A new trial. Its values are put down in one transaction: of half of them the other half could not be told."""
+        from optuna.trial import TrialState
+
+        if not self.optuna.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            self.optuna.enqueue_trial(self._drawn(number))
+        return self._begin(self.optuna.ask(), {})
+
+    def _drawn(self, number: int) -> dict[str, Any]:
+        """What the sampler chooses after all trials so far, in a copy of them."""
+        import optuna
+
+        copy = optuna.create_study(direction="maximize", sampler=self._sampler(number))
+        copy.add_trials(self.optuna.get_trials(deepcopy=False))
+        trial = copy.ask()
+        for field, dimension in self.config.space.items():
+            dimension.draw(trial, field)
+        return trial.params
 
     def _go_on(self, left: optuna.trial.FrozenTrial) -> Trial:
         import optuna
 
-        self.optuna.sampler = self._sampler(left.number)
-        return self._draw(optuna.Trial(self.optuna, left._trial_id), dict(left.intermediate_values))
+        return self._begin(optuna.Trial(self.optuna, left._trial_id), dict(left.intermediate_values))
 
-    def _draw(self, handle: optuna.Trial, reported: dict[int, float]) -> Trial:
+    def _begin(self, handle: optuna.Trial, reported: dict[int, float]) -> Trial:
         values = {field: dimension.draw(handle, field) for field, dimension in self.config.space.items()}
         return Trial(handle.number, values, handle, reported)
 

@@ -34,7 +34,7 @@ class Dimension(Protocol):
         ...
 
     def raw(self, value: Any) -> Any:
-        """What Optuna calls a value; None if it is not in the space."""
+        """What Optuna calls a value, such that it is what is drawn; None if it is not in the space."""
         ...
 
     def extremes(self) -> Iterable[Any]:
@@ -49,15 +49,17 @@ class Real:
     log: bool
 
     def draw(self, trial: Trial, field: str) -> float:
-        drawn = trial.suggest_float(field, self.low, self.high, log=self.log)
-        return min(max(float(f"{drawn:.{DIGITS}g}"), self.low), self.high)
+        return self._rounded(trial.suggest_float(field, self.low, self.high, log=self.log))
 
     def raw(self, value: Any) -> float | None:
-        inside = isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high
-        return float(value) if inside else None
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return float(value) if is_number and self._rounded(value) == value else None
 
     def extremes(self) -> Iterable[float]:
         return (self.low, self.high)
+
+    def _rounded(self, value: float) -> float:
+        return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def parse_over(text: str) -> tuple[str, str]:
 
 def as_text(value: Any) -> str:
     """A value as `--set` reads it, on one line."""
-    text = yaml.safe_dump(value, default_flow_style=True, width=1_000_000, sort_keys=True, allow_unicode=True)
+    text = yaml.safe_dump(value, default_flow_style=True, width=1_000_000)
     return text.removesuffix("\n").removesuffix("\n...").strip()
 
 

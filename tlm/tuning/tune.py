@@ -76,7 +76,7 @@ def tune(
     deadline = time.monotonic() + seconds
     failed = 0
     while batch := search.batch(trials):
-        running = [_begin(trial, store, study_of, measure, watcher) for trial in batch]
+        running = [_begin(search.config.name, trial, store, study_of, measure, watcher) for trial in batch]
         for rung in range(max((each.rungs for each in running), default=0)):
             if time.monotonic() >= deadline:
                 return False
@@ -93,6 +93,7 @@ def tune(
 
 
 def _begin(
+    name: str,
     trial: Trial,
     store: ArtifactStore,
     study_of: Callable[[Mapping[str, Any]], StudyConfig],
@@ -104,7 +105,7 @@ def _begin(
         measurement = measure(study_of(trial.values))
     except UserError as error:
         return Running(trial, Measurement({}), str(error), "failed")
-    begin(store, f"trial {trial.number}", measurement.steps)
+    begin(store, f"{name} {trial.number}", measurement.steps)
     return Running(trial, measurement)
 
 
