@@ -33,11 +33,13 @@ def show_plan(
     *,
     steps: bool = False,
     time: bool = True,
+    verdicts: bool = False,
 ) -> None:
     """Print by stage (with `steps` also each step): steps, cached, to run, training tokens, FLOPs, projected time.
 
     Tokens and operations are those of the whole study, the time that of what is still to run. `time` measures some
     optimiser steps first: several seconds for each model and task, nothing if all training steps are in the store.
+    `verdicts` prints which half-width each verdict will have, from a rehearsal of a few seconds.
 
     Raises:
         UserError: if a vocabulary or label file is missing, or if the memory does not hold a batch.
@@ -56,6 +58,10 @@ def show_plan(
     lines += projected.lines if projected else []
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
+    if verdicts:
+        from flows.rehearsing import show_verdicts
+
+        show_verdicts(planned, costs.items, runtime, console)
 
 
 def show_left_out(planned: Plan, runtime: Runtime, console: Console) -> None:

@@ -69,13 +69,19 @@ def plan(
     limit_steps: LimitSteps = None,
     steps: Annotated[bool, typer.Option("--steps", help="List every step, not only totals by stage.")] = False,
     time: Annotated[bool, typer.Option("--time/--no-time", help="Project the time, from a short calibration.")] = True,
+    verdicts: Annotated[
+        bool | None,
+        typer.Option(
+            "--verdicts/--no-verdicts", help="Rehearse which half-width each verdict will have (default: as --time)."
+        ),
+    ] = None,
     device: Device = None,
     workers: Workers = None,
     threads: Threads = None,
     home: Home = None,
     data_root: DataRoot = None,
 ) -> None:
-    """Say what a run would do: stages, tokens, operations, projected time, and what is cached. Writes nothing."""
+    """Say what a run would do: stages, tokens, time, what is cached, and how well it will tell. Writes nothing."""
     from flows.loading import load_study
     from flows.planning import show_left_out, show_plan, show_reuse
     from tlm.artifacts.store import ArtifactStore
@@ -98,7 +104,7 @@ def plan(
         return
     (planned,) = plans.values()
     show_left_out(planned, where, console)
-    show_plan(planned, store, where, console, steps=steps, time=time)
+    show_plan(planned, store, where, console, steps=steps, time=time, verdicts=time if verdicts is None else verdicts)
 
 
 @app.command(epilog=example("tlm show demo > my_study.yaml"))

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import io
+import re
 from functools import partial
 from pathlib import Path
 
 import pytest
+from golden import plan_anywhere
 from helpers import Mini, mini_study, python, record_all, write_mini_data
+from results.made_up import MadeUp, study
 from rich.console import Console
 
+from flows.loading import load_study
 from flows.planning import duration, scaled, show_plan, show_reuse
+from flows.rehearsing import show_verdicts
 from tlm.artifacts.store import ArtifactStore
 from tlm.cost import calibration
 from tlm.machine.runtime import Runtime
 from tlm.planning.plan import Plan, plan
+from tlm.results.variances import ASSUMED
 
 
 @pytest.fixture
@@ -181,6 +187,73 @@ def test_a_unit_follows_its_prefix() -> None:
 )
 def test_durations_are_in_the_unit_that_people_use(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+# --- which half-width its verdicts will have ---
+
+
+@pytest.fixture
+def rehearsed() -> Plan:
+    return plan_anywhere(load_study("custom-corpus", scale="tiny", origin="hub"))
+
+
+ITEMS = {"fewrel": {"labels": 16, "test": 300}}
+
+
+def test_every_verdict_stands_with_its_half_width_and_where_that_is_from(
+    rehearsed: Plan, runtime: Runtime, console: Console, tmp_path: Path
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    show_verdicts(rehearsed, ITEMS, runtime, console)
+    text = said(console)
+    assert len(re.findall(r"│ Paragraphs chosen by .*│ +\d+\.\d points │", text)) == 4
+    assert re.search(r"Half-widths of 4 verdicts in points: median \d+\.\d, widest \d+\.\d", text)
+    assert f"results made up with assumed variances: {ASSUMED}." in text
+    assert sorted(tmp_path.rglob("*")) == before, "nothing is written"
+
+
+def test_variances_are_those_of_this_home_where_it_has_results(
+    rehearsed: Plan, runtime: Runtime, console: Console
+) -> None:
+    made = MadeUp(study(tasks=("fewrel",)))
+    for ws in (0, 500):
+        made.finetuned("fewrel", "bert1", ws, 0.6, seeds=8, spread=0.1)
+    runtime.catalogue.parent.mkdir(parents=True)
+    with made.evidence().connection as connection:
+        connection.execute(f"attach '{runtime.catalogue}' as kept")
+        for table in ("results", "predictions"):
+            connection.execute(f"create table kept.{table} as select * from {table}")
+    show_verdicts(rehearsed, ITEMS, runtime, console)
+    text = said(console)
+    assert "results made up with the variances of 16 runs in this home, on fewrel." in text
+    assert all(float(width) > 5 for width in re.findall(r"(\d+\.\d) points │", text)), "as wide as its seeds say"
+
+
+def test_a_catalogue_that_cannot_be_read_is_said_to_be(rehearsed: Plan, runtime: Runtime, console: Console) -> None:
+    runtime.catalogue.parent.mkdir(parents=True)
+    runtime.catalogue.write_text("no catalogue")
+    show_verdicts(rehearsed, ITEMS, runtime, console)
+    assert "assumed variances (the catalogue of this home cannot be read: " in said(console)
+
+
+def test_a_study_that_asks_nothing_says_nothing_of_verdicts(
+    mini_plan: Plan, runtime: Runtime, console: Console
+) -> None:
+    show_verdicts(mini_plan, {}, runtime, console)
+    assert said(console) == ""
+
+
+@pytest.mark.slow
+def test_a_rehearsal_trains_nothing(tmp_path: Path) -> None:
+    heavy = ("torch", "transformers", "prefect", "mlflow", "datasets")
+    code = (
+        "import sys; from flows.cli import main\n"
+        "sys.argv = ['tlm', 'plan', 'custom-corpus', '--origin', 'hub', '--no-time', '--verdicts']\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    print('ended with', end.code)\n"
+        f"print([m for m in {heavy} if m in sys.modules])"
+    )
+    done = python(code, cwd=tmp_path, TLM_HOME=str(tmp_path))
+    assert done.stdout.splitlines()[-2:] == ["ended with 0", "[]"], done.stdout + done.stderr
 
 
 def test_planning_a_named_study_from_the_command_line_imports_nothing_heavy(tmp_path: Path) -> None:

@@ -1,30 +1,23 @@
-"""Evidence with a known truth: the marts that `Evidence` reads, filled with correctness drawn at a chosen accuracy.
+"""Evidence with a known truth: results drawn at a chosen accuracy (`tlm.results.made_up`), as analyses look them up.
 
-    evidence = (
-        MadeUp(study(sizes=(0, 100, 400)))
-        .finetuned("topics", "shallow", 0, 0.50)
-        .finetuned("topics", "shallow", 400, 0.60, type_overlap=0.9)
-        .evidence()
-    )
-
-What is drawn depends on what it is of (task, system, Ws, treatment) and on `seed`, never on the order of the calls.
+evidence = (
+    MadeUp(study(sizes=(0, 100, 400)))
+    .finetuned("topics", "shallow", 0, 0.50)
+    .finetuned("topics", "shallow", 400, 0.60, type_overlap=0.9)
+    .evidence()
+)
 """
 
 from __future__ import annotations
 
 import json
-import zlib
 from typing import Any
 
-import duckdb
 import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
-from scipy.stats import norm
 
-from tlm.artifacts import catalogue
 from tlm.report.evidence import Evidence
 from tlm.report.findings import Findings, Outcome
+from tlm.results.made_up import MadeUpResults, Right, Shares
 from tlm.study.config import StudyConfig
 
 ITEMS = 600
@@ -32,32 +25,8 @@ LABELS = 4
 SEEDS = 3
 SPREAD = 0.01
 """Standard deviation of the accuracy over seeds."""
-SHARED = 0.7
+SHARED = Shares(task=0.7, system=0.0)
 """How much of whether an item is got right is the item's own, the same for every system of a task; the rest is noise."""
-
-TABLES = ("results", "predictions", "committee_instances", "near_duplicates", "runs", "overlap", "token_counts")
-TEXTS = {
-    *("key", "kind", "task", "system", "arch", "rule", "init", "treatment", "treatment_task", "committee", "baseline"),
-    *("stage", "slug", "version", "config", "inputs", "facts", "setting", "pretrain_setting", "part", "item_id"),
-    *(
-        "token",
-        "task_key",
-        "task_tokens_key",
-        "mlflow_run_id",
-        "mlflow_experiment_id",
-        "corpus_key",
-        "pretrain_key",
-        "study",
-        "git_commit",
-        "path",
-        "created",
-    ),
-}
-INTEGERS = {
-    *("ws", "size", "instance", "hits", "ngrams", "pretrain_seed", "finetune_seed", "corpus_seed", "members"),
-    *("parameters", "test_items", "label", "prediction", "bytes"),
-    *("token_id", "corpus_count", "corpus_documents", "task_count", "task_documents"),
-}
 
 
 def study(
@@ -98,9 +67,9 @@ def outcome(findings: Findings, *words: str) -> Outcome:
 class MadeUp:
     """Collects what was "measured"; every method but `evidence` returns the object itself."""
 
-    def __init__(self, config: StudyConfig, *, items: int = ITEMS, seed: int = 0) -> None:
-        self.study, self.items, self.seed = config, items, seed
-        self.rows: dict[str, list[dict[str, Any]]] = {table: [] for table in TABLES}
+    def __init__(self, config: StudyConfig, *, items: int = ITEMS, labels: int = LABELS, seed: int = 0) -> None:
+        self.items, self.labels = items, labels
+        self.results = MadeUpResults(config, seed=seed)
 
     def finetuned(
         self,
@@ -125,7 +94,7 @@ class MadeUp:
         what = (task, system, ws, treatment)
         for pretrain, finetune in _pairs(seeds, tunings):
             key = "/".join(map(str, ("finetune", *what, pretrain, finetune)))
-            right_N = self._draw(task, accuracy, spread, key, shared_seed=(*what, pretrain) if tunings else ())
+            right_N = self._draw(task, accuracy, spread, key, seeded_by=(*what, pretrain) if tunings else None)
             seeded = {"pretrain_seed": pretrain if ws else None, "finetune_seed": finetune}
             about = {"init": "pretrained" if ws else "scratch", "arch": system, **seeded, **recorded}
             self._result(key, "finetune", task, system, right_N, ws=ws, treatment=treatment, **about)
@@ -153,20 +122,16 @@ class MadeUp:
         for instance in range(instances):
             right_N = self._draw(task, accuracy, spread, f"{key}/{size}/{instance}")
             row = {"key": key, "committee": name, "task": task, "ws": ws, "size": size, "instance": instance}
-            self.rows["committee_instances"].append({**row, "correct": right_N.tolist()})
-        self.rows["results"] = [row for row in self.rows["results"] if row["key"] != key]
-        self.rows["predictions"] = [row for row in self.rows["predictions"] if row["key"] != key]
+            self.results.add("committee_instances", **row, correct=right_N)
+        kept = [row for row in self.results.rows["results"] if row["key"] != key]
+        self.results.rows["results"] = kept
         self._result(key, "committee", task, name, right_N, ws=ws, rule="soft", members=size * instances, **recorded)
         return self
 
     def duplicates(self, task: str, ws: int, share: float, *, treatment: str | None = None) -> MadeUp:
         """`share` of the test items (the first ones) stand word for word in that pre-training set."""
-        for item in range(self.items):
-            hits = int(item < share * self.items)
-            row = {"key": f"duplicates/{task}/{ws}/{treatment}", "task": task, "ws": ws, "treatment": treatment}
-            self.rows["near_duplicates"].append(
-                {**row, "part": "test", "item_id": _item(item), "ngrams": 5, "hits": hits}
-            )
+        about = {"key": f"duplicates/{task}/{ws}/{treatment}", "task": task, "ws": ws, "treatment": treatment}
+        self.results.add("near_duplicates", **about, held=np.arange(self.items) < share * self.items)
         return self
 
     def overlap(
@@ -179,77 +144,35 @@ class MadeUp:
             train: measures of the overlap with the task's training items.
         """
         about = {"key": f"overlap/{task}/{ws}/{treatment}", "task": task, "ws": ws, "treatment": treatment}
-        self.rows["overlap"].append({**about, "part": "train", **train})
-        for token, (corpus, used) in enumerate(counts):
-            row = {"token_id": token, "token": f"token{token}", "corpus_count": corpus, "task_count": used}
-            self.rows["token_counts"].append({**about, **row})
+        self.results.add("overlap", **about, part="train", **train)
+        for corpus, used in counts:
+            self.results.add("token_counts", **about, corpus_count=corpus, task_count=used)
         return self
 
     def run(self, stage: str, facts: dict[str, Any] | None = None, **labels: Any) -> MadeUp:
         """A row of the mart `runs`: any other artifact, with its facts (a latency, say)."""
-        key = f"{stage}/{len(self.rows['runs'])}"
-        self.rows["runs"].append({"key": key, "stage": stage, "facts": json.dumps(facts or {}), **labels})
+        key = f"{stage}/{len(self.results.rows['runs'])}"
+        self.results.add("runs", key=key, stage=stage, facts=json.dumps(facts or {}), **labels)
         return self
 
     def evidence(self) -> Evidence:
-        connection = duckdb.connect()
-        for table, rows in self.rows.items():
-            schema = pa.schema([(name, _type(table, name)) for name in catalogue.column_descriptions(table)])
-            connection.register("rows", pa.Table.from_pylist(rows, schema))
-            connection.execute(f"create table {table} as select * from rows")
-            connection.unregister("rows")
-        return Evidence(connection, self.study)
+        return self.results.evidence()
 
     # --- inside ---
 
     def _draw(
-        self, task: str, accuracy: float, spread: float, key: str, shared_seed: tuple[object, ...] = ()
-    ) -> NDArray[np.bool_]:
+        self, task: str, accuracy: float, spread: float, key: str, seeded_by: tuple[Any, ...] | None = None
+    ) -> Right:
         """(N,) by whether an item's ease, in part the task's and in part this run's, is enough."""
-        own = self._generator(key)
-        expected = accuracy + spread * (self._generator(*shared_seed) if shared_seed else own).standard_normal()
-        ease_N = self._generator("items of", task).standard_normal(self.items)
-        latent_N = np.sqrt(SHARED) * ease_N + np.sqrt(1 - SHARED) * own.standard_normal(self.items)
-        return np.asarray(latent_N < norm.ppf(np.clip(expected, 1e-6, 1 - 1e-6)), dtype=bool)
+        margin = self.results.margin(task, self.items, accuracy, key, shares=SHARED, spread=spread, seeded_by=seeded_by)
+        return np.asarray(margin > 0)
 
-    def _generator(self, *what: object) -> np.random.Generator:
-        return np.random.default_rng([self.seed, zlib.crc32(repr(what).encode())])
-
-    def _result(
-        self,
-        key: str,
-        kind: str,
-        task: str,
-        system: str,
-        right_N: NDArray[np.bool_],
-        *,
-        rule: str | None = None,
-        **more: Any,
-    ) -> None:
-        measured = {"accuracy": float(right_N.mean()), "test_items": len(right_N)}
+    def _result(self, key: str, kind: str, task: str, system: str, right_N: Right, **more: Any) -> None:
         tracked = {"mlflow_run_id": f"run of {key}", "mlflow_experiment_id": "7"}
-        about = {"key": key, "kind": kind, "task": task, "system": system, "rule": rule}
-        self.rows["results"].append({**about, **measured, **tracked, **more})
-        for item, right in enumerate(right_N):
-            row = {"key": key, "kind": kind, "rule": rule, "task": task, "part": "test", "item_id": _item(item)}
-            self.rows["predictions"].append({**row, "label": item % LABELS, "correct": bool(right)})
+        self.results.result(key, kind, task, system, right_N, labels=self.labels, **tracked, **more)
 
 
 def _pairs(seeds: int, tunings: int) -> list[tuple[int, int]]:
     if tunings:
         return [(pretrain, finetune) for pretrain in range(seeds) for finetune in range(tunings)]
     return [(seed, seed) for seed in range(seeds)]
-
-
-def _item(number: int) -> str:
-    return f"item{number:05d}"
-
-
-def _type(table: str, name: str) -> pa.DataType:
-    if name == "correct":
-        return pa.list_(pa.bool_()) if table == "committee_instances" else pa.bool_()
-    if name == "logits":
-        return pa.list_(pa.float32())
-    if name in TEXTS:
-        return pa.string()
-    return pa.int64() if name in INTEGERS else pa.float64()

@@ -89,7 +89,5 @@ def test_what_is_missing_is_not_measured() -> None:
 
 
 def test_labels_that_the_study_does_not_cut_are_counted() -> None:
-    made = MadeUp(study()).finetuned("topics", "deep", 0, 0.5)
-    for number, row in enumerate(made.rows["predictions"]):
-        row["label"] = number % 7
+    made = MadeUp(study(), labels=7).finetuned("topics", "deep", 0, 0.5)
     assert number_of_labels(made.evidence()) == {"topics": 7}

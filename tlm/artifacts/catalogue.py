@@ -145,13 +145,18 @@ def build_memory(
         CheckFailed: if the artifacts contradict each other.
         UserError: if an output cannot be read.
     """
-    connection = duckdb.connect(config=_SETTINGS)
+    connection = in_memory()
     try:
         _build_into(connection, store, sorted(records, key=lambda record: str(record.ref)), stages, labels or {})
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def in_memory() -> Connection:
+    """An empty database of this process alone, which fetches nothing from a network."""
+    return duckdb.connect(config=_SETTINGS)
 
 
 def is_stale(store: ArtifactStore, path: Path, stages: Stages) -> bool:
@@ -178,7 +183,7 @@ def connect(path: Path) -> Connection:
     """
     if not path.is_file():
         raise UserError(f"There is no catalogue at {path}.", "Run a study first, for example: tlm run demo")
-    connection = duckdb.connect(config=_SETTINGS)
+    connection = in_memory()
     try:
         connection.execute(f"attach {_literal(str(path.resolve()))} as catalogue (read_only)")
         connection.execute("use catalogue")

@@ -87,9 +87,11 @@ class Cost:
 
 @dataclass(frozen=True)
 class Estimate:
-    """The cost of each training step by its key, and what had to be assumed."""
+    """The cost of each training step by its key, what its tasks hold, and what had to be assumed."""
 
     costs: Mapping[str, Cost]
+    items: Mapping[str, Mapping[str, int]]
+    """By task: the number of labels, and of items in train, dev and test."""
     assumptions: tuple[str, ...]
 
 
@@ -109,7 +111,8 @@ def estimate(planned: Plan, facts: Mapping[str, Facts], data_root: str) -> Estim
     known = _Known({step.key: step for step in planned.steps}, facts, data_root)
     cost = {"pretrain": _pretrain, "finetune": _finetune}
     costs = {step.key: cost[step.stage](step, known) for step in planned.steps if step.stage in cost}
-    return Estimate(costs, tuple(known.assumptions))
+    items = {str(step.labels["task"]): known.items(step) for step in planned.steps if step.stage == "task"}
+    return Estimate(costs, items, tuple(known.assumptions))
 
 
 def language_model_flops(architecture: Architecture, config: PretrainConfig, length: int, vocab_size: int) -> float:
@@ -155,7 +158,7 @@ def _pretrain(step: Step, known: _Known) -> Cost:
 
 def _finetune(step: Step, known: _Known) -> Cost:
     config = FinetuneConfig.model_validate(step.config["finetune"])
-    items = known.items(known.input(step, "task"), str(step.labels["task"]))
+    items = known.items(known.input(step, "task"))
     per_epoch = math.ceil(items["train"] / config.batch_size)
     steps = min(config.epochs * per_epoch, config.max_steps or config.epochs * per_epoch)
     evaluated = (math.ceil(steps / per_epoch) + 1) * items["dev"] + items["test"]
@@ -203,6 +206,7 @@ class _Known:
     data_root: str
     assumptions: dict[str, None] = field(default_factory=dict)
     vocabularies: dict[str, int] = field(default_factory=dict)
+    counted: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def input(self, step: Step, name: str) -> Step:
         return self.steps[step.inputs[name].key]
@@ -235,13 +239,18 @@ class _Known:
 
     # --- items and labels ---
 
-    def items(self, task: Step, name: str) -> dict[str, int]:
+    def items(self, task: Step) -> dict[str, int]:
         """Number of labels, and of items in train, dev and test."""
+        if task.key not in self.counted:
+            self.counted[task.key] = self._count(task)
+        return self.counted[task.key]
+
+    def _count(self, task: Step) -> dict[str, int]:
         facts = self.facts.get(task.key)
         if facts is not None:
             return {key: int(facts[key]) for key in ("labels", "train", "dev", "test")}
         each = ItemSelection.model_validate(task.config)
-        labels = each.labels or self.source_labels(self.input(task, "source"), each, name)
+        labels = each.labels or self.source_labels(self.input(task, "source"), each, str(task.labels["task"]))
         return {
             "labels": labels,
             "train": labels * (each.train_per_label - each.dev_per_label),

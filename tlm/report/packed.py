@@ -1,0 +1,129 @@
+"""The marts that analyses read, in little room: of each result which test items it got right, as one list of booleans.
+
+A list stands in the order of the task's items (table `items`), so that neither ids nor labels are repeated. Parquet keeps a
+boolean in a bit. What is published, what is rehearsed and what tests make up has this form; `unpacked` gives the marts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from tlm.artifacts import catalogue
+
+if TYPE_CHECKING:
+    from tlm.artifacts.catalogue import Connection
+
+Tables = Mapping[str, pa.Table]
+"""By the names of `SCHEMAS`."""
+
+_INTEGERS = {
+    *("ws", "size", "instance", "pretrain_seed", "finetune_seed", "corpus_seed", "members", "parameters", "test_items"),
+    *("injected_tokens", "corpus_types", "task_types", "common_types", "missing_from_corpus", "missing_from_task"),
+    *("token_id", "corpus_count", "corpus_documents", "task_count", "task_documents"),
+}
+_NUMBERS = {
+    *("accuracy", "dev_accuracy", "heldout_loss", "heldout_accuracy", "seconds", "type_overlap", "occurrence_overlap"),
+    *("jaccard", "weighted_jaccard", "js_divergence", "kl_divergence"),
+}
+_RIGHT = pa.list_(pa.bool_())
+
+
+def _type(column: str) -> pa.DataType:
+    if column == "created":
+        return pa.timestamp("us")
+    return pa.int64() if column in _INTEGERS else pa.float64() if column in _NUMBERS else pa.string()
+
+
+def _schema(*columns: str, **typed: pa.DataType) -> pa.Schema:
+    return pa.schema([(name, _type(name)) for name in columns] + [*typed.items()])
+
+
+RUNS = (
+    *("key", "stage", "role", "slug", "ws", "arch", "task", "treatment", "committee", "baseline", "pretrain_seed"),
+    *("finetune_seed", "seconds", "facts", "git_commit", "device", "mlflow_run_id", "mlflow_experiment_id", "created"),
+)
+"""Of the mart `runs` what analyses look up, and what leads back to where an artifact comes from."""
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "results": _schema(*catalogue.column_descriptions("results")),
+    "items": _schema("task", "item_id", label=pa.int32()),
+    "correct": _schema("key", correct=_RIGHT),
+    "committee_instances": _schema("key", "committee", "task", "ws", "size", "instance", correct=_RIGHT),
+    "near_duplicates": _schema("key", "task", "ws", "treatment", held=_RIGHT),
+    "overlap": _schema(*catalogue.column_descriptions("overlap")),
+    "token_counts": _schema("key", "task", "ws", "treatment", "corpus_count", "task_count"),
+    "runs": _schema(*RUNS),
+}
+"""What each packed table holds. `correct` has those results that combine no others, `token_counts` a row for all tokens
+that the task uses and a row for the others, `near_duplicates` whether a test item stands in the pre-training set."""
+
+PACKING: dict[str, str] = {
+    "results": "from results",
+    "items": """from (
+        select distinct task, item_id, label::integer as label from predictions where part = 'test' and rule is null
+    ) order by task, item_id""",
+    "correct": """from (
+        select key, list(correct order by item_id) as correct
+        from predictions where part = 'test' and rule is null group by key
+    ) order by key""",
+    "committee_instances": "from committee_instances order by key, size, instance",
+    "near_duplicates": """from (
+        select key, task, ws, treatment, list(hits > 0 order by item_id) as held
+        from near_duplicates where part = 'test' group by all
+    ) order by key""",
+    "overlap": "from overlap",
+    "token_counts": """from (
+        select
+            key, task, ws, treatment,
+            sum(corpus_count)::bigint as corpus_count, sum(task_count)::bigint as task_count, task_count > 0 as used
+        from token_counts group by key, task, ws, treatment, used
+    ) order by key, used""",
+    "runs": "from runs order by key",
+}
+_UNPACKING = {
+    "results": "select * from packed_results",
+    "predictions": """select
+            correct.key, results.kind, results.rule, results.task, 'test' as part, unnest(of_task.item_id) as item_id,
+            unnest(of_task.label) as label, unnest(correct.correct) as correct
+        from packed_correct as correct
+        inner join packed_results as results on correct.key = results.key and results.rule is null
+        inner join of_task on results.task = of_task.task""",
+    "committee_instances": "select * from packed_committee_instances",
+    "near_duplicates": """select
+            duplicates.key, duplicates.task, duplicates.ws, duplicates.treatment, 'test' as part,
+            unnest(of_task.item_id) as item_id, unnest(duplicates.held)::bigint as hits
+        from packed_near_duplicates as duplicates
+        inner join of_task on duplicates.task = of_task.task""",
+    "overlap": "select * from packed_overlap",
+    "token_counts": "select * from packed_token_counts",
+    "runs": "select * from packed_runs",
+}
+
+
+def packed(connection: Connection) -> dict[str, pa.Table]:
+    """The marts behind a connection, packed."""
+    found = {}
+    for name, schema in SCHEMAS.items():
+        table = connection.sql(f"select {', '.join(schema.names)} {PACKING[name]}").to_arrow_table()
+        found[name] = table.cast(schema)
+    return found
+
+
+def unpacked(tables: Tables) -> Connection:
+    """The marts of packed tables in memory, as `tlm.report.evidence.Evidence` reads them. The caller closes it."""
+    connection = catalogue.in_memory()
+    for name in SCHEMAS:
+        connection.register(f"packed_{name}", tables[name])
+    connection.execute(
+        """create temp table of_task as
+        select task, list(item_id order by item_id) as item_id, list(label order by item_id) as label
+        from packed_items group by task"""
+    )
+    for name, sql in _UNPACKING.items():
+        connection.execute(f"create table {name} as {sql}")
+    for name in SCHEMAS:
+        connection.unregister(f"packed_{name}")
+    return connection

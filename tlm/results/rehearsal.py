@@ -1,0 +1,167 @@
+"""How well a study will tell its answers, before it runs: its results are drawn, and its own analysis is run on them.
+
+What is drawn varies over seeds and items as results have varied so far (`tlm.results.variances`); what comes of it is the
+half-width of each verdict, the median over a few rehearsals. Which way verdicts fall is not foretold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+
+from tlm.artifacts.step import Step
+from tlm.evaluation.committee import disjoint
+from tlm.report.findings import NOT_MEASURED, PURE, Unit, Verdict
+from tlm.results import ANALYSES
+from tlm.results.made_up import MadeUpResults, Margin
+from tlm.results.overlap_predictor import MEASURES
+from tlm.results.variances import Variances
+from tlm.study.config import StudyConfig
+from tlm.study.treatments import MissingTokens, Sampled, Treatment
+
+REHEARSALS = 5
+Items = Mapping[str, Mapping[str, int]]
+"""By task: `labels`, and the number of `test` items."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """One verdict of a study, and how well it will be told."""
+
+    claim: str
+    unit: Unit
+    half_width: float | None
+    """Of the 95 % interval, in `unit`; None where there will be none, or where it depends on what only the run knows."""
+    missing: str = ""
+    """Why there will be no half-width."""
+
+
+def rehearse(
+    study: StudyConfig, steps: Iterable[Step], items: Items, variances: Variances, *, rehearsals: int = REHEARSALS
+) -> list[Expected]:
+    """Every verdict of a study with the half-width to expect; none if it names no analysis.
+
+    Args:
+        steps: those of its plan (`tlm.planning.plan.Plan.steps`).
+        items: of its tasks.
+        rehearsals: how often it is drawn, each time by another seed.
+    """
+    if study.analysis is None:
+        return []
+    analyse, every = ANALYSES[study.analysis].function, list(steps)
+    found: dict[str, list[Verdict]] = {}
+    for seed in range(rehearsals):
+        evidence = _drawn(study, every, items, variances, seed).evidence()
+        with evidence.connection:
+            for verdict in analyse(evidence).verdicts:
+                found.setdefault(verdict.claim, []).append(verdict)
+    return [_expected(claim, verdicts) for claim, verdicts in found.items()]
+
+
+def _expected(claim: str, verdicts: list[Verdict]) -> Expected:
+    unit = verdicts[-1].unit
+    if unit in PURE:
+        return Expected(claim, unit, None, "depends on the overlap that is measured")
+    if widths := [verdict.half_width for verdict in verdicts if verdict.half_width is not None]:
+        return Expected(claim, unit, median(widths))
+    if verdicts[0].outcome == NOT_MEASURED:
+        return Expected(claim, unit, None, f"{NOT_MEASURED}: {verdicts[0].figure}")
+    return Expected(claim, unit, None, "no interval: one seed")
+
+
+# --- what is drawn ---
+
+
+def _drawn(study: StudyConfig, steps: list[Step], items: Items, variances: Variances, seed: int) -> MadeUpResults:
+    made = MadeUpResults(study, seed=seed)
+    treatments = {(each.ws, each.label): each for each in study.treatments}
+    crossed = study.seeds == "crossed" and len(study.finetune_seeds) > 1
+    margins: dict[str, Margin] = {}
+    for step in steps:
+        task, labels = str(step.labels.get("task")), step.labels
+        if step.stage == "finetune":
+            margins[step.key] = _finetuned(made, step, items[task], variances, treatments, crossed)
+        elif step.stage == "baseline":
+            name = str(labels["baseline"])
+            accuracy = variances.baseline(task, name)
+            margin = made.margin(
+                task, items[task]["test"], accuracy, step.key, shares=variances.shares(task), system=name
+            )
+            made.result(step.key, "baseline", task, name, margin > 0, labels=items[task]["labels"])
+        elif step.stage == "committee":
+            members = [margins[ref.key] for _, ref in sorted(step.inputs.items())]
+            _committee(made, step, np.array(members), items[task]["labels"])
+        elif step.stage == "overlap":
+            _overlap(made, step, treatments)
+    return made
+
+
+def _finetuned(
+    made: MadeUpResults,
+    step: Step,
+    items: Mapping[str, int],
+    variances: Variances,
+    treatments: Mapping[tuple[int, str], Treatment],
+    crossed: bool,
+) -> Margin:
+    labels = step.labels
+    task, arch, ws = str(labels["task"]), str(labels["arch"]), int(labels["ws"] or 0)
+    treatment = None if labels.get("treatment") is None else str(labels["treatment"])
+    system = (arch, ws, treatment)
+    # Fine-tunings of one pre-training deviate alike here: of two parts of their variance that is the one that costs more.
+    together = (task, *system, labels["pretrain_seed"]) if ws and crossed else None
+    margin = made.margin(
+        task,
+        items["test"],
+        variances.accuracy(task, arch, ws, treatment),
+        step.key,
+        shares=variances.shares(task),
+        spread=variances.deviation(task, arch, pretrained=ws > 0),
+        seeded_by=together,
+        system=system,
+    )
+    seeds = {"pretrain_seed": labels.get("pretrain_seed"), "finetune_seed": labels["finetune_seed"]}
+    about = {"arch": arch, "ws": ws, "treatment": treatment, "init": labels.get("init"), **seeds}
+    if ws:
+        about |= {**_measures(made, ws, treatment), "injected_tokens": _removed(treatments.get((ws, treatment or "")))}
+    made.result(step.key, "finetune", task, arch, margin > 0, labels=items["labels"], **about)
+    return margin
+
+
+def _removed(treatment: Treatment | None) -> int | None:
+    """Distinct tokens that an injection removes; of a share it is not known, but one share is less than another."""
+    if not isinstance(treatment, MissingTokens):
+        return None
+    return treatment.count or round(1_000 * (treatment.share or 0))
+
+
+def _measures(made: MadeUpResults, ws: int, treatment: str | None) -> dict[str, float]:
+    """Measures of overlap that rise with Ws, and differ a little by treatment."""
+    varied = made.generator("overlap", ws, treatment).standard_normal(len(MEASURES))
+    return {name: 0.05 * float(np.log(ws)) + 0.01 * more for name, more in zip(MEASURES, varied, strict=True)}
+
+
+def _committee(made: MadeUpResults, step: Step, margins_MN: Margin, labels: int) -> None:
+    """Soft committees of every size that share no member: each has the mean of its members' margins."""
+    task, name, ws = str(step.labels["task"]), str(step.labels["committee"]), int(step.labels["ws"] or 0)
+    about = {"key": step.key, "committee": name, "task": task, "ws": ws}
+    for size in range(1, len(margins_MN) + 1):
+        for instance, own in enumerate(disjoint(len(margins_MN), size)):
+            right_N = margins_MN[own].mean(axis=0) > 0
+            made.add("committee_instances", **about, size=size, instance=instance, correct=right_N)
+    whole_N = margins_MN.mean(axis=0) > 0
+    made.result(step.key, "committee", task, name, whole_N, labels=labels, ws=ws, rule="soft", members=len(margins_MN))
+
+
+def _overlap(made: MadeUpResults, step: Step, treatments: Mapping[tuple[int, str], Treatment]) -> None:
+    """Of sets with a level: equally covered, and the more tokens that the task never uses the higher the level."""
+    ws, label = int(step.labels["ws"] or 0), step.labels.get("treatment")
+    treatment = treatments.get((ws, str(label)))
+    level = treatment.level if isinstance(treatment, Sampled) else None
+    about = {"key": step.key, "task": step.labels["task"], "ws": ws, "treatment": label}
+    made.add("overlap", **about, part="train", type_overlap=1.0)
+    made.add("token_counts", **about, corpus_count=1_000, task_count=1)
+    made.add("token_counts", **about, corpus_count=100 + round(100 * (level or 0.0)), task_count=0)
