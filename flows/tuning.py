@@ -130,7 +130,9 @@ def _check_space(tuning: Tuning) -> None:
             try:
                 tuning.study_of({field: value})
             except UserError as error:
-                raise UserError(f"over {error.problem.removeprefix('--set ')}", error.remedy) from error
+                at, _, path = error.problem.partition("--set ")
+                where = path if not at else f"{as_overrides({field: value})[0]}: {error.problem}"
+                raise UserError(f"over {where}", error.remedy) from error
 
 
 def check_tuning(tuning: Tuning) -> None:
