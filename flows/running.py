@@ -43,7 +43,7 @@ class BarBoard:
         self.bars[ref.key] = (bar, time.monotonic())
         return lambda done, total: self.progress.update(bar, completed=done, total=total)
 
-    def say(self, ref: ArtifactRef, note: str) -> None:
+    def note(self, ref: ArtifactRef, note: str) -> None:
         self.console.print(Text(printable(f"{ref.stage}/{ref.slug}: {note}.")), soft_wrap=True)
 
     def close(self, ref: ArtifactRef, end: End) -> None:

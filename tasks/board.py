@@ -21,7 +21,7 @@ class Board(Protocol):
         """A step begins: return what it calls with (done, total)."""
         ...
 
-    def say(self, ref: ArtifactRef, note: str) -> None:
+    def note(self, ref: ArtifactRef, note: str) -> None:
         """What its stage notes about an artifact that was made (`Stage.notes`)."""
 
     def close(self, ref: ArtifactRef, end: End) -> None: ...
@@ -42,7 +42,7 @@ class LogBoard:
 
         return report
 
-    def say(self, ref: ArtifactRef, note: str) -> None:
+    def note(self, ref: ArtifactRef, note: str) -> None:
         get_run_logger().info("%s: %s", ref, note)
 
     def close(self, ref: ArtifactRef, end: End) -> None:

@@ -46,7 +46,7 @@ def run_step(
         get_run_logger().info("%s %s (%.1f s)", step.ref, outcome.status, outcome.record.seconds)
         if outcome.status == "executed":
             for note in STAGES[step.stage].notes(outcome.record):
-                board.current().say(step.ref, note)
+                board.current().note(step.ref, note)
         end = "done" if outcome.status == "executed" else "found"
     except StageStopped as error:
         end = "stopped"
