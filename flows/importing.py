@@ -44,7 +44,7 @@ def export_in_terminal(study: StudyConfig, folder: Path, runtime: Runtime, conso
         UserError: for bad input; if nothing is left to train; if the folder is there already.
     """
     with console.status("checking the study and its sources"):
-        planned = check(study, runtime)
+        planned = check(study, runtime, trains_here=False)
     with console.status("making what the training starts from"):
         made = prepare_bundle(planned, runtime)
     done = export_bundle(planned, ArtifactStore(runtime.artifacts), folder)

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from flows.planning import show_left_out
 from flows.prefect_environment import set_up
+from flows.terminal import printable
 from tlm.artifacts.step import ArtifactRef
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
@@ -41,6 +42,9 @@ class BarBoard:
         bar = self.progress.add_task(f"{ref.stage}/{ref.slug}", total=None)
         self.bars[ref.key] = (bar, time.monotonic())
         return lambda done, total: self.progress.update(bar, completed=done, total=total)
+
+    def note(self, ref: ArtifactRef, note: str) -> None:
+        self.console.print(Text(printable(f"{ref.stage}/{ref.slug}: {note}.")), soft_wrap=True)
 
     def close(self, ref: ArtifactRef, end: End) -> None:
         bar, started = self.bars.pop(ref.key)

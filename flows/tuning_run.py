@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.prefect_environment import set_up
+from flows.terminal import printable
 from flows.tuning import Tuning, check_tuning
 from tlm.artifacts.step import ArtifactRef
 from tlm.artifacts.store import ArtifactStore
@@ -46,6 +47,9 @@ class TuningBoard:
 
     def close(self, ref: ArtifactRef, end: object) -> None:
         self.progress.remove_task(self.bars.pop(ref.key))
+
+    def note(self, ref: ArtifactRef, note: str) -> None:
+        self.say(printable(f"{ref.stage}/{ref.slug}: {note}."))
 
     def say(self, text: str) -> None:
         self.console.print(text, highlight=False, soft_wrap=True)

@@ -21,6 +21,9 @@ class Board(Protocol):
         """A step begins: return what it calls with (done, total)."""
         ...
 
+    def note(self, ref: ArtifactRef, note: str) -> None:
+        """What its stage notes about an artifact that was made (`Stage.notes`)."""
+
     def close(self, ref: ArtifactRef, end: End) -> None: ...
 
 
@@ -38,6 +41,9 @@ class LogBoard:
                 logger.info("%s: %d of %d (%.0f %%)", ref, done, total, 100 * done / max(1, total))
 
         return report
+
+    def note(self, ref: ArtifactRef, note: str) -> None:
+        get_run_logger().info("%s: %s", ref, note)
 
     def close(self, ref: ArtifactRef, end: End) -> None:
         return None

@@ -44,6 +44,9 @@ def run_step(
         else:
             outcome = execute_tracked(step, runtime, tracking, progress=progress, hit_logged=hit_logged)
         get_run_logger().info("%s %s (%.1f s)", step.ref, outcome.status, outcome.record.seconds)
+        if outcome.status == "executed":
+            for note in STAGES[step.stage].notes(outcome.record):
+                board.current().note(step.ref, note)
         end = "done" if outcome.status == "executed" else "found"
     except StageStopped as error:
         end = "stopped"

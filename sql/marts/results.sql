@@ -132,7 +132,7 @@ singles as (
         beginnings.pretrain_setting
     from described
     left join beginnings on coalesce(described.pretrain_key, described.embeddings_key) = beginnings.key
-    -- What has no test items is a trial of a hyperparameter search: measured, but no result.
+    -- What has no test items is a trial of a hyperparameter search, or a baseline that could not be fitted: no result.
     where described.role = 'predicts' and (described.facts ->> 'test_items')::bigint > 0
 ),
 

@@ -46,8 +46,30 @@ def test_a_sample_larger_than_the_source_is_an_error_with_the_largest_that_is_po
     assert len(draw(45).rows) == 45
     with pytest.raises(UserError, match=r"corpus.sizes: Ws=46 .* need 51 .* has 50\. Choose Ws up to 45\."):
         draw(46)
-    with pytest.raises(UserError, match=r"Choose Ws up to 0\."):
-        draw(1, heldout=60)
+
+
+@pytest.mark.parametrize(("available", "way_out"), [(0, "more text"), (1, "more text"), (9, "or lower corpus.heldout")])
+@pytest.mark.parametrize("ws", [0, 1, 30])
+def test_where_no_ws_is_possible_none_is_recommended(available: int, way_out: str, ws: int) -> None:
+    tokens = Ragged.from_lists([[1]] * available)
+    with pytest.raises(UserError, match=way_out) as raised:
+        sample_corpus(tokens, ws=ws, heldout=20, sampler="random", seed=0)
+    assert "Choose Ws" not in str(raised.value)
+
+
+@given(st.lists(st.integers(0, 2), min_size=20, max_size=60), st.integers(0, 2**31))
+def test_a_paragraph_without_a_token_has_no_role_and_is_counted_if_that_is_too_few(
+    lengths: list[int], seed: int
+) -> None:
+    tokens = Ragged.from_lists([[7] * length for length in lengths])
+    there = sum(length > 0 for length in lengths)
+    if there < 8:
+        with pytest.raises(UserError, match=f"has {there} with a token, and {len(lengths) - there} without"):
+            sample_corpus(tokens, ws=4, heldout=4, sampler="random", seed=seed)
+        return
+    sample = sample_corpus(tokens, ws=4, heldout=4, sampler="random", seed=seed)
+    roles = np.concatenate([sample.heldout, sample.rows, sample.reserve])
+    assert sorted(roles) == np.flatnonzero(lengths).tolist()
 
 
 # --- samplers ---

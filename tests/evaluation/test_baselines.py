@@ -32,3 +32,9 @@ def test_majority_of_a_tie_is_the_lowest_label() -> None:
 def test_tfidf_learns_which_words_go_with_which_label() -> None:
     found = BASELINES["tfidf"](TEXTS, LABELS, ["the fruit was red", "my fast car", "car"])
     assert found.argmax(axis=1).tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize("texts", [["a", "b", "c", "d", "e"], ["?!", "...", "–", "1", "2"]])
+def test_tfidf_says_why_it_cannot_be_fitted(texts: list[str]) -> None:
+    with pytest.raises(ValueError, match="no training item has a word of two letters"):
+        BASELINES["tfidf"](texts, LABELS, ["a word"])

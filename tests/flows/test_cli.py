@@ -82,6 +82,36 @@ def test_a_size_larger_than_the_corpus(tlm: Tlm, home: Path, study: Study) -> No
     expect_refusal(said, home, "Ws=5000", "has 200", "Choose Ws up to 180")
 
 
+def test_one_document_a_line_in_a_text_file(tlm: Tlm, home: Path, study: Study, tmp_path: Path) -> None:
+    (tmp_path / "raw/texts.txt").write_text("a document\n" * 120)
+    text = {"kind": "files", "format": "text", "path": "texts.txt"}
+    for sizes in ([0], [0, 60, 120]):
+        said = tlm("run", study(corpus__source=text, corpus__sizes=sizes, treatments=[]))
+        expect_refusal(said, home, "has 1.", "texts.txt a paragraph ends at a blank line", "jsonl")
+        assert "Choose Ws" not in said.err
+    own = {"kind": "foreign", "name": "other", "source": text, "own": 5}
+    expect_refusal(tlm("run", study(treatments=[own])), home, "treatments.other: own=5", "ends at a blank line")
+
+
+def test_a_task_with_one_label(tlm: Tlm, home: Path, study: Study, tmp_path: Path) -> None:
+    write_csv(tmp_path / "raw/task.csv", ["text", "label"], [("some text", "sea")] * 60)
+    for labels in (None, 2):
+        said = tlm("run", study(tasks__0__labels=labels))
+        expect_refusal(said, home, "task topics: its source has one label ('sea')", "label_column")
+
+
+def test_a_source_of_which_nothing_can_be_seen(tlm: Tlm, home: Path, study: Study, tmp_path: Path) -> None:
+    write_csv(tmp_path / "raw/corpus.csv", ["text"], [("\u200b\u00ad",)] * 200)
+    expect_refusal(tlm("run", study()), home, "source files-corpus: none of its 200 texts has a visible character")
+
+
+def test_memory_that_holds_no_training_process(
+    tlm: Tlm, home: Path, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TLM_MEMORY_GIB", "0.1")
+    expect_refusal(tlm("run", study()), home, "TLM_MEMORY_GIB=0.1 allows less", "a smaller model")
+
+
 def test_more_labels_than_the_task_has(tlm: Tlm, home: Path, study: Study) -> None:
     expect_refusal(tlm("run", study(), "--set", "tasks.topics.labels=3"), home, "task topics", "labels=3", "has 2")
 

@@ -98,6 +98,11 @@ def publish_step(
 
 def _outputs(step: Step, steps: dict[str, Step]) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
     match step.stage:
+        case "source":
+            return {}, {"rows": 40, "invisible": 2}
+        case "tokens":
+            known = {"words": 1_000, "unknown_words": 25, "letters": 5_000, "unknown_letters": 30, "without_token": 1}
+            return {}, {"sequences": 40, **known, "unknown_most": [["|", 20], ["<b>", 5]]}
         case "corpus":
             return {}, {"ws": step.config["ws"], "tokens": 1000, "mean_length": 10.0, "heldout": 10}
         case "inject":

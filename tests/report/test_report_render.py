@@ -6,11 +6,13 @@ import re
 from html import unescape
 from pathlib import Path
 
+import duckdb
 import pytest
 from synthetic import MLFLOW, PROVENANCE, MadeUp, publish, study
 
 from tlm.artifacts import catalogue
 from tlm.artifacts.store import ArtifactStore
+from tlm.report.render import not_measured
 from tlm.results.study_report import write_study_report
 from tlm.stages import STAGES
 
@@ -73,6 +75,24 @@ def test_results_say_how_many_seeds(rendered: Path) -> None:
     assert "+3.0 ± 5.7 (2 seeds), not resolved" in markdown
     assert "+30.0 ± 7.7 (2 seeds) <sup>" in markdown
     assert "−10.0 ± 6.1 (2 seeds)" in markdown
+
+
+def test_the_text_that_is_not_known_is_said_for_each_source(rendered: Path) -> None:
+    markdown = (rendered / "report.md").read_text()
+    [row] = [line for line in markdown.splitlines() if line.startswith("| files-items |")]
+    cells = re.sub(r"\[([\d.,]+)\]\([^)]*\)", r"\1", row)
+    assert cells == r"| files-items | 40 | 2 | 1 | 1,000 | 2.5 | 0.6 | \| (20)  \<b\> (5) |"
+    assert "&lt;b&gt; (5)" in (rendered / "report.html").read_text()
+
+
+def test_a_baseline_that_could_not_be_fitted_is_not_measured_with_the_reason() -> None:
+    with duckdb.connect() as connection:
+        connection.execute("create table runs (baseline varchar, task varchar, facts json)")
+        assert not_measured(connection) == ""
+        connection.execute(
+            """insert into runs values ('tfidf', 'notes', '{"not_measured": "no word"}'), (null, null, '{}')"""
+        )
+        assert not_measured(connection) == " Not measured: tfidf on notes (no word)."
 
 
 def test_same_records_same_bytes(made_up: MadeUp, rendered: Path, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ LABELS_FILE = "labels.json"
 MARTS = (
     "runs",
     "lineage",
+    "texts",
     "overlap",
     "token_counts",
     "injected_tokens",

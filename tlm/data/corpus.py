@@ -56,6 +56,7 @@ def sample_corpus(
     heldout: int,
     sampler: str,
     seed: int,
+    usable: Rows | None = None,
     task: Ragged | None = None,
     level: float | None = None,
 ) -> Sample:
@@ -63,6 +64,7 @@ def sample_corpus(
 
     Args:
         tokens: the source; if a task is given, without special tokens.
+        usable: the rows that may be drawn; by default those that have a token.
         task: the task's training items, without special tokens, for a sampler that chooses by them.
         level: 0 … 1, for a sampler with a level.
 
@@ -70,7 +72,8 @@ def sample_corpus(
         UserError: if the source is too small, the sampler does not get what it needs or gets what it does not take, the
             task is empty, or `ws` is less than the sampler needs to cover the task.
     """
-    check_size(len(tokens), ws=ws, heldout=heldout)
+    usable = np.flatnonzero(tokens.lengths) if usable is None else usable
+    check_size(len(usable), ws=ws, heldout=heldout, without_token=len(tokens) - len(usable))
     check_sampler(sampler, task=task is not None, level=level)
     if task is not None and not len(task.ids):
         raise UserError(
@@ -79,7 +82,7 @@ def sample_corpus(
         )
     entry = SAMPLERS[sampler]
     generator = np.random.default_rng([seed, 0xC0_12_05])
-    order = generator.permutation(len(tokens)).astype(np.int64)
+    order = generator.permutation(usable)
     draw = Draw(tokens, order[heldout:], generator, task, level)
     candidates = entry.function(draw)
     core = samplers.covering_size(draw, candidates) if entry.covers else None
@@ -91,13 +94,25 @@ def sample_corpus(
     return Sample(heldout=order[:heldout], rows=candidates[:ws], reserve=candidates[ws:], core=core)
 
 
-def check_size(available: int, *, ws: int, heldout: int) -> None:
-    """Raise UserError unless `ws` paragraphs and the held-out part fit into the source."""
-    if ws + heldout > available:
-        raise UserError(
-            f"corpus.sizes: Ws={ws} and heldout={heldout} need {ws + heldout} paragraphs; the source has {available}.",
-            f"Choose Ws up to {max(0, available - heldout)}.",
-        )
+def check_size(available: int, *, ws: int, heldout: int, without_token: int = 0, advice: str = "") -> None:
+    """Raise UserError unless `ws` paragraphs and the held-out part fit into the source.
+
+    Args:
+        available: the source's paragraphs with a token.
+        without_token: its other paragraphs.
+        advice: what else may help, a sentence.
+    """
+    if ws + heldout <= available:
+        return
+    others = f" with a token, and {without_token} without" if without_token else ""
+    if available > heldout:
+        way_out = f"Choose Ws up to {available - heldout}."
+    else:
+        way_out = f"Give it more text{', or lower corpus.heldout' if available > 1 else ''}."
+    raise UserError(
+        f"corpus.sizes: Ws={ws} and heldout={heldout} need {ws + heldout} paragraphs; the source has {available}{others}.",
+        f"{way_out} {advice}".rstrip(),
+    )
 
 
 def check_sampler(sampler: str, *, task: bool, level: float | None) -> None:

@@ -122,7 +122,7 @@ def inject_missing_tokens(
         raise UserError(
             f"treatments: count={size} tokens to remove, but the corpus (Ws={len(source.sample.rows)}) and the task "
             f"have only {len(common)} in common.",
-            f"Choose up to {len(common)}.",
+            f"Choose up to {len(common)}." if len(common) else "Choose a larger Ws.",
         )
     generator = np.random.default_rng([config.seed, 0x1_27EC7])
     chosen = SELECTIONS[config.selection](common, task_counts[common], size, generator)

@@ -24,7 +24,7 @@ def select_items(labels: pd.DataFrame, label_names: tuple[str, ...], config: Ite
         Columns `row` (source row), `label` (0 … labels - 1, renumbered if labels were cut), `part`; sorted by row.
 
     Raises:
-        UserError: if the task has fewer labels, or a label fewer items, than asked for.
+        UserError: if the source has one label, or fewer than asked for, or a label has fewer items than asked for.
     """
     generator = np.random.default_rng([config.seed, 0x7A_5C])
     chosen = choose_labels(label_names, config.labels, task, generator)
@@ -41,7 +41,7 @@ def select_items(labels: pd.DataFrame, label_names: tuple[str, ...], config: Ite
                 raise UserError(
                     f"task {task}: label {label_names[old]!r} has {len(available)} {split} items, {total} needed "
                     f"({what}).",
-                    "Lower the task's train_per_label or test_per_label.",
+                    "Lower the task's train_per_label or test_per_label, or leave that label's items out.",
                 )
             drawn = generator.permutation(available)[:total]
             part = np.repeat(list(wanted), list(wanted.values()))
@@ -53,6 +53,11 @@ def choose_labels(
     label_names: tuple[str, ...], wanted: int | None, task: str, generator: np.random.Generator
 ) -> list[int]:
     """Which labels to keep: all, or a nested random choice (the 4-label task is contained in the 8-label one)."""
+    if len(label_names) < 2:
+        raise UserError(
+            f"task {task}: its source has one label ({label_names[0]!r}); a classification task needs two.",
+            "Choose another label_column, or add items of another label.",
+        )
     if wanted is None:
         return list(range(len(label_names)))
     if wanted > len(label_names):

@@ -51,6 +51,11 @@ class Ragged:
         kept = np.concatenate([[0], np.cumsum(mask)]).astype(np.int64)
         return Ragged(self.ids[mask], kept[self.offsets])
 
+    def cut(self, length: int) -> Ragged:
+        """The first `length` ids of each sequence."""
+        place = np.arange(len(self.ids)) - np.repeat(self.offsets[:-1], self.lengths)
+        return self.keep(place < length)
+
     def joined(self, separator: int, length: int) -> Ragged:
         """All sequences one after another, `separator` between them, cut into sequences of `length` ids.
 

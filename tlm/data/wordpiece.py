@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -66,6 +67,17 @@ class WordPiece:
         return Ragged.from_lists(
             islice(chain.from_iterable(ids_of[word] for word in of_text), max_length) for of_text in words
         )
+
+    def unknown_words(self, texts: Sequence[str]) -> Counter[str]:
+        """Each word of the texts that becomes [UNK], with its number."""
+        times = Counter(chain.from_iterable(text.split(" ") for text in texts))
+        encoded = self._fast.encode_batch(list(times), add_special_tokens=False)
+        unknown: Counter[str] = Counter()
+        for (word, number), encoding in zip(times.items(), encoded, strict=True):
+            for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
+                if token == self.vocabulary.unk:
+                    unknown[word[start:end]] += number
+        return unknown
 
     def save(self, folder: Path) -> dict[str, Any]:
         """vocab.txt and, for other programs, tokenizer.json."""

@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 
 Labels = NDArray[np.int64]
 Baseline = Callable[[Sequence[str], Labels, Sequence[str]], NDArray[np.float64]]
-"""(training texts, their labels 0 … C - 1, test texts) → log-probabilities (test items, C)."""
+"""(training texts, their labels 0 … C - 1, test texts) → log-probabilities (test items, C).
+
+It raises ValueError with the reason if it cannot be fitted on these texts.
+"""
 
 
 def majority(train_texts: Sequence[str], train_labels: Labels, test_texts: Sequence[str]) -> NDArray[np.float64]:
@@ -19,13 +22,20 @@ def majority(train_texts: Sequence[str], train_labels: Labels, test_texts: Seque
 
 
 def tfidf(train_texts: Sequence[str], train_labels: Labels, test_texts: Sequence[str]) -> NDArray[np.float64]:
-    """Word unigrams and bigrams, sublinear TF-IDF, L2 logistic regression (C = 10)."""
+    """Word unigrams and bigrams, sublinear TF-IDF, L2 logistic regression (C = 10).
+
+    A word has two letters or more, between characters that are neither letters nor digits.
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
     vectorizer = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=1)
+    try:
+        vectors = vectorizer.fit_transform(train_texts)
+    except ValueError as error:
+        raise ValueError("no training item has a word of two letters") from error
     model = LogisticRegression(C=10.0, max_iter=1_000)
-    model.fit(vectorizer.fit_transform(train_texts), train_labels)
+    model.fit(vectors, train_labels)
     return np.asarray(model.predict_log_proba(vectorizer.transform(test_texts)))
 
 

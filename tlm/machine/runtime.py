@@ -122,8 +122,12 @@ class Runtime(BaseModel):
 
     def native_precision(self) -> Resolved:
         """What precision "auto" means on the device, known without torch."""
-        gpu = self.device == "cuda" or (self.device == "auto" and NVIDIA_DRIVER.exists())
-        return native_precision("cuda" if gpu else "cpu")
+        return native_precision("cuda" if self.trains_on_gpu else "cpu")
+
+    @property
+    def trains_on_gpu(self) -> bool:
+        """Whether the device is a GPU, known without torch."""
+        return self.device == "cuda" or (self.device == "auto" and NVIDIA_DRIVER.exists())
 
     def check_writable(self) -> None:
         """Raise UserError unless something can be written under home; leaves nothing behind."""

@@ -17,6 +17,7 @@ from tlm.data.items import select_items
 from tlm.errors import UserError
 from tlm.evaluation.baselines import BASELINES
 from tlm.machine.runtime import Runtime
+from tlm.planning.memory import check_memory
 from tlm.planning.plan import Plan, plan
 from tlm.results import ANALYSES
 from tlm.study.base import slugify
@@ -25,11 +26,14 @@ from tlm.study.families import FAMILIES
 from tlm.study.sources import Source
 
 
-def check(study: StudyConfig, runtime: Runtime) -> Plan:
+def check(study: StudyConfig, runtime: Runtime, *, trains_here: bool = True) -> Plan:
     """Return the study's plan once everything that can be checked without doing the work holds.
 
     Local sources that no artifact holds yet are read and compared with what the study asks of them. Hub sources are only
     reached for; their sizes are known once they are downloaded, in the study's first stage.
+
+    Args:
+        trains_here: whether it is to be trained on this machine, which then needs the memory.
 
     Raises:
         UserError: naming the value, the place and the remedy.
@@ -40,6 +44,9 @@ def check(study: StudyConfig, runtime: Runtime) -> Plan:
         runtime.torch_device()
     planned = plan(study, runtime.data_root, precision=runtime.native_precision())
     _check_tokenizer(study, planned, runtime)
+    if trains_here:
+        store = ArtifactStore(runtime.artifacts)
+        check_memory(study, (step for step in planned.steps if not _is_complete(store, step)), runtime)
     _check_data(study, planned, runtime)
     return planned
 
@@ -94,14 +101,15 @@ def _check_data(study: StudyConfig, planned: Plan, runtime: Runtime) -> None:
     rows = texts.rows(study.corpus.source)
     if rows is not None:
         own = [t.general if t.kind == "foreign" else t.ws for t in study.treatments]
-        check_size(rows, ws=max(*study.corpus.sizes, *own, 0), heldout=study.corpus.heldout)
+        ws = max(*study.corpus.sizes, *own, 0)
+        check_size(rows, ws=ws, heldout=study.corpus.heldout, advice=_what_a_paragraph_is(study.corpus.source))
     for treatment in study.treatments:
         if treatment.kind == "foreign":
             there = texts.rows(treatment.source)
             if there is not None and there < treatment.own:
                 raise UserError(
                     f"treatments.{treatment.name}: own={treatment.own}, but its source has {there} paragraphs.",
-                    f"Choose up to {there}.",
+                    f"Choose up to {there}. {_what_a_paragraph_is(treatment.source)}".rstrip(),
                 )
     made = {step.slug for step in planned.steps if step.stage == "task" and _is_complete(store, step)}
     for task in study.tasks:
@@ -113,6 +121,16 @@ def _check_data(study: StudyConfig, planned: Plan, runtime: Runtime) -> None:
                     f"task {task.name}: its source has no labels.", "Name its label_column, or use another source."
                 )
             select_items(table, names, task.selection, task.name)
+
+
+def _what_a_paragraph_is(source: Source) -> str:
+    """Advice for whoever has fewer paragraphs than they thought; empty where every row is one."""
+    if source.kind != "files" or source.format != "text":
+        return ""
+    return (
+        f"In {source.path} a paragraph ends at a blank line: if each line is a document, put a blank line after it, or "
+        "save the file as JSON lines (format: jsonl)."
+    )
 
 
 class _Texts:

@@ -182,7 +182,7 @@ def _sections(evidence: Evidence, plots: dict[str, list[Plot]]) -> list[Section]
             "Results",
             "Test accuracy in percent. Ws is the number of paragraphs in the pre-training set; at Ws = 0 the same "
             "architecture is trained from scratch. Baselines have no seed, do not depend on Ws and stand in every row; a "
-            "whole committee is one, as one seed is.",
+            f"whole committee is one, as one seed is.{not_measured(connection)}",
             [tables.results_table(evidence, task) for task in tasks],
             plots["results"],
         ),
@@ -191,6 +191,14 @@ def _sections(evidence: Evidence, plots: dict[str, list[Plot]]) -> list[Section]
             "Gap over scratch",
             "Accuracy minus that of the same system from scratch, in points.",
             [tables.gap_table(evidence, task) for task in tasks],
+        ),
+        Section(
+            "text",
+            "Text",
+            "Unknown words are those that the tokenizer replaces by [UNK]: models see a hole, and overlap leaves them out. "
+            "Invisible texts (zero-width characters alone) were left out; a text without a token is in no pre-training "
+            "set.",
+            [tables.texts_table(connection)],
         ),
         Section(
             "overlap",
@@ -231,6 +239,16 @@ def _sections(evidence: Evidence, plots: dict[str, list[Plot]]) -> list[Section]
             [tables.paper_table(evidence)],
         ),
     ]
+
+
+def not_measured(connection: Connection) -> str:
+    """Which baselines could not be fitted, and why, in a sentence; empty if all were."""
+    found = rows(
+        connection,
+        """select concat(baseline, ' on ', task, ' (', facts ->> 'not_measured', ')') as said from runs
+        where facts ->> 'not_measured' is not null order by task, baseline""",
+    )
+    return f" Not measured: {'; '.join(row['said'] for row in found)}." if found else ""
 
 
 def _duration(seconds: float) -> str:

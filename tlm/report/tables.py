@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -72,6 +73,25 @@ def paper_table(evidence: Evidence) -> Table:
             paper = Cell(f"{100 * theirs[1]:.1f} ({theirs[0]})") if theirs else number(None)
             body.append((word(task.name), word(system), word(corpus_label(ws, None)), _accuracy(found), paper))
     return Table("Beside the paper: accuracy, %", ("Task", "System", "Ws", "This study", "Paper"), tuple(body))
+
+
+def texts_table(connection: Connection) -> Table:
+    """How much of each source's text the tokenizer knows."""
+    found = rows(
+        connection,
+        """select texts.*, runs.mlflow_run_id, runs.mlflow_experiment_id from texts inner join runs on texts.key = runs.key
+        qualify row_number() over (partition by source_key, texts.tokenizer_key order by texts.key) = 1
+        order by source, texts.tokenizer_key""",
+    )
+    body = []
+    for row in found:
+        counts = [number(row[name], links=links_of(row)) for name in ("texts", "invisible", "without_token", "words")]
+        shares = [percent(row[f"unknown_{name}_share"], links_of(row)) for name in ("word", "letter")]
+        most = row["unknown_most"] and json.loads(row["unknown_most"])
+        examples = most and "  ".join(f"{unknown} ({times:,})" for unknown, times in most)
+        body.append((word(row["source"]), *counts, *shares, word("none" if most == [] else examples)))
+    columns = ("Source", "Texts", "Invisible", "Without token", "Words", "Unknown words, %", "Unknown letters, %")
+    return Table("Text that the tokenizer knows", (*columns, "Most frequent unknown"), tuple(body))
 
 
 def overlap_table(connection: Connection) -> Table:

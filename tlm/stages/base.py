@@ -16,6 +16,7 @@ from tlm.machine.extensions import load_extensions
 from tlm.study.base import Frozen, slugify
 
 if TYPE_CHECKING:
+    from tlm.artifacts.store import Record
     from tlm.stages.job import Facts, Job
 
 T = TypeVar("T")
@@ -111,6 +112,11 @@ class Stage:
         Here the fields that are stages hold references; the artifacts behind them are in `job.inputs`.
         """
         raise TypeError(f"stage {self.name} has no run")
+
+    @classmethod
+    def notes(cls, record: Record) -> list[str]:
+        """What a person should know of an artifact before training goes on, a sentence each; said once it is made."""
+        return []
 
     @classmethod
     def missing_package(cls) -> str | None:

@@ -11,11 +11,15 @@ from tlm.stages.source import Source
 from tlm.stages.task import Task
 
 if TYPE_CHECKING:
+    from tlm.artifacts.store import Record
     from tlm.stages.job import Facts, Job
 
 
 class Baseline(Stage, name="baseline", version="1"):
-    """predictions.parquet of a baseline fitted on the same training items."""
+    """predictions.parquet of a baseline fitted on the same training items.
+
+    One that cannot be fitted on them is not measured: it predicts nothing, and the fact `not_measured` says why.
+    """
 
     task: Task
     source: Source
@@ -45,7 +49,10 @@ class Baseline(Stage, name="baseline", version="1"):
         train = splits["train"]
         held = pd.concat([splits["dev"], splits["test"]])
         fit = BASELINES[self.baseline]
-        logits_NC = fit(texts[train["row"]].tolist(), train["label"].to_numpy(), texts[held["row"]].tolist())
+        try:
+            logits_NC = fit(texts[train["row"]].tolist(), train["label"].to_numpy(), texts[held["row"]].tolist())
+        except (ValueError, MemoryError) as error:
+            return {"not_measured": str(error).partition("\n")[0] or type(error).__name__}
         predictions = held[["item_id", "part", "label"]].assign(logits=list(logits_NC.astype(np.float32)))
         job.write(predictions, "predictions.parquet")
         right = pd.Series(logits_NC.argmax(axis=1) == held["label"].to_numpy()).groupby(held["part"].to_numpy()).mean()
@@ -54,3 +61,7 @@ class Baseline(Stage, name="baseline", version="1"):
             "dev_accuracy": float(right["dev"]),
             "test_items": len(splits["test"]),
         }
+
+    @classmethod
+    def notes(cls, record: Record) -> list[str]:
+        return [f"not measured: {record.facts['not_measured']}"] if "not_measured" in record.facts else []

@@ -52,7 +52,8 @@ class Corpus(PretrainingSet, name="corpus", version="1"):
         if "task" in job.inputs:
             special = list(job.vocabulary().special_ids)
             types, task_types = (t.keep(~np.isin(t.ids, special)) for t in (encoded, job.task_tokens("train")))
-            sample = sample_corpus(types, task=task_types, **job.step.config)
+            usable = np.flatnonzero(encoded.lengths)  # the same as without a task, so that held-out text is too
+            sample = sample_corpus(types, usable=usable, task=task_types, **job.step.config)
         else:
             sample = sample_corpus(encoded, **job.step.config)
         facts = write_corpus(job, encoded.take(sample.rows), encoded.take(sample.heldout))

@@ -55,7 +55,7 @@ class Mix(PretrainingSet, name="mix", version="1"):
             raise UserError(
                 f"mix: own={self.own} paragraphs of {job.inputs['foreign'].record.slug} are asked for, and "
                 f"{len(usable)} of its {len(foreign)} are not empty.",
-                f"Choose own up to {len(usable)}.",
+                f"Choose own up to {len(usable)}." if len(usable) else "Use a tokenizer that knows its text.",
             )
         drawn = np.random.default_rng([self.seed, 0x31_BED]).permutation(usable)[: self.own]
         tokens = concatenate([foreign.take(drawn), encoded.take(sample.rows)])

@@ -9,6 +9,7 @@ from tlm.stages.base import Aside, Flat, Stage
 from tlm.study.sources import Source as SourceConfig
 
 if TYPE_CHECKING:
+    from tlm.artifacts.store import Record
     from tlm.stages.job import Facts, Job
 
 
@@ -42,3 +43,9 @@ class Source(Stage, name="source", version="2"):
             "by_split": {entry["values"]: entry["counts"] for entry in splits},
             **loaded.facts,
         }
+
+    @classmethod
+    def notes(cls, record: Record) -> list[str]:
+        invisible = record.facts["invisible"]
+        texts = record.facts["rows"] + invisible
+        return [f"{invisible:,} of {texts:,} texts have no visible character and are left out"] if invisible else []

@@ -10,6 +10,7 @@ from tlm.stages.source import Source
 from tlm.study.tokenizers import TokenizerConfig
 
 if TYPE_CHECKING:
+    from tlm.artifacts.store import Record
     from tlm.stages.job import Facts, Job
 
 
@@ -37,3 +38,9 @@ class Tokenizer(Stage, name="tokenizer", version="1"):
             )
         made = self.tokenizer.make(lambda: job.frame("source", "rows.parquet", ["text"])["text"], data_root)
         return {**made.save(job.out)}
+
+    @classmethod
+    def notes(cls, record: Record) -> list[str]:
+        tokens, characters = record.facts["vocab_size"], record.facts.get("characters", 0)
+        crowded = 100 * characters > 45 * tokens
+        return [f"{characters:,} of its {tokens:,} tokens are single characters: raise vocab_size"] if crowded else []

@@ -9,6 +9,7 @@ from tlm.stages.source import Source
 from tlm.stages.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
+    from tlm.artifacts.store import Record
     from tlm.stages.job import Facts, Job
 
 TOKENIZE_AT_ONCE = 4_096
@@ -33,14 +34,21 @@ class Tokens(Stage, name="tokens", version="1"):
         import pyarrow.parquet as pq
 
         from tlm.data.ragged import concatenate
+        from tlm.data.unknown import Known, check_known
 
         length = None if self.max_length is None else self.max_length - 2
         tokenizer = job.tokenizer()
         texts = pq.read_table(job.inputs["source"].path("rows.parquet"), columns=["text"]).column("text")
-        chunks = []
+        known, chunks = Known(), []
         for start in range(0, len(texts), TOKENIZE_AT_ONCE):
-            chunks.append(tokenizer.encode(texts.slice(start, TOKENIZE_AT_ONCE).to_pylist(), length))
+            some = texts.slice(start, TOKENIZE_AT_ONCE).to_pylist()
+            whole = tokenizer.encode(some)
+            known.add(tokenizer, some, whole)
+            chunks.append(whole if length is None else whole.cut(length))
             job.progress(min(start + TOKENIZE_AT_ONCE, len(texts)), len(texts))
+        facts = known.facts()
+        trained = "source" in job.inputs["tokenizer"].record.inputs
+        check_known(facts, f"source {job.inputs['source'].record.slug}", trained=trained)
         encoded = concatenate(chunks)
         encoded.save(job.out, "tokens")
         lengths = encoded.lengths
@@ -49,4 +57,13 @@ class Tokens(Stage, name="tokens", version="1"):
             "tokens": int(lengths.sum()),
             "mean_length": float(lengths.mean()),
             **({} if length is None else {"full_length": int((lengths == length).sum())}),
+            **facts,
         }
+
+    @classmethod
+    def notes(cls, record: Record) -> list[str]:
+        from tlm.data.unknown import say_unknown
+
+        empty = record.facts["without_token"]
+        have = "text has" if empty == 1 else "texts have"
+        return [say_unknown(record.facts), *([f"{empty:,} {have} no token"] if empty else [])]

@@ -66,12 +66,16 @@ def identity(source: Source, data_root: str) -> dict[str, Any]:
 
 
 def read(source: Source, data_root: str, progress: Progress | None = None) -> Loaded:
-    """Every item of the source; `progress` is called with (done, total), in units of files.
+    """Every item of the source with something to read; `progress` is called with (done, total), in units of files.
+
+    A text without a visible character is left out, and counted in the fact `invisible`.
 
     Raises:
         UserError: whatever is wrong with the data, with its place (file and row or line) and the remedy.
     """
-    return _reader(source).read(source, data_root, progress)
+    from tlm.data.sources.visible import only_visible
+
+    return only_visible(_reader(source).read(source, data_root, progress), source.slug)
 
 
 def count_hint(source: Source, data_root: str) -> int | None:
