@@ -40,6 +40,8 @@ BATCH = 1_000
 """Most metrics that MLflow takes in one call; a call costs the same for one."""
 TAG_LIMIT, PARAM_LIMIT, DIGEST_LIMIT = 8_000, 6_000, 36
 LOGGED_FILES = (".html", ".md", ".parquet", ".txt", ".png", "findings.json")
+MODEL_FILES = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+"""From which transformers loads a model and its tokenizer."""
 LOGGED_BYTES = 20_000_000
 """Files up to this size are copied to MLflow; larger ones stay in the store, whose record names their digest."""
 
@@ -258,7 +260,7 @@ class StepRun:
             model_type="tlm",
         )
         with tempfile.TemporaryDirectory() as folder:
-            for name in ("config.json", "model.safetensors"):
+            for name in record.outputs.keys() & MODEL_FILES:
                 os.symlink(artifact.path(name).resolve(), Path(folder) / name)
             self.client.log_model_artifacts(model.model_id, folder)
         self.client.finalize_logged_model(model.model_id, "READY")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from shell import real_data_root
+from tokenizers import Tokenizer as FastTokenizer
 
 from tlm.data.tokenizer import Vocabulary
 from tlm.data.wordpiece import (
@@ -237,3 +239,24 @@ def test_a_hub_vocabulary_that_is_not_cached_is_a_users_error_when_offline(monke
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", missing)
     with pytest.raises(UserError, match=r"vocab.txt of google-bert/bert-base-uncased at .*not among.*HF_HUB_OFFLINE"):
         fetch_hub_vocabulary(HubTokenizer())
+
+
+# --- for transformers ---
+
+
+def test_a_saved_tokenizer_says_what_its_special_tokens_are_and_that_no_text_can_spell_one(tmp_path: Path) -> None:
+    tokens = (*reversed(SPECIAL_TOKENS), "the", "[", "]", "sep")
+    WordPiece(bert_vocabulary(tokens), lowercase=False).save(tmp_path)
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text(encoding="utf-8"))
+    assert {settings[f"{name}_token"] for name in ("pad", "unk", "cls", "sep", "mask")} == set(SPECIAL_TOKENS)
+    assert settings["split_special_tokens"] and not settings["do_lower_case"]
+    assert settings["model_input_names"] == ["input_ids", "attention_mask"], "GPT-2 would add the types' embedding"
+    saved = FastTokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    assert saved.encode("the [SEP]").tokens == ["[CLS]", "the", "[", "[UNK]", "]", "[SEP]"]
+
+
+def test_saving_leaves_the_tokenizer_as_it_is(tmp_path: Path) -> None:
+    tokenizer = WordPiece(bert_vocabulary((*SPECIAL_TOKENS, *WORDS)))
+    before = tokenizer.encode(["the world"], 1)[0].tolist()
+    tokenizer.save(tmp_path)
+    assert tokenizer.encode(["the world"], 1)[0].tolist() == before and len(tokenizer.encode(["the world"])[0]) == 2

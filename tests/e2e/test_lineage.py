@@ -45,6 +45,8 @@ def test_trained_models_are_logged_as_safetensors(project: Project) -> None:
     assert {file.path for file in client.list_logged_model_artifacts(model.model_id)} == {
         "config.json",
         "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
     }
     assert model.tags["sha256"] == record.outputs["model.safetensors"].sha256
 

@@ -11,11 +11,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_models import batch, build, small
 from torch import Tensor
-from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification
+from transformers import (
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    BertModel,
+)
 
 from tlm.errors import UserError
 from tlm.modeling import TinyBertForMaskedLM, TinyBertForSequenceClassification, TinyBertModel
-from tlm.modeling.interchange import load_encoder_into_classifier, load_strict, save
+from tlm.modeling.interchange import load_encoder_into_classifier, load_strict, name_labels, save
 
 HEADS = [TinyBertForMaskedLM, TinyBertForSequenceClassification]
 QUERY = "bert.encoder.layer.0.attention.self.query.weight"
@@ -53,23 +60,54 @@ def test_the_folder_holds_two_files_and_the_same_bytes_each_time(tmp_path: Path)
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
-@pytest.mark.parametrize("arch", ["bert1a", "bert1b"])
-def test_auto_classes_load_the_models(arch: str, tmp_path: Path) -> None:
+OURS = (TinyBertForMaskedLM, TinyBertForSequenceClassification, TinyBertModel)
+THEIRS = (BertForMaskedLM, BertForSequenceClassification, BertModel)
+
+
+@pytest.mark.parametrize(("arch", "classes"), [("bert1a", THEIRS), ("bert1b", OURS)])
+def test_auto_classes_load_the_models_as_transformers_own_where_it_has_them(
+    arch: str, classes: tuple[type, ...], tmp_path: Path
+) -> None:
     mlm, classifier = (build(head, small(arch)).eval() for head in HEADS)
     save(mlm, tmp_path / "mlm")
     save(classifier, tmp_path / "classifier")
-    loaded = AutoModelForMaskedLM.from_pretrained(tmp_path / "mlm")
-    assert isinstance(loaded, TinyBertForMaskedLM)
-    torch.testing.assert_close(logits(loaded), logits(mlm), atol=0, rtol=0)
-    loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path / "classifier")
-    assert isinstance(loaded, TinyBertForSequenceClassification)
-    torch.testing.assert_close(logits(loaded), logits(classifier), atol=0, rtol=0)
+    rounding = {"atol": 1e-5, "rtol": 1e-5} if classes is THEIRS else {"atol": 0, "rtol": 0}
+    loaded = AutoModelForMaskedLM.from_pretrained(tmp_path / "mlm").eval()
+    assert type(loaded) is classes[0]
+    torch.testing.assert_close(logits(loaded), logits(mlm), **rounding)
+    loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path / "classifier").eval()
+    assert type(loaded) is classes[1]
+    torch.testing.assert_close(logits(loaded), logits(classifier), **rounding)
     encoder, info = AutoModel.from_pretrained(tmp_path / "classifier", output_loading_info=True)
-    assert isinstance(encoder, TinyBertModel)
+    assert type(encoder) is classes[2]
     assert not info["missing_keys"]
+    ids, mask = batch()
     with torch.no_grad():
-        state = encoder(*batch()).last_hidden_state
-        torch.testing.assert_close(state, classifier.bert(*batch()).last_hidden_state, atol=0, rtol=0)
+        state = encoder(ids, mask).last_hidden_state[mask.bool()]
+        own = classifier.bert(ids, mask).last_hidden_state[mask.bool()]
+        torch.testing.assert_close(state, own, **rounding)
+
+
+@pytest.mark.parametrize("habits", [{}, {"conv_over_padding": True, "freeze_cls_embedding": True}])
+@pytest.mark.parametrize("head", HEADS)
+def test_what_transformers_does_not_know_is_kept_for_us(head: type, habits: dict[str, bool], tmp_path: Path) -> None:
+    """The configuration is ours again, what only training looks at included."""
+    model = build(head, small("bert6", **habits))
+    name_labels(model, ["one", "two ", "drei", "四", "5"])
+    save(model, tmp_path)
+    again = load_strict(head, tmp_path)
+    same = {"dtype": None, "architectures": None, "_name_or_path": ""}
+    assert again.config.to_dict() | same == model.config.to_dict() | same
+    assert again.config.id2label[3] == "四" and again.config.label2id["two "] == 1
+
+
+def test_a_configuration_that_means_something_else_in_transformers_keeps_its_own_name(tmp_path: Path) -> None:
+    for number, change in enumerate(({"hidden_act": "relu"}, {"is_decoder": True})):
+        model = build(TinyBertForMaskedLM, small("bert6"))
+        for name, value in change.items():
+            setattr(model.config, name, value)
+        save(model, tmp_path / str(number))
+        assert json.loads((tmp_path / str(number) / "config.json").read_text())["model_type"] == "tlm_bert"
 
 
 def _drop(weights: dict[str, Tensor]) -> None:
@@ -118,8 +156,11 @@ def test_absent_and_broken_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(UserError, match="not a model configuration"):
         load_strict(TinyBertForMaskedLM, tmp_path)
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    with pytest.raises(UserError, match="a model of type 'bert'"):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "t5"}))
+    with pytest.raises(UserError, match="a model of type 't5', not 'bert' or 'tlm_bert'"):
+        load_strict(TinyBertForMaskedLM, tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", "hidden_act": "relu"}))
+    with pytest.raises(UserError, match="BERT with hidden_act='relu' has no counterpart here"):
         load_strict(TinyBertForMaskedLM, tmp_path)
     save(build(TinyBertForMaskedLM, small("bert1c")), tmp_path)
     whole = (tmp_path / "model.safetensors").read_bytes()

@@ -9,7 +9,7 @@ from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassificat
 
 from tlm.errors import UserError
 from tlm.modeling import TinyBertForMaskedLM, TinyBertForSequenceClassification
-from tlm.modeling import interchange as ic
+from tlm.modeling import bert as ic
 
 WIDTHS = [("bert6", 4), ("bert6", 8), ("bert1a", 2), ("bert1a", 5)]
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from tlm.data.ragged import Ragged
 from tlm.modeling import TinyBertConfig, TinyBertForMaskedLM, TinyBertForSequenceClassification
-from tlm.modeling import interchange as ic
+from tlm.modeling import bert as ic
 from tlm.modeling.attention import attention
 from tlm.modeling.layout import Layout, Queries
 from tlm.modeling.loss import IGNORED_LABEL, linear_cross_entropy

@@ -128,7 +128,7 @@ def test_finetuning_starts_from_the_pretrained_layers(tmp_path: Path) -> None:
     assert isinstance(
         load_strict(TinyGptForSequenceClassification, tmp_path / "tuned"), TinyGptForSequenceClassification
     )
-    with pytest.raises(UserError, match="a model of type 'tlm_gpt2', not 'tlm_bert'"):
+    with pytest.raises(UserError, match="a model of type 'gpt2', not 'bert' or 'tlm_bert'"):
         finetuned(arch=ARCH, start=tmp_path)
 
 

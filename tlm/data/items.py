@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from tlm.errors import UserError
 from tlm.study.config import ItemSelection
@@ -47,6 +50,21 @@ def select_items(labels: pd.DataFrame, label_names: tuple[str, ...], config: Ite
             part = np.repeat(list(wanted), list(wanted.values()))
             parts.append(pd.DataFrame({"row": drawn, "label": new, "part": part}))
     return pd.concat(parts).sort_values("row", ignore_index=True)
+
+
+def names_of_labels(
+    items: pd.DataFrame, labels_of_source: NDArray[np.integer], names_of_source: Sequence[str]
+) -> tuple[str, ...]:
+    """Names by a task's own labels: it numbers anew those of its source's labels that it keeps.
+
+    Args:
+        items: columns `row` (in the source) and `label`, as `select_items` returns them.
+        labels_of_source: the label of each row of the source.
+        names_of_source: names by those.
+    """
+    labels, first = np.unique(items["label"].to_numpy(), return_index=True)
+    assert labels.tolist() == list(range(len(labels))), "a task's labels are 0 … C - 1"
+    return tuple(str(names_of_source[label]) for label in labels_of_source[items["row"].to_numpy()[first]])
 
 
 def choose_labels(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from tlm.artifacts.fingerprint import file_digest
+from tlm.data import tokenizer_files
 from tlm.data.tokenizer import MAX_VOCABULARY, Vocabulary
 from tlm.data.wordpiece_training import (
     CONTINUES,
@@ -80,9 +81,9 @@ class WordPiece:
         return unknown
 
     def save(self, folder: Path) -> dict[str, Any]:
-        """vocab.txt and, for other programs, tokenizer.json."""
+        """vocab.txt and, for other programs, tokenizer.json and tokenizer_config.json."""
         write_vocabulary(self.vocabulary.tokens, folder / VOCABULARY_FILE)
-        self._fast.save(str(folder / "tokenizer.json"))
+        tokenizer_files.write(self._fast, self.vocabulary, folder, do_lower_case=self.lowercase)
         return {
             "vocab_size": len(self.vocabulary),
             "characters": sum(len(token.removeprefix(CONTINUES)) == 1 for token in self.vocabulary.tokens),

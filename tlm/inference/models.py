@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 
 from tlm.artifacts.step import ArtifactRef
 from tlm.artifacts.store import Artifact, ArtifactStore, Record
+from tlm.data.items import names_of_labels
 from tlm.data.ragged import Ragged
 from tlm.data.tokenizer import Tokenizer, load_tokenizer
 from tlm.errors import UserError
@@ -183,15 +184,11 @@ def _encoder(store: ArtifactStore, finetuned: Record) -> TextEncoder:
 
 
 def _label_names(store: ArtifactStore, task: Artifact) -> tuple[str, ...]:
-    """Names by the task's own labels: it numbers anew those of its source's labels that it keeps."""
     # The names are in the source's record; hashing all of its texts for them would take longer than predicting.
     source = _whole(store, task.record.inputs["source"], verify=False)
-    names = source.record.facts["label_names"]
-    items = pq.read_table(task.path("items.parquet"), columns=["row", "label"])
-    labels, first = np.unique(items["label"].to_numpy(), return_index=True)
-    assert labels.tolist() == list(range(len(labels))), "a task's labels are 0 … C - 1"
+    items = pq.read_table(task.path("items.parquet"), columns=["row", "label"]).to_pandas()
     of_source = pq.read_table(source.path("rows.parquet"), columns=["label"])["label"].to_numpy()
-    return tuple(str(names[label]) for label in of_source[items["row"].to_numpy()[first]])
+    return names_of_labels(items, of_source, source.record.facts["label_names"])
 
 
 def _whole(store: ArtifactStore, ref: ArtifactRef, *, verify: bool = True) -> Artifact:

@@ -1,4 +1,4 @@
-"""Saving, strict loading, and exchange with transformers' own BERT (GPT-2: `gpt2.py`). No weight is lost or invented.
+"""Saving and strict loading: no weight is lost or invented. (Exchange with transformers' own models: `bert.py`, `gpt2.py`.)
 
 A folder holds `config.json` and `model.safetensors`; nothing is ever pickled.
 """
@@ -6,63 +6,55 @@ A folder holds `config.json` and `model.safetensors`; nothing is ever pickled.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import (
-    BertConfig,
-    BertForMaskedLM,
-    BertForSequenceClassification,
-    PreTrainedConfig,
-    PreTrainedModel,
-)
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from tlm.errors import UserError
-from tlm.modeling.configuration import TinyBertConfig
+from tlm.modeling.bert import BertForm
+from tlm.modeling.configuration import TinyBertConfig, TinyGptConfig
 from tlm.modeling.families.base import family_of
-from tlm.modeling.heads import TinyBertForMaskedLM, TinyBertForSequenceClassification
-from tlm.modeling.options import EncoderOptions
+from tlm.modeling.form import Form
+from tlm.modeling.gpt2 import Gpt2Form
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 
 Model = TypeVar("Model", bound=PreTrainedModel)
-Transformers = TypeVar("Transformers", BertForMaskedLM, BertForSequenceClassification)
-
-
-# The fields that BERT's configuration and ours share.
-_SHARED = (
-    "vocab_size",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "hidden_dropout_prob",
-    "attention_probs_dropout_prob",
-    "max_position_embeddings",
-    "type_vocab_size",
-    "initializer_range",
-    "layer_norm_eps",
-    "pad_token_id",
-    "classifier_dropout",
-    "num_labels",
-)
+FORMS: Mapping[type[PreTrainedConfig], Form] = {TinyBertConfig: BertForm(), TinyGptConfig: Gpt2Form()}
+"""Of our configurations, how models with them are saved if transformers has them. Any other is saved as it is."""
 
 
 def save(model: PreTrainedModel, folder: str | Path) -> None:
-    """Write `config.json` and `model.safetensors` into `folder` (made if need be); a tied weight is stored once."""
+    """Write `config.json` and `model.safetensors` into `folder` (made if need be); a tied weight is stored once.
+
+    A model that transformers has is saved as transformers' own: AutoModel loads it without this package.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    model.config.architectures = [type(model).__name__]
-    model.config.save_pretrained(folder)
+    form = FORMS.get(type(model.config))
     tied = _tied(model)
-    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items() if name not in tied}
+    weights = {name: tensor for name, tensor in model.state_dict().items() if name not in tied}
+    if form is not None and type(model) in form.heads and form.has(model.config):
+        (folder / CONFIG_FILE).write_text(form.text(model), encoding="utf-8")
+        weights = {name: form.turned(name, tensor) for name, tensor in weights.items()}
+    else:
+        model.config.architectures = [type(model).__name__]
+        model.config.save_pretrained(folder)
+    weights = {name: tensor.contiguous() for name, tensor in weights.items()}
     save_file(weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+
+
+def name_labels(classifier: PreTrainedModel, names: Sequence[str]) -> None:
+    """Say in a classifier's configuration what its labels are called: `names[c]` is the name of logit c."""
+    classifier.config.id2label = dict(enumerate(names))
+    classifier.config.label2id = {name: index for index, name in enumerate(names)}
 
 
 def load_strict(model_class: type[Model], folder: str | Path) -> Model:
@@ -71,12 +63,12 @@ def load_strict(model_class: type[Model], folder: str | Path) -> Model:
     UserError if a file is absent or of another kind of model, or if any weight is missing, unexpected or of another
     shape: the message names each. (Tied weights are not stored; they follow the one they are tied to.)
     """
-    config = _read_config(folder, model_class.config_class)
+    config, form = _read_config(folder, model_class.config_class)
     with torch.device("meta"):
         model: Model = model_class(config)
     model.to_empty(device="cpu")
     model.tie_weights()  # to_empty gave each a tensor of its own
-    _fill(model, _read_weights(folder), f"{folder}")
+    _fill(model, _read_weights(folder, form), f"{folder}")
     model.eval()
     return model
 
@@ -89,7 +81,7 @@ def load_encoder_into_classifier(classifier: PreTrainedModel, pretrained_folder:
     UserError names any other weight that is missing, unexpected or of another shape, and any setting (as the number of
     heads) that differs without showing in a shape.
     """
-    theirs, ours = _read_config(pretrained_folder, type(classifier).config_class), classifier.config
+    (theirs, form), ours = _read_config(pretrained_folder, type(classifier).config_class), classifier.config
     transfer = family_of(ours).transfer
     differing = [
         f"{f}={getattr(theirs, f)!r} there, {getattr(ours, f)!r} here"
@@ -101,75 +93,13 @@ def load_encoder_into_classifier(classifier: PreTrainedModel, pretrained_folder:
             f"{pretrained_folder}: pre-trained with another architecture: {'; '.join(differing)}.",
             "Build the classifier from the configuration of the pre-trained model.",
         )
-    found = _read_weights(pretrained_folder)
+    found = _read_weights(pretrained_folder, form)
     weights = {name: tensor for name, tensor in found.items() if not name.startswith(transfer.language_model_only)}
     _fill(classifier, weights, f"{pretrained_folder}", may_miss=transfer.classifier_only)
 
 
-def to_transformers_mlm(model: TinyBertForMaskedLM) -> BertForMaskedLM:
-    """transformers' BERT with the same weights and logits, in eval mode. UserError if the model has a conv front."""
-    return _to_transformers(model, BertForMaskedLM)
-
-
-def to_transformers_classifier(model: TinyBertForSequenceClassification) -> BertForSequenceClassification:
-    """transformers' BERT with the same weights and logits, in eval mode. UserError if the model has a conv front."""
-    return _to_transformers(model, BertForSequenceClassification)
-
-
-def from_transformers_mlm(model: BertForMaskedLM, *, cls_token_id: int | None = None) -> TinyBertForMaskedLM:
-    """Our model with the same weights and logits, in eval mode. UserError if BERT is set up in a way we lack."""
-    return _from_transformers(model, TinyBertForMaskedLM, cls_token_id)
-
-
-def from_transformers_classifier(
-    model: BertForSequenceClassification, *, cls_token_id: int | None = None
-) -> TinyBertForSequenceClassification:
-    """Our model with the same weights and logits, in eval mode. UserError if BERT is set up in a way we lack."""
-    return _from_transformers(model, TinyBertForSequenceClassification, cls_token_id)
-
-
-def _to_transformers(model: PreTrainedModel, target: type[Transformers]) -> Transformers:
-    instead = "Use tlm.modeling.interchange.save, and load the folder with `import tlm.modeling.heads` and AutoModel."
-    if model.config.conv_kernel_sizes:
-        raise UserError("transformers' BERT has no convolutional front: the conv weights would be lost.", instead)
-    for name, value in dict(EncoderOptions()).items():
-        own = getattr(model.config, name)
-        if own != value:
-            raise UserError(f"transformers' BERT has no {name}={own!r}: it is always {value!r}.", instead)
-    config = BertConfig(**_shared_fields(model))
-    with torch.random.fork_rng(devices=[]):  # an initialisation that is thrown away must not move the seed
-        copy = target(config)
-    copy.load_state_dict(model.state_dict(), strict=True)
-    copy.eval()
-    return copy
-
-
-def _from_transformers(model: PreTrainedModel, target: type[Model], cls_token_id: int | None) -> Model:
-    config = model.config
-    expected = {
-        "hidden_act": "gelu",
-        "is_decoder": False,
-        "add_cross_attention": False,
-        "position_embedding_type": "absolute",
-    }
-    for field, value in expected.items():
-        if getattr(config, field, value) != value:
-            raise UserError(
-                f"BERT with {field}={getattr(config, field)!r} has no counterpart here.", f"Only {value!r} has."
-            )
-    ours = TinyBertConfig(**_shared_fields(model), cls_token_id=cls_token_id)
-    with torch.random.fork_rng(devices=[]):
-        copy: Model = target(ours)
-    copy.load_state_dict(model.state_dict(), strict=True)
-    copy.eval()
-    return copy
-
-
-def _shared_fields(model: PreTrainedModel) -> dict[str, Any]:
-    return {field: getattr(model.config, field) for field in _SHARED}
-
-
-def _read_config(folder: str | Path, config_class: type[PreTrainedConfig]) -> PreTrainedConfig:
+def _read_config(folder: str | Path, config_class: type[PreTrainedConfig]) -> tuple[PreTrainedConfig, Form | None]:
+    """The configuration, and the form that it and its weights are in (None: our own)."""
     path = Path(folder) / CONFIG_FILE
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
@@ -178,16 +108,19 @@ def _read_config(folder: str | Path, config_class: type[PreTrainedConfig]) -> Pr
         raise UserError(f"{path}: no such file.", "Give the folder of a saved model.") from None
     except (ValueError, AttributeError) as error:
         raise UserError(f"{path}: not a model configuration: {error}.", "Save the model again.") from None
+    form = FORMS.get(config_class)
+    if form is not None and kind == form.model_type:
+        return form.read(fields), form
     if kind != config_class.model_type:
+        known = [*([form.model_type] if form else []), config_class.model_type]
         raise UserError(
-            f"{path}: a model of type {kind!r}, not {config_class.model_type!r}.",
-            "Load it with the class it was saved with; convert transformers' own BERT or GPT-2 (from_transformers_…, "
-            "from_gpt2).",
+            f"{path}: a model of type {kind!r}, not {' or '.join(map(repr, known))}.",
+            "Load it with the class it was saved with.",
         )
-    return config_class.from_dict(fields)
+    return config_class.from_dict(fields), None
 
 
-def _read_weights(folder: str | Path) -> dict[str, Tensor]:
+def _read_weights(folder: str | Path, form: Form | None) -> dict[str, Tensor]:
     path = Path(folder) / WEIGHTS_FILE
     try:
         weights: dict[str, Tensor] = load_file(path)
@@ -195,7 +128,7 @@ def _read_weights(folder: str | Path) -> dict[str, Tensor]:
         raise UserError(f"{path}: no such file.", "Give the folder of a saved model.") from None
     except SafetensorError as error:
         raise UserError(f"{path}: not a whole safetensors file: {error}.", "Save the model again.") from None
-    return weights
+    return {name: form.turned(name, weight) for name, weight in weights.items()} if form else weights
 
 
 def _fill(model: nn.Module, weights: dict[str, Tensor], source: str, may_miss: tuple[str, ...] = ()) -> None:

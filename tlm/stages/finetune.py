@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 
 class Finetune(Stage, name="finetune", version="3", trains=True):
-    """model.safetensors and config.json of a classifier; predictions.parquet (dev and test); metrics.parquet."""
+    """model.safetensors and config.json of a classifier, with its labels' names and its tokenizer's files;
+    predictions.parquet (dev and test); metrics.parquet.
+    """
 
     task: Task
     tokens: Tokens
@@ -68,7 +70,7 @@ class Finetune(Stage, name="finetune", version="3", trains=True):
     def run(self, job: Job) -> Facts:
         import torch
 
-        from tlm.modeling.interchange import save
+        from tlm.modeling.interchange import name_labels, save
         from tlm.training.finetune import finetune
 
         torch.set_num_threads(job.runtime.threads)
@@ -90,6 +92,8 @@ class Finetune(Stage, name="finetune", version="3", trains=True):
                 hooks=job.training_hooks(),
                 progress=job.progress,
             )
+        name_labels(done.model, job.inputs["task"].record.facts["label_names"])
         save(done.model, job.out)
+        job.copy_tokenizer(self.max_length)
         job.write(done.curve.frame(), "metrics.parquet")
         return {**done.facts}

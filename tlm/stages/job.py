@@ -18,6 +18,7 @@ from tlm.artifacts.step import Step
 from tlm.artifacts.store import Artifact, ArtifactStore
 from tlm.data.ragged import Ragged
 from tlm.data.tokenizer import Tokenizer, Vocabulary, load_tokenizer
+from tlm.data.tokenizer_files import copy_beside_model
 from tlm.machine.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ class Job:
 
     def vocabulary(self) -> Vocabulary:
         return self.tokenizer().vocabulary
+
+    def copy_tokenizer(self, max_length: int) -> None:
+        """Beside the model that is made: what transformers makes the same tokenizer of."""
+        copy_beside_model(self.inputs["tokenizer"], self.out, max_length)
 
     def sequences(self, input_name: str, name: str = "tokens") -> Ragged:
         artifact = self.inputs[input_name]

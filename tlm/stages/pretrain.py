@@ -21,7 +21,7 @@ CONFIG_AND_WEIGHTS = ("config.json", "model.safetensors")
 
 
 class Pretrain(Stage, name="pretrain", version="3", trains=True):
-    """model.safetensors and config.json of a language model; metrics.parquet."""
+    """model.safetensors and config.json of a language model, with its tokenizer's files; metrics.parquet."""
 
     corpus: PretrainingSet
     tokenizer: Tokenizer
@@ -64,5 +64,6 @@ class Pretrain(Stage, name="pretrain", version="3", trains=True):
             progress=job.progress,
         )
         save(done.model, job.out)
+        job.copy_tokenizer(self.max_length)
         job.write(done.curve.frame(), "metrics.parquet")
         return {**done.facts}

@@ -37,7 +37,7 @@ class Task(Stage, name="task", version="1"):
     def run(self, job: Job) -> Facts:
         import pyarrow.parquet as pq
 
-        from tlm.data.items import SPLITS, select_items
+        from tlm.data.items import SPLITS, names_of_labels, select_items
 
         names = job.inputs["source"].record.facts["label_names"]
         if names is None:
@@ -51,4 +51,9 @@ class Task(Stage, name="task", version="1"):
         items.insert(1, "item_id", table.column("item_id").take(items["row"].to_numpy()).to_pandas())
         job.write(items, "items.parquet")
         sizes = items["part"].value_counts()
-        return {"labels": int(items["label"].max()) + 1, **{split: int(sizes.get(split, 0)) for split in SPLITS}}
+        of_source = table.column("label").to_numpy()
+        return {
+            "labels": int(items["label"].max()) + 1,
+            "label_names": list(names_of_labels(items, of_source, names)),
+            **{split: int(sizes.get(split, 0)) for split in SPLITS},
+        }

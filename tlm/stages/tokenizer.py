@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Tokenizer(Stage, name="tokenizer", version="1"):
-    """The files of a tokenizer of its kind: of WordPiece vocab.txt and, for other programs, tokenizer.json."""
+    """The files of a tokenizer of its kind: of WordPiece vocab.txt and, for transformers, tokenizer.json and settings."""
 
     content: Flat[dict[str, Any]]
     """What defines the tokenizer (`TokenizerConfig.content`)."""

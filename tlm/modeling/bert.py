@@ -1,0 +1,131 @@
+"""Exchange with transformers' own BERT: the same weights under the same names, and the same logits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields as fields_of
+from typing import Any, TypeVar
+
+import torch
+from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, PreTrainedConfig, PreTrainedModel
+
+from tlm.errors import UserError
+from tlm.modeling.configuration import TinyBertConfig
+from tlm.modeling.form import Form
+from tlm.modeling.heads import TinyBertForMaskedLM, TinyBertForSequenceClassification
+
+Model = TypeVar("Model", bound=PreTrainedModel)
+Transformers = TypeVar("Transformers", BertForMaskedLM, BertForSequenceClassification)
+
+# The fields that BERT's configuration and ours share.
+_SHARED = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "max_position_embeddings",
+    "type_vocab_size",
+    "initializer_range",
+    "layer_norm_eps",
+    "pad_token_id",
+    "classifier_dropout",
+    "id2label",
+    "label2id",
+)
+_ALIKE = {
+    "hidden_act": "gelu",
+    "is_decoder": False,
+    "add_cross_attention": False,
+    "position_embedding_type": "absolute",
+}
+"""How every model of ours is set up, so that a BERT must be."""
+_OF_TRAINING = {"cls_token_id", "conv_channels", "conv_over_padding", "freeze_cls_embedding"}
+"""Our own fields that change nothing of what a trained model without a convolutional front computes."""
+
+
+class BertForm(Form):
+    """`config.json` of transformers' BERT, with our own fields beside its own, which it does not look at."""
+
+    model_type = "bert"
+    heads = {  # noqa: RUF012  # ClassVar in the base
+        TinyBertForMaskedLM: BertForMaskedLM,
+        TinyBertForSequenceClassification: BertForSequenceClassification,
+    }
+
+    def has(self, config: PreTrainedConfig) -> bool:
+        return not _unlike(config)
+
+    def written(self, config: PreTrainedConfig) -> dict[str, Any]:
+        return self.as_json(config)
+
+    def read(self, fields: Mapping[str, Any]) -> TinyBertConfig:
+        _refuse_others(fields)
+        found: TinyBertConfig = TinyBertConfig.from_dict({k: v for k, v in fields.items() if k not in self.added})
+        return found
+
+
+def to_transformers_mlm(model: TinyBertForMaskedLM) -> BertForMaskedLM:
+    """transformers' BERT with the same weights and logits, in eval mode. UserError if the model has a conv front."""
+    return _to_transformers(model, BertForMaskedLM)
+
+
+def to_transformers_classifier(model: TinyBertForSequenceClassification) -> BertForSequenceClassification:
+    """transformers' BERT with the same weights and logits, in eval mode. UserError if the model has a conv front."""
+    return _to_transformers(model, BertForSequenceClassification)
+
+
+def from_transformers_mlm(model: BertForMaskedLM, *, cls_token_id: int | None = None) -> TinyBertForMaskedLM:
+    """Our model with the same weights and logits, in eval mode. UserError if BERT is set up in a way we lack."""
+    return _from_transformers(model, TinyBertForMaskedLM, cls_token_id)
+
+
+def from_transformers_classifier(
+    model: BertForSequenceClassification, *, cls_token_id: int | None = None
+) -> TinyBertForSequenceClassification:
+    """Our model with the same weights and logits, in eval mode. UserError if BERT is set up in a way we lack."""
+    return _from_transformers(model, TinyBertForSequenceClassification, cls_token_id)
+
+
+def _to_transformers(model: PreTrainedModel, target: type[Transformers]) -> Transformers:
+    instead = "Use tlm.modeling.interchange.save, and load the folder with `import tlm.modeling.heads` and AutoModel."
+    if model.config.conv_kernel_sizes:
+        raise UserError("transformers' BERT has no convolutional front: the conv weights would be lost.", instead)
+    for name in _unlike(model.config):
+        raise UserError(f"transformers' BERT has no {name}={getattr(model.config, name)!r}.", instead)
+    config = BertConfig(**_shared_fields(model))
+    with torch.random.fork_rng(devices=[]):  # an initialisation that is thrown away must not move the seed
+        copy = target(config)
+    copy.load_state_dict(model.state_dict(), strict=True)
+    copy.eval()
+    return copy
+
+
+def _from_transformers(model: PreTrainedModel, target: type[Model], cls_token_id: int | None) -> Model:
+    _refuse_others({name: getattr(model.config, name, value) for name, value in _ALIKE.items()})
+    ours = TinyBertConfig(**_shared_fields(model), cls_token_id=cls_token_id)
+    with torch.random.fork_rng(devices=[]):
+        copy: Model = target(ours)
+    copy.load_state_dict(model.state_dict(), strict=True)
+    copy.eval()
+    return copy
+
+
+def _unlike(config: PreTrainedConfig) -> list[str]:
+    """The fields in which a configuration of ours differs from every BERT, for what a trained model computes."""
+    plain = TinyBertConfig()
+    own = {field.name for field in fields_of(config)} - {field.name for field in fields_of(BertConfig)}  # type: ignore[arg-type]
+    differ = [name for name in sorted(own - _OF_TRAINING) if getattr(config, name) != getattr(plain, name)]
+    return differ + [name for name, value in _ALIKE.items() if getattr(config, name, value) != value]
+
+
+def _refuse_others(fields: Mapping[str, Any]) -> None:
+    for field, value in _ALIKE.items():
+        if fields.get(field, value) != value:
+            raise UserError(f"BERT with {field}={fields[field]!r} has no counterpart here.", f"Only {value!r} has.")
+
+
+def _shared_fields(model: PreTrainedModel) -> dict[str, Any]:
+    return {field: getattr(model.config, field) for field in _SHARED}
