@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tlm.artifacts.provenance import provenance
+from tlm.artifacts.record import Record
 from tlm.artifacts.step import Step
-from tlm.artifacts.store import ArtifactStore, Record
+from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
 from tlm.execution.child import run_isolated
 from tlm.machine.runtime import Runtime
@@ -54,6 +55,9 @@ def execute(
         found = store.inspect(step.ref)
         if found.status == "complete" and found.record is not None:
             return Outcome("cached", found.record)
+        if found.status == "unreadable":
+            remedy = f"Make it readable, or remove it with `tlm invalidate {step.ref} --yes`."
+            raise UserError(f"{step.ref} cannot be read: {found.reason}.", remedy)
         mlflow = before_work(found.reason) if before_work else None
         inputs = {name: store.get(ref) for name, ref in step.inputs.items()}
         started = time.monotonic()
