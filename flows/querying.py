@@ -51,7 +51,7 @@ def rebuild(runtime: Runtime) -> dict[str, str]:
     return catalogue.build(ArtifactStore(runtime.artifacts), runtime.catalogue, STAGES)
 
 
-def show_left_out(left: Mapping[str, str], console: Console) -> None:
+def name_left_out(left: Mapping[str, str], console: Console) -> None:
     """Name the artifacts that the catalogue does not show, each with the reason on a line of its own."""
     for name, why in islice(left.items(), SHOWN_NAMES):
         console.print(f"left out: {printable(f'{name}: {why}')}", highlight=False, soft_wrap=True)

@@ -135,7 +135,7 @@ def sql(
     home: Home = None,
 ) -> None:
     """Query the catalogue: overlap statistics, runs, results, predictions. Read-only. A table, or CSV in a pipe."""
-    from flows.querying import ask, show, show_left_out
+    from flows.querying import ask, name_left_out, show
     from tlm.artifacts.catalogue import left_out
     from tlm.artifacts.sql_models import read_sql
 
@@ -144,16 +144,16 @@ def sql(
     text = read_sql(file) if file is not None else str(query)
     where = runtime(home=home)
     show(ask(where, text), console, errors, csv=csv, limit=limit, escape_formulas=escape_formulas)
-    show_left_out(left_out(where.catalogue), errors)
+    name_left_out(left_out(where.catalogue), errors)
 
 
 @app.command(epilog=example("tlm catalogue"))
 def catalogue(home: Home = None) -> None:
     """Rebuild data/catalogue.duckdb from the records, and check it."""
-    from flows.querying import rebuild, show_left_out
+    from flows.querying import name_left_out, rebuild
 
     where = runtime(home=home)
-    show_left_out(rebuild(where), errors)
+    name_left_out(rebuild(where), errors)
     console.print(f"{where.catalogue}", highlight=False)
 
 

@@ -47,6 +47,12 @@ class Inspection:
     """None if there is none to be believed."""
     reason: str = ""
 
+    def check_readable(self, ref: ArtifactRef) -> None:
+        """Raise UserError if it is unreadable: to make `ref` anew would remove what may be whole."""
+        if self.status == "unreadable":
+            remedy = f"Make it readable, or remove it with `tlm invalidate {ref} --yes`."
+            raise UserError(f"{ref} cannot be read: {self.reason}.", remedy)
+
 
 class Artifact:
     """A complete artifact, for a stage to read."""

@@ -48,16 +48,15 @@ def execute(
 
     Raises:
         LookupError: if an input is missing.
-        UserError: if the input is at fault, or if this process is training already and `runtime.isolate` is false.
+        UserError: if the input is at fault, if there is an artifact that cannot be read, or if this process is training
+            already and `runtime.isolate` is false.
     """
     store = ArtifactStore(runtime.artifacts)
     with store.lock(step.ref):
         found = store.inspect(step.ref)
         if found.status == "complete" and found.record is not None:
             return Outcome("cached", found.record)
-        if found.status == "unreadable":
-            remedy = f"Make it readable, or remove it with `tlm invalidate {step.ref} --yes`."
-            raise UserError(f"{step.ref} cannot be read: {found.reason}.", remedy)
+        found.check_readable(step.ref)
         mlflow = before_work(found.reason) if before_work else None
         inputs = {name: store.get(ref) for name, ref in step.inputs.items()}
         started = time.monotonic()
