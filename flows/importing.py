@@ -11,7 +11,8 @@ from rich.table import Table
 from tasks.importing import import_folder, prepare_bundle
 from tlm.artifacts.step import ArtifactRef
 from tlm.artifacts.store import ArtifactStore
-from tlm.execution.bundle import Imported, export_bundle
+from tlm.execution.bundle import export_bundle
+from tlm.execution.importing import Imported
 from tlm.machine.runtime import Runtime
 from tlm.planning.preflight import check
 from tlm.study.config import StudyConfig

@@ -1,9 +1,11 @@
-"""What `tlm sql` found: a table fitted to the terminal, or CSV with all of it. Columns go by position, not by name."""
+"""`tlm sql`: asking the catalogue, and showing what it found as a table fitted to the terminal, or all of it as CSV."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -14,10 +16,52 @@ from rich.text import Text
 
 from flows.spreadsheets import without_formulas
 from flows.terminal import on_terminal, printable
+from tlm.artifacts import catalogue
+from tlm.artifacts.store import ArtifactStore
+from tlm.machine.runtime import Runtime
+from tlm.stages import STAGES
 
 WIDE = 24
 """Characters that a cell of the table has at least, if it needs them; more are folded."""
 NULL = "NULL"
+
+
+SHOWN_NAMES = 5
+"""Artifacts left out of the catalogue that are named beside an answer."""
+
+
+def ask(runtime: Runtime, sql: str) -> pa.Table:
+    """What the catalogue answers; it is built anew if it does not show what the store holds, or is damaged.
+
+    Raises:
+        UserError: for an error in the SQL; if the catalogue cannot be built.
+    """
+    if catalogue.is_stale(ArtifactStore(runtime.artifacts), runtime.catalogue, STAGES):
+        rebuild(runtime)
+    try:
+        return catalogue.query(runtime.catalogue, sql)
+    except catalogue.CatalogueDamaged:
+        rebuild(runtime)
+        return catalogue.query(runtime.catalogue, sql)
+
+
+def rebuild(runtime: Runtime) -> dict[str, str]:
+    """Build the catalogue; return what is left out, by name, and why. Raises UserError if it cannot be built."""
+    runtime.check_writable()
+    return catalogue.build(ArtifactStore(runtime.artifacts), runtime.catalogue, STAGES)
+
+
+def name_left_out(left: Mapping[str, str], console: Console) -> None:
+    """Name the artifacts that the catalogue does not show, each with the reason on a line of its own."""
+    for name, why in islice(left.items(), SHOWN_NAMES):
+        console.print(f"left out: {printable(f'{name}: {why}')}", highlight=False, soft_wrap=True)
+    if left:
+        what = f"{len(left)} artifacts are" if len(left) > 1 else "It is"
+        console.print(
+            f"{what} not in the catalogue. A run makes again what it needs; `tlm invalidate NAME --yes` removes one.",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def show(

@@ -75,6 +75,7 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, a
     with closing(server.stop), saying(f"interrupted. {GO_ON}"):
         server.start()  # it takes as long as the imports
 
+        from flows.querying import name_left_out
         from flows.study import run_here
         from tasks import board
         from tasks.engines import task_runner
@@ -104,6 +105,7 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, a
     for name, reason in summary.damaged.items():
         damaged = Text.assemble(("damaged", "yellow"), f" {name}: {reason}; it was made again")
         console.print(damaged, highlight=False, soft_wrap=True)
+    name_left_out(summary.left_out, console)
     report = store.get(summary.report)
     console.print(to_rich(load_summary(report.path(SUMMARY_FILE))))
     verdicts = load_findings(report.path(FINDINGS_FILE)).verdicts

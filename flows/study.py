@@ -44,6 +44,8 @@ class Summary(BaseModel):
     cached: int
     damaged: dict[str, str]
     """Artifact → what was wrong with it, so that it was made again."""
+    left_out: dict[str, str]
+    """Artifact, of any study → why the catalogue does not show it."""
     report: ArtifactRef
     mlflow_run_id: str
 
@@ -52,17 +54,18 @@ def run_study(planned: Plan, runtime: Runtime) -> Summary:
     """Run every step of a checked study that the store does not hold whole.
 
     Raises:
-        UserError: for input that could not be checked before (what a Hub download holds).
+        UserError: for input that could not be checked before (what a Hub download holds), or an artifact of the study
+            that cannot be read.
         StageFailed: if a training process dies.
     """
     study = planned.study
     store = ArtifactStore(runtime.artifacts)
-    found = {step.key: store.inspect(step.ref) for step in planned.steps}
+    found = _verified(planned, store)
     with study_run(runtime, study.name, study.model_dump(mode="json")) as run:
         run.numbers |= {"steps": len(found), "cache_hits": sum(each.status == "complete" for each in found.values())}
         begin(store, planned.study.name, planned.steps)
         executed = _run_steps(planned, found, runtime, run.tracking)
-        rebuild_catalogue(runtime)
+        left_out = rebuild_catalogue(runtime)
         end(store, planned.steps)
         run.numbers["cache_hits"] = len(found) - len(executed)
         report = store.get(planned.report.ref)
@@ -73,9 +76,21 @@ def run_study(planned: Plan, runtime: Runtime) -> Summary:
         executed=tuple(str(s.ref) for s in planned.steps if s.key in executed),
         cached=len(found) - len(executed),
         damaged={str(s.ref): found[s.key].reason for s in planned.steps if found[s.key].status == "damaged"},
+        left_out=left_out,
         report=planned.report.ref,
         mlflow_run_id=run.tracking.parent_run_id,
     )
+
+
+def _verified(planned: Plan, store: ArtifactStore) -> dict[str, Inspection]:
+    """What the store holds of every step, by key, each file hashed; a record without a digest of its own gets one."""
+    found = {step.key: store.inspect(step.ref) for step in planned.steps}
+    for step in planned.steps:
+        found[step.key].check_readable(step.ref)
+        record = found[step.key].record
+        if record is not None and not record.is_sealed:
+            store.seal(step.ref)
+    return found
 
 
 def _run_steps(planned: Plan, found: dict[str, Inspection], runtime: Runtime, tracking: Tracking) -> set[str]:

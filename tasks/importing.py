@@ -9,13 +9,17 @@ from pathlib import Path
 
 from tasks.study_run import study_run
 from tasks.tracking import StepRun, Tracking, execute_tracked, input_records
+from tlm.artifacts.catalogue import unfit
+from tlm.artifacts.record import Record
 from tlm.artifacts.step import Step
-from tlm.artifacts.store import ArtifactStore, Record
-from tlm.execution.bundle import EXPORTED, Imported, copy_new, survey, unprepared
+from tlm.artifacts.store import ArtifactStore
+from tlm.execution.bundle import unprepared
 from tlm.execution.execute import Outcome
+from tlm.execution.importing import Imported, copy_new, survey
 from tlm.machine.runtime import Runtime
 from tlm.planning.plan import Plan
 from tlm.sequential import prepare
+from tlm.stages import STAGES
 
 
 def import_folder(folder: Path, runtime: Runtime) -> Imported:
@@ -27,7 +31,7 @@ def import_folder(folder: Path, runtime: Runtime) -> Imported:
         UserError: if the folder holds no artifacts.
     """
     store = ArtifactStore(runtime.artifacts)
-    found = survey(folder, store)
+    found = survey(folder, store, trial=partial(unfit, store, stages=STAGES))
     if not found.new:
         return copy_new(found, store)
     origin = folder.resolve().name
@@ -37,7 +41,7 @@ def import_folder(folder: Path, runtime: Runtime) -> Imported:
     return done
 
 
-def prepare_bundle(planned: Plan, runtime: Runtime, *, stages: Collection[str] = EXPORTED) -> list[Outcome]:
+def prepare_bundle(planned: Plan, runtime: Runtime, *, stages: Collection[str] | None = None) -> list[Outcome]:
     """`tlm.sequential.prepare` with a run for each step. Raises what its stages raise."""
     if not unprepared(planned, ArtifactStore(runtime.artifacts), stages):
         return []

@@ -84,9 +84,9 @@ def task_of(stage: str) -> Task[..., ArtifactRef | State[ArtifactRef]]:
 
 
 @task(name="catalogue", persist_result=False)
-def rebuild_catalogue(runtime: Runtime) -> str:
-    """Rebuild the DuckDB catalogue from the records, unless it already shows them."""
+def rebuild_catalogue(runtime: Runtime) -> dict[str, str]:
+    """Rebuild the DuckDB catalogue from the records, unless it already shows them; return what it leaves out, and why."""
     store = ArtifactStore(runtime.artifacts)
     if catalogue_views.is_stale(store, runtime.catalogue, STAGES):
         catalogue_views.build(store, runtime.catalogue, STAGES)
-    return str(runtime.catalogue)
+    return catalogue_views.left_out(runtime.catalogue)

@@ -28,8 +28,9 @@ from pydantic import BaseModel, ConfigDict
 
 from tlm.artifacts.fingerprint import canonical_json
 from tlm.artifacts.provenance import code_version
+from tlm.artifacts.record import Record
 from tlm.artifacts.step import Step
-from tlm.artifacts.store import Artifact, ArtifactStore, Record
+from tlm.artifacts.store import Artifact, ArtifactStore
 from tlm.execution.execute import Outcome, Progress, execute
 from tlm.execution.process import is_cancellation
 from tlm.machine import interruption

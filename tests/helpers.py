@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import random
 import shutil
@@ -17,6 +18,7 @@ from typing import Any, TypeAlias
 import pandas as pd
 import pytest
 
+from tlm.artifacts.record import RECORD, SEAL, digest_of
 from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore
 from tlm.data.tokenizer import Vocabulary
@@ -148,6 +150,23 @@ class Mini:
         mini.plan, mini.first = self.plan, self.first
         mini.store = ArtifactStore(mini.runtime.artifacts)
         return mini
+
+
+def edit_record(folder: Path, *, sealed: bool = True, **changes: Any) -> None:
+    """Change fields of an artifact's record; `sealed` as whoever knows how to, with a digest of what it then says."""
+    place = folder / RECORD
+    tree = {**json.loads(place.read_text(encoding="utf-8")), **changes}
+    tree.pop(SEAL, None)
+    seal = {SEAL: digest_of(tree)} if sealed else {SEAL: "0" * 64}
+    place.write_text(json.dumps({**tree, **seal}), encoding="utf-8")
+
+
+def unseal(folder: Path) -> None:
+    """Make an artifact's record what it would be had it been made before records had a digest of their own."""
+    place = folder / RECORD
+    tree = {**json.loads(place.read_text(encoding="utf-8")), "format": 1}
+    del tree[SEAL]
+    place.write_text(json.dumps(tree), encoding="utf-8")
 
 
 def only(planned: Plan, stage: str, **labels: Any) -> Step:

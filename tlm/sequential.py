@@ -16,8 +16,9 @@ from pathlib import Path
 from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
-from tlm.execution.bundle import EXPORTED, import_records, read_bundle, unprepared
+from tlm.execution.bundle import read_bundle, unprepared
 from tlm.execution.execute import Outcome, Progress, execute
+from tlm.execution.importing import import_records
 from tlm.execution.process import StageFailed
 from tlm.machine.runtime import Runtime
 from tlm.planning.plan import Plan
@@ -51,7 +52,7 @@ def run_plan(
 
 
 def prepare(
-    planned: Plan, runtime: Runtime, *, stages: Collection[str] = EXPORTED, run: Execute = execute
+    planned: Plan, runtime: Runtime, *, stages: Collection[str] | None = None, run: Execute = execute
 ) -> list[Outcome]:
     """Make here what a bundle of these stages is made from (sources, tokens, corpora, …): none of it trains."""
     return run_plan(unprepared(planned, ArtifactStore(runtime.artifacts), stages), runtime, run=run)

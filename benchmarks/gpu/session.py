@@ -19,7 +19,8 @@ from tlm.artifacts.step import Step
 from tlm.artifacts.store import Artifact, ArtifactStore
 from tlm.data.ragged import Ragged
 from tlm.data.tokenizer import Vocabulary, load_tokenizer
-from tlm.execution.bundle import import_records, read_bundle
+from tlm.execution.bundle import read_bundle
+from tlm.execution.importing import import_records
 from tlm.stages.job import Job
 from tlm.training.captured import Engine
 

@@ -1,4 +1,4 @@
-"""Commands about what studies made: predict, sql, catalogue, invalidate, gc, export, import."""
+"""Commands about what studies made: predict, sql, catalogue, verify, invalidate, gc, export, import."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from flows.commands.base import (
     runtime,
 )
 from flows.spreadsheets import EscapeFormulas
+from flows.terminal import printable
 from tlm.errors import UserError
 
 
@@ -70,18 +71,23 @@ def invalidate(
     home: Home = None,
 ) -> None:
     """Remove artifacts, so that the next run makes them again."""
-    from tlm.artifacts.housekeeping import select
+    from tlm.artifacts.housekeeping import select, without_record
     from tlm.artifacts.store import ArtifactStore
 
     store = ArtifactStore(runtime(home=home).artifacts)
-    records = select(store, selector, downstream=downstream)
+    damaged = without_record(store, selector)
+    records = select(store, selector, downstream=downstream, required=not damaged)
     for record in records:
         if yes:
             with store.lock(record.ref):
                 store.delete(record.ref)
-        console.print(f"{'removed' if yes else 'would remove'} {record.ref}", highlight=False)
+    for name in damaged:
+        if yes:
+            store.discard(name)
+    for name in (*(str(record.ref) for record in records), *damaged):
+        console.print(f"{'removed' if yes else 'would remove'} {printable(name)}", highlight=False)
     if not yes:
-        console.print(f"{len(records)} artifacts. Add --yes to remove them.")
+        console.print(f"{len(records) + len(damaged)} artifacts. Add --yes to remove them.")
 
 
 @app.command(epilog=example("tlm gc", "tlm gc --keep-hours 0 --yes"))
@@ -129,39 +135,50 @@ def sql(
     home: Home = None,
 ) -> None:
     """Query the catalogue: overlap statistics, runs, results, predictions. Read-only. A table, or CSV in a pipe."""
-    from flows.querying import show
-    from tlm.artifacts import catalogue
-    from tlm.artifacts.store import ArtifactStore
-    from tlm.stages import STAGES
+    from flows.querying import ask, name_left_out, show
+    from tlm.artifacts.catalogue import left_out
+    from tlm.artifacts.sql_models import read_sql
 
     if (query is None) == (file is None):
         raise UserError("Give either a query or --file.", 'Example: tlm sql "select * from results"')
-    try:
-        text = query if query is not None else Path(str(file)).read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"Cannot read {file}: {error.strerror}.", "--file takes a file of SQL.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"Cannot read {file}: byte {error.start} is not UTF-8.", "Save it as UTF-8.") from error
+    text = read_sql(file) if file is not None else str(query)
     where = runtime(home=home)
-    store = ArtifactStore(where.artifacts)
-    if catalogue.is_stale(store, where.catalogue, STAGES):
-        where.check_writable()
-        catalogue.build(store, where.catalogue, STAGES)
-    found = catalogue.query(where.catalogue, text)
-    show(found, console, errors, csv=csv, limit=limit, escape_formulas=escape_formulas)
+    show(ask(where, text), console, errors, csv=csv, limit=limit, escape_formulas=escape_formulas)
+    name_left_out(left_out(where.catalogue), errors)
 
 
 @app.command(epilog=example("tlm catalogue"))
 def catalogue(home: Home = None) -> None:
     """Rebuild data/catalogue.duckdb from the records, and check it."""
-    from tlm.artifacts import catalogue as views
-    from tlm.artifacts.store import ArtifactStore
-    from tlm.stages import STAGES
+    from flows.querying import name_left_out, rebuild
 
     where = runtime(home=home)
-    where.check_writable()
-    views.build(ArtifactStore(where.artifacts), where.catalogue, STAGES)
+    name_left_out(rebuild(where), errors)
     console.print(f"{where.catalogue}", highlight=False)
+
+
+@app.command(epilog=example("tlm verify"))
+def verify(home: Home = None) -> None:
+    """Check every artifact: its record, and the digests of all its files. Exit code 1 if any is not whole."""
+    from tlm.artifacts import housekeeping
+    from tlm.artifacts.store import ArtifactStore
+
+    whole = wrong = sealed = 0
+    for name, seen in housekeeping.verify(ArtifactStore(runtime(home=home).artifacts)):
+        if seen.status == "complete":
+            whole += 1
+            sealed += seen.record is not None and not seen.record.is_sealed
+        else:
+            wrong += 1
+            console.print(f"{seen.status} {printable(f'{name}: {seen.reason}')}", highlight=False, soft_wrap=True)
+    if sealed:
+        console.print(
+            f"{sealed} records were made before records had a digest of their own: they have one from now on."
+        )
+    console.print(f"{whole} artifacts are whole, {wrong} are not.", highlight=False)
+    if wrong:
+        console.print("A run makes again what it needs; `tlm invalidate NAME --yes` removes one.")
+        raise typer.Exit(1)
 
 
 @app.command(epilog=example("tlm export ws-sweep bundle --scale small"))

@@ -78,7 +78,13 @@ corpora as (
     select
         corpus.key,
         concat_ws(
-            '|', corpus.seedless, corpus.task_key, corpus.tokens_key, corpus.foreign_key, base.seedless, base.tokens_key
+            '|',
+            corpus.seedless,
+            corpus.task_key,
+            corpus.tokens_key,
+            corpus.foreign_key,
+            coalesce(base.seedless, corpus.corpus_key),
+            base.tokens_key
         ) as setting,
         (corpus.facts ->> 'removed')::bigint as injected_tokens
     from described as corpus
@@ -93,7 +99,16 @@ beginnings as (
         corpora.injected_tokens,
         (described.facts ->> 'heldout_loss')::double as heldout_loss,
         (described.facts ->> 'heldout_accuracy')::double as heldout_accuracy,
-        md5(concat_ws('|', described.seedless, corpora.setting, described.tokenizer_key, embeddings.seedless))
+        -- What is not in the catalogue is like nothing but itself.
+        md5(
+            concat_ws(
+                '|',
+                described.seedless,
+                coalesce(corpora.setting, described.corpus_key),
+                described.tokenizer_key,
+                coalesce(embeddings.seedless, described.embeddings_key)
+            )
+        )
             as pretrain_setting
     from described
     left join corpora on described.corpus_key = corpora.key
@@ -129,26 +144,35 @@ singles as (
         beginnings.heldout_loss,
         beginnings.heldout_accuracy,
         md5(concat_ws('|', described.seedless, described.task_key, described.tokens_key)) as setting,
-        beginnings.pretrain_setting
+        coalesce(beginnings.pretrain_setting, described.pretrain_key, described.embeddings_key) as pretrain_setting
     from described
     left join beginnings on coalesce(described.pretrain_key, described.embeddings_key) = beginnings.key
     -- What has no test items is a trial of a hyperparameter search, or a baseline that could not be fitted: no result.
     where described.role = 'predicts' and (described.facts ->> 'test_items')::bigint > 0
 ),
 
-committee_inputs as (
+committee_members as (
     select
         members.key,
-        sum(singles.parameters)::bigint as parameters,
-        if(count(distinct singles.from_corpus) = 1, min(singles.from_corpus), null) as from_corpus,
-        if(count(distinct singles.task_key) = 1, min(singles.task_key), null) as task_key,
-        if(count(distinct singles.tokens_key) = 1, min(singles.tokens_key), null) as tokens_key,
-        md5(string_agg(distinct singles.setting, '|' order by singles.setting)) as setting,
-        md5(string_agg(distinct singles.pretrain_setting, '|' order by singles.pretrain_setting))
-            as pretrain_setting
+        singles.* exclude (key, setting, pretrain_setting),
+        singles.key is null as is_absent,
+        coalesce(singles.setting, members.member_key) as setting,
+        if(singles.key is null, members.member_key, singles.pretrain_setting) as pretrain_setting
     from members
-    inner join singles on members.member_key = singles.key
-    group by members.key
+    left join singles on members.member_key = singles.key
+),
+
+committee_inputs as (
+    select
+        key,
+        if(bool_or(is_absent), null, sum(parameters))::bigint as parameters,
+        if(count(distinct from_corpus) = 1, min(from_corpus), null) as from_corpus,
+        if(count(distinct task_key) = 1, min(task_key), null) as task_key,
+        if(count(distinct tokens_key) = 1, min(tokens_key), null) as tokens_key,
+        md5(string_agg(distinct setting, '|' order by setting)) as setting,
+        md5(string_agg(distinct pretrain_setting, '|' order by pretrain_setting)) as pretrain_setting
+    from committee_members
+    group by key
 ),
 
 committee_rules as (

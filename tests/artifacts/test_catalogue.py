@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
 import pytest
+from helpers import edit_record
 from report.synthetic import publish, publish_step, study
 
-from tlm.artifacts import catalogue
+from tlm.artifacts import catalogue, marts, sql_models
+from tlm.artifacts.record import RECORD
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
 from tlm.planning.plan import plan
@@ -27,7 +31,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home whose path would be a partition, or end a string, to a careless reader; never changed by a test."""
     folder = tmp_path_factory.mktemp("it's {a} home") / "seed=3"
     publish(study(folder / "raw"), _store(folder), folder / "raw")
-    catalogue.build(_store(folder), _path(folder), STAGES)
+    assert catalogue.build(_store(folder), _path(folder), STAGES) == {}
     return folder
 
 
@@ -48,24 +52,38 @@ def _copy(home: Path, to: Path) -> Path:
     return to
 
 
+def _part(home: Path, to: Path) -> Path:
+    """Two artifacts of each of some stages."""
+    for stage in ("source", "task", "finetune", "baseline"):
+        for folder in sorted((home / "data/artifacts" / stage).iterdir())[:2]:
+            shutil.copytree(folder, to / "data/artifacts" / stage / folder.name)
+    return to
+
+
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(bytes(content))
+
+
 # --- models ---
 
 
 def test_every_mart_is_built_and_described(home: Path) -> None:
-    files = {path.stem for path in (catalogue.sql_folder() / "marts").glob("*.sql")}
-    assert files == set(catalogue.MARTS)
-    for mart in catalogue.MARTS:
+    files = {path.stem for path in (sql_models.sql_folder() / "marts").glob("*.sql")}
+    assert files == set(marts.MARTS)
+    for mart in marts.MARTS:
         columns = catalogue.query(_path(home), f"describe {mart}").column("column_name").to_pylist()
-        assert list(catalogue.column_descriptions(mart)) == columns
+        assert list(sql_models.column_descriptions(mart)) == columns
         assert _value(home, f"select count(*) from {mart}")
     assert _value(home, "select comment from duckdb_columns() where table_name = 'results' and column_name = 'ws'")
 
 
 def test_empty_store(tmp_path: Path) -> None:
     catalogue.build(_store(tmp_path), _path(tmp_path), STAGES)
-    for mart in catalogue.MARTS:
+    for mart in marts.MARTS:
         assert _value(tmp_path, f"select count(*) from {mart}") == 0
-    for query in (catalogue.sql_folder() / "queries").glob("*.sql"):
+    for query in (sql_models.sql_folder() / "queries").glob("*.sql"):
         assert catalogue.query(_path(tmp_path), query.read_text()).num_rows == 0
     types = dict(duckdb.connect(str(_path(tmp_path)), read_only=True).execute("select column_name, data_type from "
         "duckdb_columns() where table_name = 'predictions'").fetchall())  # fmt: skip
@@ -73,10 +91,10 @@ def test_empty_store(tmp_path: Path) -> None:
 
 
 def test_ready_queries_answer(home: Path) -> None:
-    for query in sorted((catalogue.sql_folder() / "queries").glob("*.sql")):
-        assert catalogue.query(_path(home), catalogue.ready_query(query.stem)).num_rows, query.stem
+    for query in sorted((sql_models.sql_folder() / "queries").glob("*.sql")):
+        assert catalogue.query(_path(home), sql_models.ready_query(query.stem)).num_rows, query.stem
     with pytest.raises(UserError, match="gap_by_ws"):
-        catalogue.ready_query("nothing")
+        sql_models.ready_query("nothing")
 
 
 def test_results_join_overlap_and_pretraining(home: Path) -> None:
@@ -121,7 +139,7 @@ def test_memory_has_only_the_given_records_and_their_new_labels(home: Path) -> N
     store = _store(home)
     some = [record for record in store.records() if record.labels.get("task") == "relations"]
     labels = {record.key: {"task": "it's mine"} for record in some}
-    with catalogue.build_memory(store, some, STAGES, labels) as connection:
+    with marts.build_memory(store, some, STAGES, labels) as connection:
         assert connection.execute("select distinct task from results").fetchall() == [("it's mine",)]
 
 
@@ -129,7 +147,7 @@ def test_a_path_is_never_a_pattern(tmp_path: Path) -> None:
     for name in ("h[1]*", "h1x"):
         home = tmp_path / name
         records = publish(study(home / "raw"), _store(home), home / "raw")
-    with catalogue.build_memory(_store(tmp_path / "h[1]*"), records, STAGES) as connection:
+    with marts.build_memory(_store(tmp_path / "h[1]*"), records, STAGES) as connection:
         assert connection.execute("select count(*) from results").fetchall() == [(50,)]
 
 
@@ -241,7 +259,7 @@ def test_moved_and_read_from_elsewhere(home: Path, tmp_path: Path, monkeypatch: 
     assert not catalogue.is_stale(_store(moved), _path(moved), STAGES)
     shutil.rmtree(moved / "data" / "artifacts")
     with duckdb.connect(str(_path(moved)), read_only=True) as plain:
-        for mart in catalogue.MARTS:
+        for mart in marts.MARTS:
             assert plain.execute(f"select count(*) from {mart}").fetchone() != (0,)
         assert all(not path.startswith("/") for (path,) in plain.execute("select path from runs").fetchall())
 
@@ -270,20 +288,121 @@ def test_stale_after_a_new_or_damaged_artifact(home: Path, tmp_path: Path) -> No
     assert _value(home, "select count(*) from results where kind = 'baseline'") == 3
 
 
-def test_check_catches_a_planted_contradiction(home: Path, tmp_path: Path) -> None:
-    home = _copy(home, tmp_path / "home")
+def test_what_contradicts_the_rest_is_left_out_and_named(home: Path, tmp_path: Path) -> None:
     planned = plan(study(home / "raw"), str(home / "raw"))
+    home = _part(home, tmp_path / "home")
     step = next(step for step in planned.steps if step.stage == "finetune")
+    _store(home).delete(step.ref)
+    runs = len(list(_store(home).records())) + 1
     publish_step(_store(home), step, planned, facts={"test_accuracy": 0.95})
-    before = _path(home).read_bytes()
-    with pytest.raises(catalogue.CheckFailed, match=f"predictions_give_the_accuracy.*{step.key}"):
-        catalogue.build(_store(home), _path(home), STAGES)
-    assert _path(home).read_bytes() == before
+    left = catalogue.build(_store(home), _path(home), STAGES)
+    assert list(left) == [str(step.ref)]
+    assert f"check predictions_give_the_accuracy found {{'key': '{step.key}'" in left[str(step.ref)]
+    assert catalogue.left_out(_path(home)) == left
+    assert _value(home, "select count(*) from runs") == runs - 1
+    assert not catalogue.is_stale(_store(home), _path(home), STAGES)
     assert sorted(path.name for path in _path(home).parent.iterdir()) == [
         ".catalogue.duckdb.lock",
         "artifacts",
         "catalogue.duckdb",
     ]
+    with pytest.raises(UserError, match=rf"{step.ref} cannot be used: .*`tlm invalidate {step.ref} --yes`"):
+        marts.build_memory(_store(home), _store(home).records(), STAGES)
+
+
+def test_every_absurd_record_is_left_out_and_named_and_all_others_are_shown(home: Path, tmp_path: Path) -> None:
+    home = _part(home, tmp_path / "home")
+    records = list(_store(home).records())
+    absurd: dict[str, dict[str, object]] = {
+        "finetune": {"labels": {"ws": 2**70}},
+        "baseline": {"facts": {"test_accuracy": "high"}},
+        "source": {"created": "2025-W01-1T00:00:00+00:00"},
+        "task": {"provenance": {"git_dirty": "perhaps"}},
+    }
+    names = []
+    for stage, changes in absurd.items():
+        names.append(str(next(record for record in records if record.stage == stage).ref))
+        edit_record(_store(home).root / Path(names[-1]), **changes)
+    assert sorted(catalogue.build(_store(home), _path(home), STAGES)) == sorted(names)
+    assert _value(home, "select count(*) from runs") == len(records) - len(names)
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda folder: edit_record(folder, sealed=False, seconds=9e9), "record.json was edited"),
+        (lambda folder: (folder / RECORD).write_text("{}"), "record.json is not a record"),
+        (lambda folder: (folder / "predictions.parquet").unlink(), "predictions.parquet is missing"),
+        (lambda folder: flip_a_byte(folder / "predictions.parquet"), "predictions.parquet differs from the digest"),
+        (lambda folder: shutil.copytree(folder, f"{folder}.bak"), "its record.json is that of "),
+    ],
+)
+def test_what_is_damaged_is_left_out_and_named_until_it_is_mended(
+    home: Path, tmp_path: Path, damage: Callable[[Path], object], says: str
+) -> None:
+    """A bit that flips in a table is seen once the catalogue is built: what it showed before is what was measured."""
+    home = _copy(home, tmp_path / "home")
+    record = next(record for record in _store(home).records() if record.stage == "baseline")
+    folder = Path(_store(home).root) / str(record.ref)
+    shutil.copytree(folder, tmp_path / "whole")
+    rows = catalogue.query(_path(home), "select * from results").to_pylist()
+    damage(folder)
+    [(name, reason)] = catalogue.build(_store(home), _path(home), STAGES).items()
+    assert name.startswith(str(record.ref)) and reason.startswith(says)
+    shown = catalogue.query(_path(home), "select * from results").to_pylist()
+    assert shown == [row for row in rows if row["key"] != record.key or name != str(record.ref)]
+    for left in folder.parent.glob(f"{folder.name}*"):
+        shutil.rmtree(left)
+    (tmp_path / "whole").rename(folder)
+    assert catalogue.is_stale(_store(home), _path(home), STAGES)
+    assert catalogue.build(_store(home), _path(home), STAGES) == {}
+    assert catalogue.query(_path(home), "select * from results").to_pylist() == rows
+
+
+def test_models_of_corpora_that_are_left_out_are_not_taken_for_models_of_one(home: Path, tmp_path: Path) -> None:
+    home = _copy(home, tmp_path / "home")
+    query = "select setting, pretrain_setting from gaps where kind in ('finetune', 'committee') order by all"
+    before = len(catalogue.query(_path(home), query).to_pylist())
+    for stage in ("corpus", "inject", "pretrain"):
+        shutil.rmtree(Path(_store(home).root) / stage)
+        catalogue.build(_store(home), _path(home), STAGES)
+        assert len(catalogue.query(_path(home), query).to_pylist()) >= before, stage
+        assert _value(home, "select count(*) from results where ws > 0 and pretrain_setting is null") == 0, stage
+    step = next(
+        record for record in _store(home).records() if record.stage == "finetune" and record.labels["ws"] == 100
+    )
+    shutil.rmtree(Path(_store(home).root) / str(step.ref))
+    catalogue.build(_store(home), _path(home), STAGES)
+    without = "select distinct key from results where kind = 'committee' and parameters is null"
+    [key] = catalogue.query(_path(home), without).column(0).to_pylist()
+    assert _value(home, "select count(*) from lineage where key = ? and input_key = ?", key, step.key) == 1
+
+
+@pytest.mark.parametrize("how", [lambda path: path.mkdir(), os.mkfifo, lambda path: path.symlink_to(path)])
+def test_what_stands_in_the_catalogues_place_gives_way(
+    home: Path, tmp_path: Path, how: Callable[[Path], object]
+) -> None:
+    home = _copy(home, tmp_path / "home")
+    _path(home).unlink()
+    how(_path(home))
+    assert catalogue.is_stale(_store(home), _path(home), STAGES)
+    catalogue.build(_store(home), _path(home), STAGES)
+    assert _value(home, "select count(*) from runs")
+
+
+def test_a_damaged_catalogue_is_told_from_wrong_sql(home: Path, tmp_path: Path) -> None:
+    """DuckDB sees it when it reads the block: each has a checksum."""
+    with pytest.raises(UserError) as wrong:
+        catalogue.query(_path(home), "selec 1")
+    assert not isinstance(wrong.value, catalogue.CatalogueDamaged)
+    home = _copy(home, tmp_path / "home")
+    content = bytearray(_path(home).read_bytes())
+    for place in range(4 * 4096, len(content), 4096):
+        content[place] ^= 1
+    _path(home).write_bytes(content)
+    with pytest.raises(catalogue.CatalogueDamaged, match="Delete it: it can be rebuilt"):
+        for mart in marts.MARTS:
+            catalogue.query(_path(home), f"select * from {mart}")
 
 
 @pytest.mark.parametrize(
@@ -299,27 +418,39 @@ def test_check_catches_a_planted_contradiction(home: Path, tmp_path: Path) -> No
 )
 def test_every_check_can_fail(home: Path, change: str, check: str) -> None:
     store = _store(home)
-    with catalogue.build_memory(store, store.records(), STAGES) as connection:
-        sql = (catalogue.sql_folder() / "checks" / f"{check}.sql").read_text()
+    with marts.build_memory(store, store.records(), STAGES) as connection:
+        sql = (sql_models.sql_folder() / "checks" / f"{check}.sql").read_text()
         assert connection.execute(sql).fetchall() == []
         connection.execute(change)
         assert connection.execute(sql).fetchall()
 
 
 def test_every_check_is_tested() -> None:
-    checks = {path.stem for path in (catalogue.sql_folder() / "checks").glob("*.sql")}
+    checks = {path.stem for path in (sql_models.sql_folder() / "checks").glob("*.sql")}
     assert checks == {mark[1] for mark in test_every_check_can_fail.pytestmark[0].args[1]}
 
 
-def test_a_file_that_is_not_parquet_is_named(home: Path, tmp_path: Path) -> None:
-    home = _copy(home, tmp_path / "home")
-    store = _store(home)
-    record = next(record for record in store.records() if record.stage == "overlap")
-    damaged = store.local_path(record, "overlap.parquet")
-    damaged.write_bytes(b"\0" * damaged.stat().st_size)
-    with pytest.raises(UserError, match="The catalogue cannot be built") as caught:
-        catalogue.build(store, _path(home), STAGES)
-    assert "\n" not in str(caught.value) and "overlap.parquet" in str(caught.value)
+def test_a_table_of_anothers_making_is_left_out_and_named(home: Path, tmp_path: Path) -> None:
+    """Its record has the digest of what is no Parquet file."""
+    place = sorted((home / "data/artifacts/overlap").iterdir())[0]
+    home = _part(home, tmp_path / "home")
+    shutil.copytree(place, home / "data/artifacts/overlap" / place.name)
+    record = next(record for record in _store(home).records() if record.stage == "overlap")
+    folder = Path(_store(home).root) / str(record.ref)
+    (folder / "overlap.parquet").write_bytes(b"\0" * 100)
+    outputs = {name: output.model_dump() for name, output in record.outputs.items()}
+    outputs["overlap.parquet"] = {"sha256": hashlib.sha256(b"\0" * 100).hexdigest(), "bytes": 100}
+    edit_record(folder, outputs=outputs)
+    [(name, reason)] = catalogue.build(_store(home), _path(home), STAGES).items()
+    assert name == str(record.ref) and "overlap.parquet" in reason and "\n" not in reason
+
+
+def test_a_model_in_foreign_bytes_is_an_error_on_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "queries").mkdir()
+    (tmp_path / "queries" / "mine.sql").write_bytes("select 'für'".encode("latin-1"))
+    monkeypatch.setattr(sql_models, "sql_folder", lambda: tmp_path)
+    with pytest.raises(UserError, match=r"Cannot read .*mine\.sql: byte 9 is not UTF-8\."):
+        sql_models.ready_query("mine")
 
 
 def test_concurrent_builds_while_a_reader_holds_the_file(home: Path, tmp_path: Path) -> None:
@@ -347,7 +478,7 @@ def test_a_killed_build_leaves_the_old_catalogue(home: Path, tmp_path: Path) -> 
     code = (
         "import sys, time; from pathlib import Path; from tlm.artifacts import catalogue\n"
         "from tlm.artifacts.store import ArtifactStore; from tlm.stages import STAGES\n"
-        "catalogue._check = lambda connection: time.sleep(60)\n"
+        "from tlm.artifacts import marts; marts._check = lambda connection: time.sleep(60)\n"
         "catalogue.build(ArtifactStore(sys.argv[1]), Path(sys.argv[2]), STAGES)"
     )
     before = _path(home).read_bytes()

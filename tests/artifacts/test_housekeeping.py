@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from helpers import command_line, mini_study, record_all
 
+from tlm.artifacts.building import DRAFTS
 from tlm.artifacts.housekeeping import collect, find_garbage, recent, select
 from tlm.artifacts.in_progress import begin, end, unfinished
 from tlm.artifacts.step import Step
-from tlm.artifacts.store import DRAFTS, ArtifactStore
+from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
 from tlm.planning.plan import Plan, plan
 

@@ -13,7 +13,8 @@ from helpers import Mini, only, python
 from benchmarks.gpu.__main__ import engine_of
 from benchmarks.gpu.headline import rebased, shortened
 from benchmarks.gpu.table import table
-from tlm.artifacts.store import ArtifactStore, Record
+from tlm.artifacts.record import Record
+from tlm.artifacts.store import ArtifactStore
 from tlm.training.captured import Engine
 
 STAGES = ("ceilings", "checks", "throughput", "profile", "headline")

@@ -12,7 +12,8 @@ from typing import IO, Any, TypeAlias
 import yaml
 from helpers import mini_tree, python_environment, write_mini_data
 
-from tlm.artifacts.store import ArtifactStore, Record
+from tlm.artifacts.record import Record
+from tlm.artifacts.store import ArtifactStore
 
 Process: TypeAlias = "subprocess.Popen[str]"
 

@@ -15,9 +15,9 @@ import pytest
 from helpers import mini_tree, python
 from project import Project, digests, new_project
 
+from tlm.artifacts.building import DRAFTS
 from tlm.artifacts.fingerprint import SHORT
 from tlm.artifacts.in_progress import unfinished
-from tlm.artifacts.store import DRAFTS
 
 pytestmark = pytest.mark.slow
 LONGER = ("--set", "pretrain.steps=3000")

@@ -15,7 +15,8 @@ from rich.console import Console
 
 from flows.importing import export_in_terminal, import_in_terminal
 from tasks.importing import prepare_bundle
-from tlm.artifacts.store import ArtifactStore, Record
+from tlm.artifacts.record import Record
+from tlm.artifacts.store import ArtifactStore
 from tlm.machine.runtime import Runtime
 from tlm.planning.plan import plan
 

@@ -11,7 +11,7 @@ import yaml
 from helpers import mini_tree, python, write_mini_data
 from project import Project
 
-from tlm.artifacts.store import DRAFTS
+from tlm.artifacts.building import DRAFTS
 from tlm.execution.execute import execute
 from tlm.machine.runtime import Runtime
 from tlm.planning.plan import plan

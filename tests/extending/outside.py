@@ -31,7 +31,7 @@ def assert_planned_run_cached_and_catalogued(study: StudyConfig, data: Path, hom
     changed = {step.stage for step in planned.steps if step.key not in {step.key for step in plain.steps}}
     assert {"pretrain", "report"} <= changed <= {"pretrain", "finetune", "committee", "latency", "report"}
     store = run_twice(planned, data, home)
-    catalogue.build(store, home / "catalogue.duckdb", STAGES)
+    assert catalogue.build(store, home / "catalogue.duckdb", STAGES) == {}
     with duckdb.connect(str(home / "catalogue.duckdb"), read_only=True) as connection:
         found = connection.execute("select distinct arch from results where ws = 60").fetchall()
     assert {"one", "conv"} <= {arch for (arch,) in found}

@@ -94,7 +94,7 @@ def test_a_study_with_it_is_planned_run_cached_and_its_accuracy_stands_beside_al
     assert {step.stage for step in new} == {"toy-options", "report"}
     assert len(new) == 1 + sum(step.stage == "pretrain" for step in planned.steps)
     store = run_twice(planned, mini_data, tmp_path / "home")
-    catalogue.build(store, tmp_path / "catalogue.duckdb", STAGES)
+    assert catalogue.build(store, tmp_path / "catalogue.duckdb", STAGES) == {}
     with duckdb.connect(str(tmp_path / "catalogue.duckdb"), read_only=True) as connection:
         found = connection.execute(
             "select system, ws, round(accuracy * test_items) from results where task = 'options' and kind = 'toy-options'"

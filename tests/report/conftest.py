@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from synthetic import MLFLOW, PROVENANCE, MadeUp, publish, study
 
-from tlm.artifacts import catalogue
+from tlm.artifacts.marts import build_memory
 from tlm.artifacts.store import ArtifactStore
 from tlm.results.study_report import write_study_report
 from tlm.stages import STAGES
@@ -20,7 +20,7 @@ def made_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MadeUp]:
     store = ArtifactStore(str(folder / "artifacts"))
     config = study(folder / "raw")
     records = publish(config, store, folder / "raw")
-    with catalogue.build_memory(store, records, STAGES) as connection:
+    with build_memory(store, records, STAGES) as connection:
         yield MadeUp(config, store, records, connection)
 
 

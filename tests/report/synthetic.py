@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from tlm.artifacts import catalogue
+from tlm.artifacts.marts import Connection
+from tlm.artifacts.record import Record
 from tlm.artifacts.step import Step
-from tlm.artifacts.store import ArtifactStore, Record
+from tlm.artifacts.store import ArtifactStore
 from tlm.planning.plan import Plan, plan
 from tlm.study.config import StudyConfig
 
@@ -32,7 +33,7 @@ class MadeUp(NamedTuple):
     study: StudyConfig
     store: ArtifactStore
     records: list[Record]
-    connection: catalogue.Connection
+    connection: Connection
 
 
 def study(data_root: Path, **changes: Any) -> StudyConfig:

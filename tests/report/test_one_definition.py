@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from synthetic import MLFLOW, PROVENANCE, publish, study
 
-from tlm.artifacts import catalogue
+from tlm.artifacts.marts import build_memory
 from tlm.artifacts.store import ArtifactStore
 from tlm.report.comparison import HOW_TO_READ, difference_text
 from tlm.report.evidence import Evidence
@@ -26,7 +26,7 @@ class Written:
         store = ArtifactStore(str(folder / "artifacts"))
         config = study(folder / "raw", analysis="ws-sweep", finetune_seeds=finetune_seeds)
         self.out = folder / "report"
-        with catalogue.build_memory(store, publish(config, store, folder / "raw"), STAGES) as connection:
+        with build_memory(store, publish(config, store, folder / "raw"), STAGES) as connection:
             write_study_report(connection, config, self.out, provenance=PROVENANCE, mlflow_url=MLFLOW)
             evidence = Evidence(connection, config)
             self.gaps = {

@@ -10,7 +10,7 @@ import duckdb
 import pytest
 from synthetic import MLFLOW, PROVENANCE, MadeUp, publish, study
 
-from tlm.artifacts import catalogue
+from tlm.artifacts.marts import build_memory
 from tlm.artifacts.store import ArtifactStore
 from tlm.report.render import not_measured
 from tlm.results.study_report import write_study_report
@@ -96,7 +96,7 @@ def test_a_baseline_that_could_not_be_fitted_is_not_measured_with_the_reason() -
 
 
 def test_same_records_same_bytes(made_up: MadeUp, rendered: Path, tmp_path: Path) -> None:
-    with catalogue.build_memory(made_up.store, list(reversed(made_up.records)), STAGES) as connection:
+    with build_memory(made_up.store, list(reversed(made_up.records)), STAGES) as connection:
         write_study_report(connection, made_up.study, tmp_path, provenance=PROVENANCE, mlflow_url=MLFLOW)
     files = [path.relative_to(rendered) for path in rendered.rglob("*") if path.is_file()]
     assert all((tmp_path / name).read_bytes() == (rendered / name).read_bytes() for name in files)
@@ -106,7 +106,7 @@ def test_untracked_runs_have_plain_numbers(tmp_path: Path) -> None:
     store = ArtifactStore(str(tmp_path / "artifacts"))
     config = study(tmp_path / "raw", treatments=[], committees=[], title="<Ws> & *friends*")
     records = publish(config, store, tmp_path / "raw", tracked=False)
-    with catalogue.build_memory(store, records, STAGES) as connection:
+    with build_memory(store, records, STAGES) as connection:
         facts = write_study_report(connection, config, tmp_path / "out", provenance={}, mlflow_url=MLFLOW)
     html, markdown = (tmp_path / "out/report.html").read_text(), (tmp_path / "out/report.md").read_text()
     assert not facts["tracked"] and "http" not in html and "http" not in markdown
@@ -117,7 +117,7 @@ def test_untracked_runs_have_plain_numbers(tmp_path: Path) -> None:
 
 def test_a_study_without_results_renders(tmp_path: Path) -> None:
     store = ArtifactStore(str(tmp_path / "artifacts"))
-    with catalogue.build_memory(store, [], STAGES) as connection:
+    with build_memory(store, [], STAGES) as connection:
         facts = write_study_report(
             connection, study(tmp_path / "raw"), tmp_path / "out", provenance={}, mlflow_url=MLFLOW
         )

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import Tlm, command_line
+from helpers import Tlm, command_line, edit_record
 from report.synthetic import publish, study
 
-from tlm.artifacts import catalogue
+from tlm.artifacts.marts import build_memory
+from tlm.artifacts.record import RECORD
 from tlm.artifacts.step import Step
-from tlm.artifacts.store import RECORD, ArtifactStore
+from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
 from tlm.planning.plan import plan
 from tlm.report.saved import FINDINGS_FILE
@@ -48,14 +50,12 @@ class Home:
         report = planned.report
         with (
             self.store.draft(report.ref) as draft,
-            catalogue.build_memory(self.store, records, STAGES, labels) as connection,
+            build_memory(self.store, records, STAGES, labels) as connection,
         ):
             write_study_report(connection, config, draft, provenance={}, mlflow_url="http://127.0.0.1:5000")
             mlflow = {"run_id": f"report{created}"} if tracked else None
             self.store.publish(report, draft, facts={}, provenance={}, seconds=0, mlflow=mlflow)
-        place = self.folder / "data/artifacts" / str(report.ref) / RECORD
-        record = json.loads(place.read_text()) | {"created": f"{created}T00:00:00+00:00"}
-        place.write_text(json.dumps(record))
+        edit_record(self.folder / "data/artifacts" / str(report.ref), created=f"{created}T00:00:00+00:00")
         return report
 
     def write(self) -> list[str]:
@@ -208,20 +208,41 @@ def test_the_report_is_enough(home: Home) -> None:
     assert home.out.read_bytes() == before
 
 
-def test_a_study_whose_report_is_damaged_is_named_with_the_way_out_and_nothing_is_written(home: Home) -> None:
+def edit_findings(folder: Path) -> None:
+    """By a letter, so that it is as long as before."""
+    findings = folder / FINDINGS_FILE
+    findings.write_text(findings.read_text().replace("reproduced", "reproduceb", 1))
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda folder: (folder / FINDINGS_FILE).unlink(), r"findings\.json is missing\); run it again: tlm run sweep"),
+        (edit_findings, r"findings\.json differs from the digest in its record\); run it again: tlm run sweep"),
+        (lambda folder: edit_record(folder, sealed=False, seconds=1), "record.json was edited"),
+        (lambda folder: (folder / RECORD).write_text("{}"), "record.json is not a record"),
+    ],
+)
+def test_a_damaged_report_is_named_and_left_out_and_other_studies_are_written(
+    home: Home, damage: Callable[[Path], object], says: str
+) -> None:
     report = home.add("sweep", scale="tiny")
-    (home.folder / "data/artifacts" / str(report.ref) / FINDINGS_FILE).unlink()
-    with pytest.raises(UserError, match=rf"sweep-tiny: {report.ref} is .* tlm run sweep --scale tiny"):
+    damage(home.folder / "data/artifacts" / str(report.ref))
+    with pytest.raises(UserError, match=rf"{report.ref} is damaged \(.*{says}"):
         home.write()
     assert not home.out.parent.exists()
+    home.add("other", scale="small")
+    told = home.write()
+    assert told[0].startswith("other-small: ") and "\n## sweep-tiny" not in home.text
+    assert re.search(rf"{report.ref}: left out, it is damaged .*{says}", told[1])
 
 
 def make_older(home: Home, report: Step) -> None:
     """As version 3 of the report stage left it."""
     place = home.folder / "data/artifacts" / str(report.ref)
-    record = json.loads((place / RECORD).read_text())
-    del record["outputs"][FINDINGS_FILE]
-    (place / RECORD).write_text(json.dumps(record))
+    outputs = json.loads((place / RECORD).read_text())["outputs"]
+    del outputs[FINDINGS_FILE]
+    edit_record(place, outputs=outputs)
 
 
 def test_a_report_of_an_older_version_is_left_out_and_said_to_be(home: Home) -> None:

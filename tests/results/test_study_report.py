@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from report.synthetic import MLFLOW, PROVENANCE, publish, study
 
-from tlm.artifacts import catalogue
+from tlm.artifacts.marts import build_memory
 from tlm.artifacts.store import ArtifactStore
 from tlm.machine.runtime import PACKAGE_PARENT
 from tlm.report.saved import FINDINGS_FILE, SUMMARY_FILE, SavedFindings, load_findings, load_summary
@@ -20,7 +20,7 @@ def written(folder: Path, analysis: str | None) -> Path:
     store = ArtifactStore(str(folder / "artifacts"))
     config = study(folder / "raw", analysis=analysis)
     records = publish(config, store, folder / "raw")
-    with catalogue.build_memory(store, records, STAGES) as connection:
+    with build_memory(store, records, STAGES) as connection:
         write_study_report(connection, config, folder / "out", provenance=PROVENANCE, mlflow_url=MLFLOW)
     return folder / "out"
 

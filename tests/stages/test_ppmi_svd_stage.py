@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import mini_study, only, write_mini_data
 
-from tlm.artifacts import catalogue
+from tlm.artifacts.marts import build_memory
 from tlm.artifacts.store import ArtifactStore
 from tlm.data.ragged import Ragged
 from tlm.execution.execute import execute
@@ -52,7 +52,7 @@ def test_the_vectors_are_those_of_the_pretraining_set_alone(ran: tuple[Plan, Art
 
 def test_the_arm_is_a_system_of_its_own_in_marts_and_tables(ran: tuple[Plan, ArtifactStore]) -> None:
     planned, store = ran
-    with catalogue.build_memory(store, list(store.records()), STAGES) as connection:
+    with build_memory(store, list(store.records()), STAGES) as connection:
         found = connection.sql(
             "select system, init, ws, corpus_key, type_overlap > 0 from results where kind = 'finetune'"
         )

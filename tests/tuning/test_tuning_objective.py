@@ -129,7 +129,7 @@ def test_its_dev_accuracy_is_that_of_the_ordinary_run(mini: Mini, trial: tuple[M
 
 def test_the_catalogue_has_no_result_of_a_trial_and_finds_nothing_wrong(trial: tuple[Mini, list[Step]]) -> None:
     own, steps = trial
-    catalogue.build(own.store, own.runtime.catalogue, STAGES)
+    assert catalogue.build(own.store, own.runtime.catalogue, STAGES) == {}
     counts = "select count(*) filter (where key = ?), count(*) from results"
     [[trials], [all_of_them]] = catalogue.query(own.runtime.catalogue, counts, [steps[-1].key]).columns
     assert trials.as_py() == 0 and all_of_them.as_py() > 0

@@ -2,36 +2,65 @@
 
 from __future__ import annotations
 
-import shutil
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tlm.artifacts.fingerprint import SHORT
 from tlm.artifacts.lineage import ancestors, descendants
+from tlm.artifacts.record import Record
 from tlm.artifacts.step import ArtifactRef
-from tlm.artifacts.store import ArtifactStore, Record
+from tlm.artifacts.store import ArtifactStore, Inspection
 from tlm.errors import UserError
+from tlm.machine.files import remove
 
 
-def select(store: ArtifactStore, selector: str, *, downstream: bool = True) -> list[Record]:
+def select(store: ArtifactStore, selector: str, *, downstream: bool = True, required: bool = True) -> list[Record]:
     """The artifacts that a selector names and, by default, all that were made from them.
 
     Args:
         selector: a stage ("pretrain"), the beginning of `stage/slug` ("finetune/agnews"), a whole `stage/slug-key` as
             tables print it, or the beginning of a key (6 characters or more).
 
+        required: refuse a selector that names nothing.
+
     Raises:
         UserError: if it names nothing.
     """
     records = list(store.records())
     chosen = {r.key for r in records if matches(r, selector)}
-    if not chosen:
+    if not chosen and required:
         raise UserError(f"No artifact matches {selector!r}.", "Give a stage, a stage/slug or a key; see `tlm plan`.")
     if downstream:
         chosen = descendants({r.key: r.input_keys.values() for r in records}, chosen)
     return [r for r in records if r.key in chosen]
+
+
+def without_record(store: ArtifactStore, selector: str) -> dict[str, str]:
+    """What a selector names of artifacts whose records are not to be believed: by name (stage/slug-key), and why not."""
+    found = {name: seen.reason for name, seen in store.inspect_all() if seen.record is None}
+    return {name: why for name, why in found.items() if _names(name, selector)}
+
+
+def _names(name: str, selector: str) -> bool:
+    stage, _, folder = name.partition("/")
+    key = folder.rpartition("-")[2]
+    return (
+        selector in (stage, name)
+        or ("/" in selector and name.startswith(selector))
+        or (len(selector) >= 6 and key.startswith(selector[:SHORT]))
+    )
+
+
+def verify(store: ArtifactStore) -> Iterator[tuple[str, Inspection]]:
+    """Check every artifact and the digests of all its files, by name; a record without a digest of its own gets one."""
+    for name, seen in store.inspect_all(verify=True):
+        if seen.status == "complete" and seen.record is not None and not seen.record.is_sealed:
+            store.seal(seen.record.ref)
+        yield name, seen
 
 
 def matches(record: Record, selector: str) -> bool:
@@ -68,13 +97,15 @@ def find_garbage(store: ArtifactStore, *, keep: set[str] | None = None, hours: f
     made, kept = ({key[:SHORT] for key in keys} for keys in (records, keep))
     left = store.abandoned() + _spent_checkpoints(store, made, kept, hours)
     size = sum(o.bytes for r in loose for o in r.outputs.values())
-    size += sum(f.stat().st_size for folder in left for f in folder.rglob("*") if f.is_file())
+    size += sum(f.lstat().st_size for folder in left for f in folder.rglob("*") if f.is_file())
     return Garbage(tuple(r.ref for r in loose), tuple(left), size)
 
 
 def _spent_checkpoints(store: ArtifactStore, made: set[str], kept: set[str], hours: float) -> list[Path]:
     since = time.time() - hours * 3600
-    return [c for c in store.idle_checkpoints() if c.name in made or (c.name not in kept and c.stat().st_mtime < since)]
+    return [
+        c for c in store.idle_checkpoints() if c.name in made or (c.name not in kept and c.lstat().st_mtime < since)
+    ]
 
 
 def recent(store: ArtifactStore, hours: float) -> set[str]:
@@ -89,4 +120,5 @@ def collect(store: ArtifactStore, garbage: Garbage) -> None:
         with store.lock(ref):
             store.delete(ref)
     for folder in garbage.abandoned:  # a training that begins just now does without its checkpoint
-        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            remove(folder)

@@ -6,12 +6,16 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from tlm.artifacts.fingerprint import SHORT
 from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore
+from tlm.machine.files import make_folder, remove
 
 FOLDER = ".unfinished"
+NOTE_BYTES = 16_000_000
+"""The largest note that is read; one of 100,000 steps has 7 MB."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ def begin(store: ArtifactStore, study: str, steps: Sequence[Step]) -> None:
         "begun": datetime.now(UTC).isoformat(timespec="seconds"),
         "keys": sorted(step.key for step in steps),
     }
+    if store.is_local:
+        make_folder(Path(store.root) / FOLDER)
     store.fs.makedirs(f"{store.root}/{FOLDER}", exist_ok=True)
     store.fs.pipe_file(_place(store, steps), json.dumps(note).encode())
 
@@ -45,20 +51,22 @@ def end(store: ArtifactStore, steps: Sequence[Step]) -> None:
 
 def forget(store: ArtifactStore, place: str) -> None:
     """Remove a study's note: what it has made is kept no longer for its sake."""
-    if store.fs.exists(place):
+    if store.is_local:
+        remove(place)
+    elif store.fs.exists(place):
         store.fs.rm_file(place)
 
 
 def unfinished(store: ArtifactStore) -> Iterator[Unfinished]:
-    """Every study that was begun and has not ended. A note that was cut short by a crash is passed over."""
+    """Every study that was begun and has not ended. A note that was cut short by a crash, or is none, is passed over."""
     folder = f"{store.root}/{FOLDER}"
     if not store.fs.exists(folder):
         return
     for place in sorted(str(name) for name in store.fs.ls(folder, detail=False)):
         try:
-            note = json.loads(store.fs.cat_file(place))
+            note = json.loads(store.read(place, NOTE_BYTES))
             yield Unfinished(note["study"], datetime.fromisoformat(note["begun"]), frozenset(note["keys"]), place)
-        except (ValueError, KeyError, FileNotFoundError):
+        except (ValueError, KeyError, TypeError, RecursionError, OSError):
             continue
 
 

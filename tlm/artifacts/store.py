@@ -7,86 +7,51 @@ MLflow are views of them.
 
 from __future__ import annotations
 
+import errno
 import os
-import shutil
+import re
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import fsspec
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from fsspec.implementations.local import LocalFileSystem
 
-from tlm.artifacts.fingerprint import SHORT, file_digest, step_key
-from tlm.artifacts.step import ArtifactRef, Key, Label, Slug, StageName, Step
+from tlm.artifacts.building import BuildingPlace
+from tlm.artifacts.fingerprint import SHORT, file_digest
+from tlm.artifacts.record import RECORD, RECORD_BYTES, NoRecord, Output, Record, from_file, to_file
+from tlm.artifacts.step import ArtifactRef, Step
+from tlm.errors import UserError
+from tlm.machine.files import DAMAGE, plain_size, read_plain, reason, remove
+from tlm.machine.places import is_url
 
-RECORD = "record.json"
-DRAFTS = ".drafts"
-LOCKS = ".locks"
-CHECKPOINTS = ".checkpoints"
-
-
-def _plain_path(name: str) -> str:
-    path = PurePosixPath(name)
-    if not path.name or path.is_absolute() or str(path) != name or "\0" in name or {"..", RECORD} & set(path.parts):
-        raise ValueError(f"{name!r} leads outside or over the record")
-    return name
-
-
-def _with_time_zone(time: str) -> str:
-    if datetime.fromisoformat(time).tzinfo is None:
-        raise ValueError(f"{time} has no time zone")
-    return time
-
-
-class Output(BaseModel):
-    """The digest and size of one file of an artifact."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    sha256: str
-    bytes: int
-
-
-class Record(BaseModel):
-    """The description stored beside every artifact; `facts` are small results of its stage (accuracy, sizes, …)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: Literal[1] = 1
-    stage: StageName
-    version: str
-    key: Key
-    slug: Slug
-    config: dict[str, Any]
-    inputs: dict[str, ArtifactRef]
-    labels: dict[str, Label]
-    outputs: dict[Annotated[str, AfterValidator(_plain_path)], Output]
-    facts: dict[str, Any]
-    provenance: dict[str, Any]
-    created: Annotated[str, AfterValidator(_with_time_zone)]
-    seconds: float
-    mlflow: dict[str, str] | None = None
-
-    @property
-    def ref(self) -> ArtifactRef:
-        return ArtifactRef(stage=self.stage, key=self.key, slug=self.slug)
-
-    @property
-    def input_keys(self) -> dict[str, str]:
-        return {name: ref.key for name, ref in self.inputs.items()}
+STAGE_FOLDER = re.compile(r"[a-z0-9][a-z0-9_-]*")
+ARTIFACT_FOLDER = re.compile(rf".*-[0-9a-f]{{{SHORT}}}")
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What the store holds under a key: `reason` says what is wrong with a damaged artifact."""
+    """What the store holds under a key: `reason` says what is wrong with an artifact that is not complete.
 
-    status: Literal["complete", "missing", "damaged"]
+    A damaged one is proven to be other than what was made, and is made again. An unreadable one may be whole (this process
+    may not read it, or the disk does not answer): it is left alone.
+    """
+
+    status: Literal["complete", "missing", "damaged", "unreadable"]
     record: Record | None = None
+    """None if there is none to be believed."""
     reason: str = ""
+
+    def check_readable(self, ref: ArtifactRef) -> None:
+        """Raise UserError if it is unreadable: to make `ref` anew would remove what may be whole."""
+        if self.status == "unreadable":
+            remedy = f"Make it readable, or remove it with `tlm invalidate {ref} --yes`."
+            raise UserError(f"{ref} cannot be read: {self.reason}.", remedy)
 
 
 class Artifact:
@@ -105,12 +70,13 @@ class Artifact:
         return {self.path(name).parent for name in names}.pop()
 
 
-class ArtifactStore:
+class ArtifactStore(BuildingPlace):
     """All artifacts under one fsspec URL (or local path)."""
 
     def __init__(self, url: str) -> None:
-        self.fs, self.root = fsspec.url_to_fs(url)
-        self.is_local = "file" in ([self.fs.protocol] if isinstance(self.fs.protocol, str) else self.fs.protocol)
+        """Raises UserError if nothing can be reached by such a URL."""
+        self.fs, root = _file_system(url)
+        super().__init__(root, isinstance(self.fs, LocalFileSystem))
 
     # --- reading ---
 
@@ -119,33 +85,40 @@ class ArtifactStore:
         folder = self._find(ref)
         if folder is None:
             return Inspection("missing")
-        try:
-            record = Record.model_validate_json(self.fs.cat_file(f"{folder}/{RECORD}"))
-        except FileNotFoundError:  # removed by hand, or a deletion that was killed half way
-            return Inspection("damaged", reason=f"{RECORD} is missing")
-        except ValidationError as error:
-            return Inspection("damaged", reason=f"{RECORD} is not a record ({first_fault(error)})")
-        made_of = (record.stage, record.version, record.config, record.input_keys)
-        if record.key != ref.key or step_key(*made_of) != ref.key:
+        seen = self._inspect(folder, verify)
+        if seen.record is not None and seen.record.key != ref.key:
             return Inspection("damaged", reason=f"{RECORD} does not describe key {ref.key[:SHORT]}")
-        reason = self._check_outputs(folder, record, verify)
-        return Inspection("damaged", record, reason) if reason else Inspection("complete", record)
+        return seen
+
+    def inspect_all(self, *, verify: bool = False) -> Iterator[tuple[str, Inspection]]:
+        """Everything that is, or claims to be, an artifact, by name (stage/slug-key), sorted. Drafts are passed over, and
+        so is what has neither a record nor such a name.
+
+        A folder that is not where its record belongs is no artifact: it is damaged.
+        """
+        for stage in map(_name, self._folders("")):
+            if not self.fs.isdir(f"{self.root}/{stage}"):
+                if STAGE_FOLDER.fullmatch(stage):
+                    yield stage, Inspection("damaged", reason="it is no folder")
+                continue
+            for folder in self._folders(stage):
+                if not ARTIFACT_FOLDER.fullmatch(_name(folder)) and not self.fs.exists(f"{folder}/{RECORD}"):
+                    continue
+                seen = self._inspect(folder, verify)
+                if seen.record is not None and folder != self._find(seen.record.ref):
+                    seen = Inspection("damaged", reason=f"its {RECORD} is that of {seen.record.ref}")
+                yield f"{stage}/{_name(folder)}", seen
 
     def get(self, ref: ArtifactRef, *, verify: bool = False) -> Artifact:
         """Return a complete artifact. Raises LookupError if it is missing or damaged."""
         found = self.inspect(ref, verify=verify)
         if found.status != "complete" or found.record is None:
-            raise LookupError(f"{ref} is {found.status} {found.reason}".strip())
+            raise LookupError(f"{ref} is {found.status}{f' ({found.reason})' if found.reason else ''}")
         return Artifact(self, found.record)
 
     def records(self) -> Iterator[Record]:
-        """Every readable record, sorted by folder. Outputs are not verified, and drafts are passed over."""
-        stages = [name.rstrip("/").rsplit("/", 1)[-1] for name in self._folders("")]
-        for folder in (folder for stage in stages if not stage.startswith(".") for folder in self._folders(stage)):
-            try:
-                yield Record.model_validate_json(self.fs.cat_file(f"{folder}/{RECORD}"))
-            except (ValidationError, OSError):
-                continue
+        """Every record to be believed, sorted by folder. Outputs are not verified, and drafts are passed over."""
+        return (seen.record for _, seen in self.inspect_all() if seen.record is not None)
 
     def local_path(self, record: Record, name: str) -> Path:
         """A local path of one output of an artifact, fetched first if the store is remote.
@@ -169,39 +142,15 @@ class ArtifactStore:
             os.replace(arriving, cached)
         return cached
 
-    # --- writing ---
-
-    @contextmanager
-    def lock(self, ref: ArtifactRef) -> Iterator[None]:
-        """Let one process at a time on this machine build a key. The kernel releases the lock however its holder ends."""
-        self._locks.mkdir(parents=True, exist_ok=True)
-        from filelock import FileLock
-
-        with FileLock(self._locks / f"{ref.key}.lock"):
-            yield
-
-    @contextmanager
-    def draft(self, ref: ArtifactRef) -> Iterator[Path]:
-        """A local folder to build an artifact in, removed afterwards unless it was published. Call with the lock held."""
-        base = Path(self.root) / DRAFTS if self.is_local else Path(tempfile.gettempdir()) / "tlm-drafts"
-        base.mkdir(parents=True, exist_ok=True)
-        for abandoned in base.glob(f"{ref.key[:SHORT]}-*"):
-            shutil.rmtree(abandoned, ignore_errors=True)
-        folder = Path(tempfile.mkdtemp(prefix=f"{ref.key[:SHORT]}-", dir=base))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def checkpoints(self, ref: ArtifactRef) -> Path:
-        """A local folder for checkpoints: it outlives an interrupted training and goes once the artifact is published."""
-        return self._checkpoints / ref.key[:SHORT]
-
-    @property
-    def _checkpoints(self) -> Path:
+    def read(self, path: str, limit: int) -> bytes:
+        """A file of at most `limit` bytes, by its path in `fs`. Raises OSError."""
         if self.is_local:
-            return Path(self.root) / CHECKPOINTS
-        return Path(tempfile.gettempdir()) / f"tlm-checkpoints-{os.getuid()}"
+            return read_plain(path, limit)
+        if self.fs.size(path) > limit:
+            raise OSError(errno.EFBIG, f"it has more than {limit:,} bytes", path)
+        return bytes(self.fs.cat_file(path))
+
+    # --- writing ---
 
     def publish(
         self,
@@ -239,42 +188,35 @@ class ArtifactStore:
 
     def adopt(self, record: Record, draft: Path) -> None:
         """Put a folder that holds all outputs of `record` in place as its artifact. Call with the lock held."""
-        (draft / RECORD).write_text(record.model_dump_json(indent=1), encoding="utf-8")
+        (draft / RECORD).write_bytes(to_file(record))
         self.delete(record.ref)
         self._put(draft, f"{self.root}/{record.ref}")
-        shutil.rmtree(self.checkpoints(record.ref), ignore_errors=True)
+        with suppress(OSError):  # what is left is found by `tlm gc`
+            remove(self.checkpoints(record.ref))
+
+    def seal(self, ref: ArtifactRef) -> bool:
+        """Give the record of a complete artifact the digest that records once had not. Returns whether it had none."""
+        with self.lock(ref):
+            found, folder = self.inspect(ref), self._find(ref)
+            if found.status != "complete" or found.record is None or found.record.is_sealed:
+                return False
+            place = f"{folder}/{RECORD}"
+            self.fs.pipe_file(f"{place}.sealed", to_file(found.record))
+            self.fs.mv(f"{place}.sealed", place)
+        return True
 
     def delete(self, ref: ArtifactRef) -> bool:
         """Remove an artifact, whole or damaged; the record goes first, so that no reader finds half of one."""
         folder = self._find(ref)
-        if folder is None:
-            return False
-        if self.is_local and os.path.islink(folder):  # what it leads to is not the store's
-            os.unlink(folder)
-            return True
-        if self.fs.exists(f"{folder}/{RECORD}"):
-            self.fs.rm_file(f"{folder}/{RECORD}")
-        self.fs.rm(folder, recursive=True)
-        return True
+        if folder is not None:
+            self._remove(folder)
+        return folder is not None
 
-    def abandoned(self) -> list[Path]:
-        """Drafts whose process has died."""
-        if not self.is_local:
-            return []
-        return [d for d in sorted((Path(self.root) / DRAFTS).glob("*")) if not self._is_building(d.name[:SHORT])]
-
-    def idle_checkpoints(self) -> list[Path]:
-        """Folders of checkpoints that no living process writes, each named by the beginning of its key."""
-        return [c for c in sorted(self._checkpoints.glob("*")) if not self._is_building(c.name)]
+    def discard(self, name: str) -> None:
+        """Remove what `inspect_all` found under a name and nobody can read the record of."""
+        self._remove(f"{self.root}/{name}")
 
     # --- inside ---
-
-    def _is_building(self, short_key: str) -> bool:
-        return any(_is_held(lock) for lock in self._locks.glob(f"{short_key}*.lock"))
-
-    @property
-    def _locks(self) -> Path:
-        return Path(self.root) / LOCKS if self.is_local else Path(tempfile.gettempdir()) / "tlm-locks"
 
     def _find(self, ref: ArtifactRef) -> str | None:
         exact = f"{self.root}/{ref}"
@@ -283,25 +225,55 @@ class ArtifactStore:
         return next((f for f in self._folders(ref.stage) if f.endswith(f"-{ref.key[:SHORT]}")), None)
 
     def _folders(self, stage: str) -> list[str]:
-        """Artifact folders of a stage ("" for the stages' own), sorted. Listed, not globbed: a path may hold any
-        character."""
+        """Artifact folders of a stage ("" for the stages' own), sorted, without hidden ones. Listed, not globbed: a path
+        may hold any character."""
+        place = f"{self.root}/{stage}".rstrip("/")
         try:
-            return sorted(str(name) for name in self.fs.ls(f"{self.root}/{stage}".rstrip("/"), detail=False))
+            found = sorted(str(name).rstrip("/") for name in self.fs.ls(place, detail=False))
+            return [folder for folder in found if not _name(folder).startswith(".")]
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise UserError(f"Cannot read {place}: {reason(error)}.", "It must be a folder of artifacts.") from error
 
-    def _check_outputs(self, folder: str, record: Record, verify: bool) -> str:
+    def _inspect(self, folder: str, verify: bool) -> Inspection:
+        """What lies in a folder, which its record has to describe."""
+        try:
+            record = from_file(self.read(f"{folder}/{RECORD}", RECORD_BYTES))
+        except NoRecord as error:
+            return Inspection("damaged", reason=str(error))
+        except OSError as error:  # removed by hand, or a deletion that was killed half way
+            return _failed(RECORD, error)
         for name, output in record.outputs.items():
-            path = f"{folder}/{name}"
-            if not self.fs.exists(path):
-                return f"{name} is missing"
-            if self.fs.size(path) != output.bytes:
-                return f"{name} has {self.fs.size(path)} bytes, its record says {output.bytes}"
-            if verify:
-                with self.fs.open(path, "rb") as handle:
-                    if file_digest(handle) != output.sha256:
-                        return f"{name} differs from the digest in its record"
+            try:
+                wrong = self._fault(f"{folder}/{name}", output, verify)
+            except OSError as error:
+                failed = _failed(name, error)
+                return Inspection(failed.status, record, failed.reason)
+            if wrong:
+                return Inspection("damaged", record, f"{name} {wrong}")
+        return Inspection("complete", record)
+
+    def _fault(self, path: str, output: Output, verify: bool) -> str:
+        """What is wrong with an output; "" if nothing is. Raises OSError if it is none, or cannot be read."""
+        size = plain_size(path) if self.is_local else self.fs.size(path)
+        if size != output.bytes:
+            return f"has {size} bytes, its record says {output.bytes}"
+        if verify:
+            with self.fs.open(path, "rb") as handle:
+                if file_digest(handle) != output.sha256:
+                    return "differs from the digest in its record"
         return ""
+
+    def _remove(self, folder: str) -> None:
+        if not self.is_local:
+            if self.fs.exists(f"{folder}/{RECORD}"):
+                self.fs.rm(f"{folder}/{RECORD}", recursive=True)
+            self.fs.rm(folder, recursive=True)
+            return
+        if os.path.isdir(folder) and not os.path.islink(folder):  # what a link leads to is not the store's
+            remove(f"{folder}/{RECORD}")
+        remove(folder)
 
     def _put(self, draft: Path, target: str) -> None:
         if self.is_local:
@@ -314,20 +286,22 @@ class ArtifactStore:
             self.fs.put_file(str(path), f"{target}/{path.relative_to(draft)}")
 
 
-def first_fault(error: ValidationError) -> str:
-    """The first field that is wrong, and why, on one line."""
-    fault = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(part) for part in fault["loc"])
-    return " ".join(f"{where}: {fault['msg']}".removeprefix(": ").split())
-
-
-def _is_held(path: Path) -> bool:
-    from filelock import FileLock
-
-    lock = FileLock(path)
+def _file_system(url: str) -> tuple[Any, str]:
+    """Where a URL or a local path leads, and the path there."""
+    if not is_url(url):
+        return LocalFileSystem(), url.rstrip("/")  # fsspec would take "::" in a path for an address of its own
     try:
-        lock.acquire(timeout=0)
-    except TimeoutError:
-        return True
-    lock.release()
-    return False
+        return fsspec.url_to_fs(url)
+    except (ValueError, ImportError) as error:
+        raise UserError(f"{url} cannot be reached: {error}.", "Point TLM_HOME at a folder.") from error
+
+
+def _name(folder: str) -> str:
+    return folder.rsplit("/", 1)[-1]
+
+
+def _failed(name: str, error: OSError) -> Inspection:
+    """Of an artifact whose file cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return Inspection("damaged", reason=f"{name} is missing")
+    return Inspection("damaged" if error.errno in DAMAGE else "unreadable", reason=f"{name}: {reason(error)}")

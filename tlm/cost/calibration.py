@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import fmean
 
-from tlm.artifacts.store import Record
+from tlm.artifacts.record import Record
 from tlm.cost.estimate import Cost, Workload
 from tlm.errors import UserError
 from tlm.execution.process import Child, talk_to_parent

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tlm.artifacts.provenance import provenance
+from tlm.artifacts.record import Record
 from tlm.artifacts.step import Step
-from tlm.artifacts.store import ArtifactStore, Record
+from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
 from tlm.execution.child import run_isolated
 from tlm.machine.runtime import Runtime
@@ -47,13 +48,15 @@ def execute(
 
     Raises:
         LookupError: if an input is missing.
-        UserError: if the input is at fault, or if this process is training already and `runtime.isolate` is false.
+        UserError: if the input is at fault, if there is an artifact that cannot be read, or if this process is training
+            already and `runtime.isolate` is false.
     """
     store = ArtifactStore(runtime.artifacts)
     with store.lock(step.ref):
         found = store.inspect(step.ref)
         if found.status == "complete" and found.record is not None:
             return Outcome("cached", found.record)
+        found.check_readable(step.ref)
         mlflow = before_work(found.reason) if before_work else None
         inputs = {name: store.get(ref) for name, ref in step.inputs.items()}
         started = time.monotonic()

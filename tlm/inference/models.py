@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
+from tlm.artifacts.record import Record
 from tlm.artifacts.step import ArtifactRef
-from tlm.artifacts.store import Artifact, ArtifactStore, Record
+from tlm.artifacts.store import Artifact, ArtifactStore
 from tlm.data.items import names_of_labels
 from tlm.data.ragged import Ragged
 from tlm.data.tokenizer import Tokenizer, load_tokenizer
@@ -184,15 +185,15 @@ def _encoder(store: ArtifactStore, finetuned: Record) -> TextEncoder:
 
 
 def _label_names(store: ArtifactStore, task: Artifact) -> tuple[str, ...]:
-    # The names are in the source's record; hashing all of its texts for them would take longer than predicting.
-    source = _whole(store, task.record.inputs["source"], verify=False)
+    """Names by the task's own labels: it numbers anew those of its source's labels that it keeps."""
+    source = _whole(store, task.record.inputs["source"])
     items = pq.read_table(task.path("items.parquet"), columns=["row", "label"]).to_pandas()
     of_source = pq.read_table(source.path("rows.parquet"), columns=["label"])["label"].to_numpy()
     return names_of_labels(items, of_source, source.record.facts["label_names"])
 
 
-def _whole(store: ArtifactStore, ref: ArtifactRef, *, verify: bool = True) -> Artifact:
-    found = store.inspect(ref, verify=verify)
+def _whole(store: ArtifactStore, ref: ArtifactRef) -> Artifact:
+    found = store.inspect(ref)
     if found.status != "complete" or found.record is None:
         reason = f" ({found.reason})" if found.reason else ""
         raise UserError(f"{ref} is {found.status}{reason}.", "Run its study again: only what is not whole is made.")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from tlm.artifacts.housekeeping import matches, select
+from tlm.artifacts.housekeeping import matches, select, without_record
+from tlm.artifacts.record import Record
 from tlm.artifacts.step import ArtifactRef
-from tlm.artifacts.store import ArtifactStore, Record
+from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
 
 CLASSIFYING = ("finetune", "committee")
@@ -52,6 +53,9 @@ def _one(store: ArtifactStore, records: Sequence[Record], name: str) -> Record:
             f"{pretrained[0].ref} is a pre-trained language model: it knows no labels.",
             f"Use what was fine-tuned from it: {_listed(tuned)}." if tuned else "Fine-tune it first, with `tlm run`.",
         )
+    if damaged := without_record(store, name):
+        what, why = next(iter(damaged.items()))
+        raise UserError(f"{what} is damaged ({why}).", "Run its study again: only what is not whole is made.")
     known = [r for r in records if r.stage in CLASSIFYING]
     what = f"{named[0].ref} tells no labels." if named else f"No fine-tuned model or committee is named {name!r}."
     raise UserError(what, f"There are: {_listed(known)}." if known else "There is none yet: `tlm run demo` makes some.")

@@ -9,6 +9,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from tlm.errors import UserError
+from tlm.machine.files import reason
+from tlm.machine.places import check_home, is_url
 from tlm.machine.precision import Resolved, native_precision
 
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
@@ -66,7 +68,12 @@ class Runtime(BaseModel):
     @classmethod
     def from_environment(cls, **given: object) -> Runtime:
         """Read TLM_HOME, TLM_DATA_ROOT, TLM_DEVICE, TLM_WORKERS, TLM_THREADS, TLM_STAGE_TIMEOUT, TLM_CHECKPOINT_SECONDS,
-        TLM_MEMORY_GIB, TLM_ENGINE, MLFLOW_TRACKING_URI; `given` wins."""
+        TLM_MEMORY_GIB, TLM_ENGINE, MLFLOW_TRACKING_URI; `given` wins.
+
+        Raises:
+            UserError: if TLM_HOME would not be the same place to everything that writes there.
+            ValidationError: if a field has a wrong value.
+        """
         names = {
             "home": "TLM_HOME",
             "data_root": "TLM_DATA_ROOT",
@@ -82,8 +89,9 @@ class Runtime(BaseModel):
         values: dict[str, object] = {field: os.environ[name] for field, name in names.items() if os.environ.get(name)}
         values.update({field: value for field, value in given.items() if value is not None})
         for field in ("home", "data_root"):
-            if field in values and "://" not in str(values[field]):
+            if field in values and not is_url(str(values[field])):
                 values[field] = os.path.abspath(os.path.expanduser(str(values[field])))
+        check_home(str(values.get("home", default_home())))
         runtime = cls.model_validate(values)
         if not runtime.data_root:
             runtime = runtime.model_copy(update={"data_root": f"{runtime.home}/data/raw"})
@@ -91,7 +99,7 @@ class Runtime(BaseModel):
 
     @property
     def is_local(self) -> bool:
-        return "://" not in self.home
+        return not is_url(self.home)
 
     @property
     def artifacts(self) -> str:
@@ -135,14 +143,14 @@ class Runtime(BaseModel):
             return
         folder = Path(self.home)
         try:
-            while not folder.exists():
+            while not os.path.lexists(folder):
                 folder = folder.parent
             probe = folder / f".tlm-write-probe-{os.getpid()}"
-            probe.touch()
+            probe.write_bytes(b"x")
             probe.unlink()
         except OSError as error:
             raise UserError(
-                f"TLM_HOME={self.home} is not writable ({error.strerror}).",
+                f"TLM_HOME={self.home} is not writable ({reason(error)}).",
                 "Point TLM_HOME at a folder you can write to.",
             ) from error
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tlm.artifacts.record import Record
 from tlm.artifacts.step import Step
-from tlm.artifacts.store import ArtifactStore, Record
+from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
 from tlm.planning.plan import Plan
 

@@ -19,7 +19,7 @@ from tlm.statistics.runs import Run, stack_runs
 from tlm.study.config import StudyConfig
 
 if TYPE_CHECKING:
-    from tlm.artifacts.catalogue import Connection
+    from tlm.artifacts.marts import Connection
 
 Correct = NDArray[np.bool_]
 
@@ -28,7 +28,7 @@ class Evidence:
     """The records of one study. Lookups return None where nothing was measured: a study may be cut by its user."""
 
     def __init__(self, connection: Connection, study: StudyConfig) -> None:
-        """Look `study` up in the marts over its records alone (`tlm.artifacts.catalogue.build_memory`)."""
+        """Look `study` up in the marts over its records alone (`tlm.artifacts.marts.build_memory`)."""
         self.study = study
         self.connection = connection
         self.results: Rows = rows(connection, "select * from results")

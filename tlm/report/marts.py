@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tlm.statistics import Estimate
 
 if TYPE_CHECKING:
-    from tlm.artifacts.catalogue import Connection
+    from tlm.artifacts.marts import Connection
 
 Rows = list[dict[str, Any]]
 

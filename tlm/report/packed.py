@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from tlm.artifacts import catalogue
+from tlm.artifacts.marts import in_memory
+from tlm.artifacts.sql_models import column_descriptions
 
 if TYPE_CHECKING:
-    from tlm.artifacts.catalogue import Connection
+    from tlm.artifacts.marts import Connection
 
 Tables = Mapping[str, pa.Table]
 """By the names of `SCHEMAS`."""
@@ -48,12 +49,12 @@ RUNS = (
 """Of the mart `runs` what analyses look up, and what leads back to where an artifact comes from."""
 
 SCHEMAS: dict[str, pa.Schema] = {
-    "results": _schema(*catalogue.column_descriptions("results")),
+    "results": _schema(*column_descriptions("results")),
     "items": _schema("task", "item_id", label=pa.int32()),
     "correct": _schema("key", correct=_RIGHT),
     "committee_instances": _schema("key", "committee", "task", "ws", "size", "instance", correct=_RIGHT),
     "near_duplicates": _schema("key", "task", "ws", "treatment", held=_RIGHT),
-    "overlap": _schema(*catalogue.column_descriptions("overlap")),
+    "overlap": _schema(*column_descriptions("overlap")),
     "token_counts": _schema("key", "task", "ws", "treatment", "corpus_count", "task_count"),
     "runs": _schema(*RUNS),
 }
@@ -114,7 +115,7 @@ def packed(connection: Connection) -> dict[str, pa.Table]:
 
 def unpacked(tables: Tables) -> Connection:
     """The marts of packed tables in memory, as `tlm.report.evidence.Evidence` reads them. The caller closes it."""
-    connection = catalogue.in_memory()
+    connection = in_memory()
     for name in SCHEMAS:
         connection.register(f"packed_{name}", tables[name])
     connection.execute(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
-from tlm.artifacts import catalogue
+from tlm.artifacts.sql_models import ready_query
 from tlm.report.comparison import point
 from tlm.report.drawing import BELOW, MARKERS, Plot, Point, color, lines
 from tlm.report.evidence import Evidence
@@ -18,7 +18,7 @@ from tlm.study.base import slugify
 from tlm.study.config import StudyConfig
 
 if TYPE_CHECKING:
-    from tlm.artifacts.catalogue import Connection
+    from tlm.artifacts.marts import Connection
 
 ACCURACY = "Test accuracy, %"
 
@@ -54,7 +54,7 @@ def accuracy_by_ws(evidence: Evidence, task: str) -> Plot:
 def accuracy_by_missing_tokens(evidence: Evidence, task: str) -> Plot:
     """Accuracy against the number of the task's tokens that the pre-training set lacks, at fixed Ws."""
     points: dict[str, list[Point]] = {}
-    for row in rows(evidence.connection, catalogue.ready_query("missing_tokens_against_accuracy")):
+    for row in rows(evidence.connection, ready_query("missing_tokens_against_accuracy")):
         if row["task"] == task and row["missing_from_corpus"] is not None:
             wanted = {name: row[name] for name in ("task", "system", "ws", "treatment")}
             at = _point(row["missing_from_corpus"], evidence.gaps.find(kind="finetune", **wanted))

@@ -20,7 +20,7 @@ from tlm.report.saved import PLOTS_FOLDER, plot_file
 from tlm.study.config import StudyConfig
 
 if TYPE_CHECKING:
-    from tlm.artifacts.catalogue import Connection
+    from tlm.artifacts.marts import Connection
 
 
 @dataclass(frozen=True)

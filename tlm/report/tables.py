@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from tlm.artifacts import catalogue
+from tlm.artifacts.sql_models import ready_query
 from tlm.report.comparison import difference_text
 from tlm.report.evidence import Correct, Evidence
 from tlm.report.formatting import Cell, Link, Row, Table, corpus_label, links_of, number, percent, word
@@ -15,7 +15,7 @@ from tlm.report.study_systems import corpora, deepest, svd_only, systems
 from tlm.statistics import difference
 
 if TYPE_CHECKING:
-    from tlm.artifacts.catalogue import Connection
+    from tlm.artifacts.marts import Connection
     from tlm.report.findings import Verdict
 
 PAPER = {
@@ -127,7 +127,7 @@ def overlap_table(connection: Connection) -> Table:
 
 def missing_table(evidence: Evidence) -> Table:
     """Accuracy with and without treatment at the same Ws, and what the missing tokens cost."""
-    found = rows(evidence.connection, catalogue.ready_query("missing_tokens_against_accuracy"))
+    found = rows(evidence.connection, ready_query("missing_tokens_against_accuracy"))
     body = []
     for row in found:
         task, system, ws, treatment = (row[name] for name in ("task", "system", "ws", "treatment"))
@@ -155,7 +155,7 @@ def missing_table(evidence: Evidence) -> Table:
 def missing_tokens_table(connection: Connection) -> Table:
     """The most frequent tokens of each task that each pre-training set lacks."""
     lists: dict[tuple[str, int, str | None], list[str]] = {}
-    for row in rows(connection, catalogue.ready_query("most_frequent_missing_tokens")):
+    for row in rows(connection, ready_query("most_frequent_missing_tokens")):
         pair = (row["task"], row["ws"], row["treatment"])
         lists.setdefault(pair, []).append(f"{row['token']} ({row['task_count']:,})")
     body = tuple(
@@ -195,7 +195,7 @@ def committee_table(evidence: Evidence) -> Table:
     deep = deepest(evidence.study)
     found = [
         row
-        for row in rows(evidence.connection, catalogue.ready_query("committee_against_single"))
+        for row in rows(evidence.connection, ready_query("committee_against_single"))
         if row["rule"] == "soft" and row["single"] == deep
     ]
     runs = rows(

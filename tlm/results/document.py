@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from tlm.artifacts.store import Artifact, ArtifactStore, Record
+from tlm.artifacts.record import Record, in_time
+from tlm.artifacts.store import Artifact, ArtifactStore
 from tlm.errors import UserError
 from tlm.report.comparison import HOW_TO_READ, HOW_VERDICTS_FALL
 from tlm.report.findings import UNDECIDED, Verdict, tally
@@ -60,13 +61,22 @@ class Written:
 def write_document(store: ArtifactStore, out: Path, command_of: CommandOf) -> Written:
     """Write the document and its plots (into `img` beside it) from the latest report of each study and scale.
 
-    Studies that `command_of` knows no command for (a named study with changed fields) are left out, and said to be.
+    Studies that `command_of` knows no command for (a named study with changed fields), and those whose report is damaged,
+    are left out, and said to be.
 
     Raises:
-        UserError: if no study with an analysis has run, or the report of one is damaged.
+        UserError: if no study with an analysis has run.
     """
     left_out: dict[str, str] = {}
-    answered = [_answer(store, report, command_of) for report in _latest_reports(store, command_of, left_out)]
+    answered = []
+    for record, study in _latest_reports(store, command_of, left_out):
+        command = str(command_of(study))
+        try:
+            report = store.get(record.ref, verify=True)
+        except LookupError as error:
+            left_out[str(record.ref)] = f"{str(error).removeprefix(f'{record.ref} ')}; run it again: {command}"
+            continue
+        answered.append(Answered(study, report, load_findings(report.path(FINDINGS_FILE)), command))
     if not answered:
         others = f" ({'; '.join(f'{name} {why}' for name, why in left_out.items())}.)" if left_out else ""
         raise UserError(f"No study that answers a question has run yet.{others}", "Try: tlm run ws-sweep --scale tiny")
@@ -80,48 +90,44 @@ def write_document(store: ArtifactStore, out: Path, command_of: CommandOf) -> Wr
     return Written(told, [f"{scale or 'no scale'}: {_tally(answered, scale)}" for scale in _scales(answered)])
 
 
-def _latest_reports(store: ArtifactStore, command_of: CommandOf, left_out: dict[str, str]) -> list[Record]:
-    latest: dict[tuple[int, int, str], Record] = {}
+def _latest_reports(
+    store: ArtifactStore, command_of: CommandOf, left_out: dict[str, str]
+) -> list[tuple[Record, StudyConfig]]:
+    latest: dict[tuple[int, int, str], tuple[Record, StudyConfig]] = {}
     names = list(ANALYSES)
-    for record in sorted(store.records(), key=lambda record: record.created):
-        study = record.config.get("study", {}) if record.stage == "report" else {}
-        if study.get("analysis") in ANALYSES and not _is_dry_run(study):
-            if not _is_current(study, command_of):
-                left_out[str(record.ref)] = "has other fields than the named study now has"
-                continue
-            scale = study.get("scale")
-            place = SCALES.index(scale) if scale in SCALES else len(SCALES)
-            latest[place, names.index(study["analysis"]), study["name"]] = record
+    for record in _reports(store, left_out):
+        tree = record.config.get("study")
+        analysis = tree.get("analysis") if isinstance(tree, dict) else None
+        if analysis not in names:
+            continue
+        study = _read(tree)
+        if study is not None and (study.pretrain.max_steps or study.finetune.max_steps):  # a dry run
+            continue
+        if study is None or command_of(study) is None:
+            left_out[str(record.ref)] = "has other fields than the named study now has"
+            continue
+        place = SCALES.index(study.scale) if study.scale in SCALES else len(SCALES)
+        latest[place, names.index(analysis), study.name] = record, study
     reports = [latest[place] for place in sorted(latest)]
-    for report in reports:
+    for report, study in reports:
         if FINDINGS_FILE not in report.outputs:
-            left_out[str(report.ref)] = f"was written by an older version; run it again: {_command(report, command_of)}"
-    return [report for report in reports if FINDINGS_FILE in report.outputs]
+            left_out[str(report.ref)] = f"was written by an older version; run it again: {command_of(study)}"
+    return [(report, study) for report, study in reports if FINDINGS_FILE in report.outputs]
 
 
-def _is_current(study: Mapping[str, object], command_of: CommandOf) -> bool:
-    """Whether a command makes just this study; none does if its fields are those of an older version of tlm."""
+def _reports(store: ArtifactStore, left_out: dict[str, str]) -> list[Record]:
+    """The records of all reports in the order in which they were made; those not to be believed are left out."""
+    found = {name: seen for name, seen in store.inspect_all() if name.startswith("report/")}
+    left_out |= {name: f"is {seen.status} ({seen.reason})" for name, seen in found.items() if seen.record is None}
+    return in_time(seen.record for seen in found.values() if seen.record is not None)
+
+
+def _read(tree: object) -> StudyConfig | None:
+    """None if its fields are those of an older version of tlm."""
     try:
-        return command_of(StudyConfig.model_validate(study)) is not None
+        return StudyConfig.model_validate(tree)
     except ValidationError:
-        return False
-
-
-def _is_dry_run(study: Mapping[str, Mapping[str, object]]) -> bool:
-    return any(study[training].get("max_steps") for training in ("pretrain", "finetune"))
-
-
-def _answer(store: ArtifactStore, record: Record, command_of: CommandOf) -> Answered:
-    study, command = StudyConfig.model_validate(record.config["study"]), _command(record, command_of)
-    try:
-        report = store.get(record.ref)
-    except LookupError as error:
-        raise UserError(f"{_name(study)}: {error}.", f"Run it again: {command}") from error
-    return Answered(study, report, load_findings(report.path(FINDINGS_FILE)), command)
-
-
-def _command(record: Record, command_of: CommandOf) -> str:
-    return str(command_of(StudyConfig.model_validate(record.config["study"])))
+        return None
 
 
 def _name(study: StudyConfig) -> str:

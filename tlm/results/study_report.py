@@ -12,7 +12,7 @@ from tlm.report.summary import summary
 from tlm.results import find
 
 if TYPE_CHECKING:
-    from tlm.artifacts.catalogue import Connection
+    from tlm.artifacts.marts import Connection
     from tlm.study.config import StudyConfig
 
 
@@ -22,7 +22,7 @@ def write_study_report(
     """Write report.html, report.md, plots/, findings.json and summary.parquet into the folder `out`.
 
     Args:
-        connection: the marts over this study's records alone (`tlm.artifacts.catalogue.build_memory`).
+        connection: the marts over this study's records alone (`tlm.artifacts.marts.build_memory`).
         study: what ran.
         out: the folder; it is made if it is not there.
         provenance: of the code that writes the report (`tlm.artifacts.provenance.provenance`).

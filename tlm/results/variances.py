@@ -20,7 +20,7 @@ from tlm.statistics.runs import Run, stack_runs
 from tlm.statistics.spread import seed_parts
 
 if TYPE_CHECKING:
-    from tlm.artifacts.catalogue import Connection
+    from tlm.artifacts.marts import Connection
 
 Place = tuple[str, str, int, str | None]
 """Task, system, Ws (0: scratch), treatment."""

@@ -44,7 +44,7 @@ class Report(Stage, name="report", version="6"):
     def run(self, job: Job) -> Facts:
         import json
 
-        from tlm.artifacts import catalogue
+        from tlm.artifacts.marts import LABELS_FILE, build_memory
         from tlm.artifacts.provenance import provenance
         from tlm.artifacts.store import ArtifactStore
         from tlm.results.study_report import write_study_report
@@ -52,8 +52,8 @@ class Report(Stage, name="report", version="6"):
         records = [artifact.record for artifact in job.inputs.values()]
         store = ArtifactStore(job.runtime.artifacts)
         labels = self.step_labels
-        (job.out / catalogue.LABELS_FILE).write_text(json.dumps(labels, sort_keys=True), encoding="utf-8")
-        with catalogue.build_memory(store, records, STAGES, labels=labels) as connection:
+        (job.out / LABELS_FILE).write_text(json.dumps(labels, sort_keys=True), encoding="utf-8")
+        with build_memory(store, records, STAGES, labels=labels) as connection:
             return write_study_report(
                 connection, self.study, job.out, provenance=provenance(), mlflow_url=job.runtime.mlflow_url
             )

@@ -1,0 +1,130 @@
+"""The record beside every artifact: what it is, what it was made from, by whom and when, and the digest of each file.
+
+In its file, `record.json`, it has a digest of its own: what was edited is not believed. Records of format 1, made before
+records had one, are *unsealed*: nothing shows whether they were edited. `ArtifactStore.seal` gives them their digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic_core import from_json
+
+from tlm.artifacts.fingerprint import SHORT, canonical_json, step_key
+from tlm.artifacts.step import ArtifactRef, Key, Label, Slug, StageName
+
+RECORD = "record.json"
+RECORD_BYTES = 64_000_000
+"""The largest record that is read: a report made from 100,000 artifacts has 30 MB."""
+SEAL = "sha256"
+"""Beside the record's own fields: SHA-256 (hex) of their canonical JSON."""
+
+
+def _plain_path(name: str) -> str:
+    path = PurePosixPath(name)
+    if not path.name or path.is_absolute() or str(path) != name or "\0" in name or {"..", RECORD} & set(path.parts):
+        raise ValueError(f"{name!r} leads outside or over the record")
+    return name
+
+
+def _with_time_zone(time: str) -> str:
+    if datetime.fromisoformat(time).tzinfo is None:
+        raise ValueError(f"{time} has no time zone")
+    return time
+
+
+class Output(BaseModel):
+    """The digest and size of one file of an artifact."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    sha256: str
+    bytes: int
+
+
+class Record(BaseModel):
+    """The description stored beside every artifact; `facts` are small results of its stage (accuracy, sizes, …)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1, 2] = 2
+    stage: StageName
+    version: str
+    key: Key
+    slug: Slug
+    config: dict[str, Any]
+    inputs: dict[str, ArtifactRef]
+    labels: dict[str, Label]
+    outputs: dict[Annotated[str, AfterValidator(_plain_path)], Output]
+    facts: dict[str, Any]
+    provenance: dict[str, Any]
+    created: Annotated[str, AfterValidator(_with_time_zone)]
+    seconds: float
+    mlflow: dict[str, str] | None = None
+
+    @property
+    def ref(self) -> ArtifactRef:
+        return ArtifactRef(stage=self.stage, key=self.key, slug=self.slug)
+
+    @property
+    def input_keys(self) -> dict[str, str]:
+        return {name: ref.key for name, ref in self.inputs.items()}
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether its file had a digest of it when it was read."""
+        return self.format > 1
+
+
+class NoRecord(ValueError):
+    """A file that holds no record to be believed; the message is the reason, on one line."""
+
+
+def to_file(record: Record) -> bytes:
+    """The content of a record's file, sealed."""
+    tree = json.loads(record.model_copy(update={"format": 2}).model_dump_json())
+    return json.dumps({**tree, SEAL: digest_of(tree)}, indent=1, ensure_ascii=False).encode()
+
+
+def from_file(content: bytes) -> Record:
+    """The record that a file holds.
+
+    Raises:
+        NoRecord: if it is none, was edited since it was sealed, or has another key than what it describes.
+    """
+    try:
+        tree = from_json(content, allow_inf_nan=False)
+        seal = tree.pop(SEAL, None) if isinstance(tree, dict) else None
+        record = Record.model_validate(tree)
+        digest = digest_of(tree)
+        key = step_key(record.stage, record.version, record.config, record.input_keys)
+    except ValidationError as error:
+        raise NoRecord(f"{RECORD} is not a record ({first_fault(error)})") from error
+    except (ValueError, TypeError, RecursionError) as error:
+        raise NoRecord(f"{RECORD} is not a record ({' '.join(str(error).split())})") from error
+    if record.is_sealed and seal != digest:
+        raise NoRecord(f"{RECORD} was edited: it differs from its own digest")
+    if record.key != key:
+        raise NoRecord(f"{RECORD} does not describe key {record.key[:SHORT]}")
+    return record
+
+
+def in_time(records: Iterable[Record]) -> list[Record]:
+    """Records in the order in which they were made."""
+    return sorted(records, key=lambda record: (datetime.fromisoformat(record.created), record.key))
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first field that is wrong, and why, on one line."""
+    fault = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in fault["loc"])
+    return " ".join(f"{where}: {fault['msg']}".removeprefix(": ").split())
+
+
+def digest_of(tree: Any) -> str:
+    return hashlib.sha256(canonical_json(tree).encode()).hexdigest()
