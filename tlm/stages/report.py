@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from tlm.stages.job import Facts, Job
 
 
-class Report(Stage, name="report", version="5"):
-    """The study's report (`tlm.results.study_report`), and labels.json: what the study calls each of its steps."""
+class Report(Stage, name="report", version="6"):
+    """The study's report (`tlm.results.study_report`), its packed marts (`marts/`, which `tlm publish` copies), and
+    labels.json: what the study calls each of its steps."""
 
     steps: tuple[Stage, ...] = ()
     """Every other one of the study."""
