@@ -19,6 +19,7 @@ from flows.rehearsing import variances_so_far
 from tlm.errors import UserError
 from tlm.machine.runtime import Runtime
 from tlm.report.packed import SCHEMAS
+from tlm.results import published
 from tlm.results.document import write_document
 from tlm.results.published import FOLDER, answers, differences, folders, load
 
@@ -119,6 +120,22 @@ def test_a_study_that_is_published_again_is_replaced_whole(home: Home, copied: P
     publish(home, copied)
     assert load(copied / "sweep-tiny").study.finetune_seeds == (0, 1, 2)
     assert len(files(copied)) == len(SCHEMAS) + 1
+
+
+def test_what_is_published_stays_when_a_new_one_fails(
+    once: tuple[Home, Path], home: Home, copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, move = files(copied), published.os.replace
+
+    def fail(one: Path, other: Path) -> None:
+        if one.name.endswith(".draft"):
+            raise OSError("no space left")
+        move(one, other)
+
+    monkeypatch.setattr(published.os, "replace", fail)
+    with pytest.raises(OSError, match="no space left"):
+        publish(once[0], copied)
+    assert files(copied) == before
 
 
 def test_other_settings_at_one_scale_are_said(home: Home, copied: Path) -> None:

@@ -82,8 +82,8 @@ def publish(report: Artifact, study: StudyConfig, folder: Path) -> Path:
     }
     place = folder / slugify(name_of(study))
     draft, before = (place.with_name(f".{place.name}.{which}") for which in ("draft", "before"))
-    for left in (draft, before):
-        shutil.rmtree(left, ignore_errors=True)
+    _settle(place, before)
+    shutil.rmtree(draft, ignore_errors=True)
     try:
         save_packed({**_read_tables(report.folder(marts)), STUDY: pa.Table.from_pylist([row], STUDY_SCHEMA)}, draft)
         load(draft)
@@ -92,8 +92,15 @@ def publish(report: Artifact, study: StudyConfig, folder: Path) -> Path:
         os.replace(draft, place)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-        shutil.rmtree(before, ignore_errors=True)
+        _settle(place, before)
     return place
+
+
+def _settle(place: Path, before: Path) -> None:
+    """What was set aside for a new folder goes once that is there, and comes back where it is not."""
+    if before.is_dir() and not place.is_dir():
+        os.replace(before, place)
+    shutil.rmtree(before, ignore_errors=True)
 
 
 # --- reading ---
