@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from statistics import median
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from tlm.machine.runtime import Runtime
+from tlm.machine.runtime import PACKAGE_PARENT, Runtime
 from tlm.planning.plan import Plan
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 WIDE = 2.0
 """Points: a verdict with a wider interval is left undecided by differences that matter here."""
+PUBLISHED = PACKAGE_PARENT / "docs" / "published"
+"""Results that the repository holds; there are none in an installed wheel."""
 
 
 def show_verdicts(planned: Plan, items: Mapping[str, Mapping[str, int]], runtime: Runtime, console: Console) -> None:
@@ -40,23 +43,29 @@ def show_verdicts(planned: Plan, items: Mapping[str, Mapping[str, int]], runtime
 
 
 def variances_so_far(runtime: Runtime) -> tuple[Variances, str]:
-    """What results have varied by so far, and where that was seen: this home, or what is assumed instead."""
+    """What results have varied by so far, and where that was seen: in this home, in what is published, or assumed."""
     import duckdb
 
     from tlm.artifacts import catalogue
     from tlm.errors import UserError
+    from tlm.results.published import folders, load
     from tlm.results.variances import ASSUMED, Variances, measured
 
     unreadable = ""
     if runtime.catalogue.is_file():
         try:
             with catalogue.connect(runtime.catalogue) as connection:
-                found = measured(connection)
+                found = measured([connection])
         except (UserError, duckdb.Error) as error:
             unreadable = f" (the catalogue of this home cannot be read: {' '.join(str(error).split())})"
         else:
             if found.tasks:
                 return found, f"the variances of {found.runs:,} runs in this home, on {', '.join(found.tasks)}"
+    with ExitStack() as opened:
+        marts = [opened.enter_context(load(place).open()) for place in folders(PUBLISHED)]
+        found = measured(marts)
+    if found.tasks:
+        return found, f"the variances of {found.runs:,} published runs, on {', '.join(found.tasks)}{unreadable}"
     return Variances(), f"assumed variances{unreadable}: {ASSUMED}"
 
 

@@ -168,20 +168,45 @@ def explain(
     console.print(f"{len(found.reused)} steps are the same, {len(found.causes)} are not.")
 
 
-@app.command(epilog=example("tlm report", "tlm report --out docs/results.md"))
+@app.command(epilog=example("tlm report", "tlm report --published"))
 def report(
     out: Annotated[Path, typer.Option(help="The document; its plots go into a folder img beside it.")] = Path(
         "docs/results.md"
     ),
+    published: Annotated[
+        bool, typer.Option("--published", help="From the folder `published` beside the document, not from this home.")
+    ] = False,
     home: Home = None,
 ) -> None:
     """Write the verdicts of every named study that has run, at every scale: figures, plots, commands, MLflow runs."""
     from flows.reporting import command_of
     from tlm.artifacts.store import ArtifactStore
+    from tlm.results.answers import of_home
     from tlm.results.document import write_document
+    from tlm.results.published import FOLDER, answers
 
-    where = runtime(home=home)
-    written = write_document(ArtifactStore(where.artifacts), out, command_of)
+    if published:
+        found = answers(out.parent / FOLDER, command_of)
+    else:
+        found = of_home(ArtifactStore(runtime(home=home).artifacts), command_of)
+    written = write_document(found, out)
     for line in (*written.studies, *written.tallies):
         console.print(line, highlight=False, soft_wrap=True)
     console.print(f"{out}", highlight=False)
+
+
+@app.command(epilog=example("tlm publish", "tlm publish ws-sweep committee-tiny"))
+def publish(
+    study: Annotated[
+        list[str] | None, typer.Argument(help="Studies that have run, with or without their scale (default: all).")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where each study has a folder; others there stay as they are.")] = Path(
+        "docs/published"
+    ),
+    home: Home = None,
+) -> None:
+    """Write results as small Parquet files, from which `tlm report --published` draws the document without training."""
+    from flows.publishing import publish_studies
+    from tlm.artifacts.store import ArtifactStore
+
+    publish_studies(ArtifactStore(runtime(home=home).artifacts), study or (), out, console)

@@ -13,6 +13,7 @@ from helpers import Mini, mini_study, python, record_all, write_mini_data
 from results.made_up import MadeUp, study
 from rich.console import Console
 
+from flows import rehearsing
 from flows.loading import load_study
 from flows.planning import duration, scaled, show_plan, show_reuse
 from flows.rehearsing import show_verdicts
@@ -193,7 +194,8 @@ def test_durations_are_in_the_unit_that_people_use(seconds: float, text: str) ->
 
 
 @pytest.fixture
-def rehearsed() -> Plan:
+def rehearsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Plan:
+    monkeypatch.setattr(rehearsing, "PUBLISHED", tmp_path / "nothing is published")
     return plan_anywhere(load_study("custom-corpus", scale="tiny", origin="hub"))
 
 

@@ -20,6 +20,7 @@ from tlm.errors import UserError
 from tlm.planning.plan import plan
 from tlm.report.saved import FINDINGS_FILE
 from tlm.results import ANALYSES, document
+from tlm.results.answers import of_home
 from tlm.results.document import write_document
 from tlm.results.study_report import write_study_report
 from tlm.stages import STAGES
@@ -59,7 +60,7 @@ class Home:
         return report
 
     def write(self) -> list[str]:
-        return write_document(self.store, self.out, command_of).studies
+        return write_document(of_home(self.store, command_of), self.out).studies
 
     @property
     def text(self) -> str:

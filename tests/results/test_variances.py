@@ -14,7 +14,7 @@ def test_the_seeds_deviation_and_the_items_shares_of_what_was_drawn_are_found_ag
     made = MadeUp(study(), items=2_000)
     for ws, accuracy, spread in ((0, 0.5, 0.005), (100, 0.6, 0.03), (400, 0.7, 0.03)):
         made.finetuned("topics", "deep", ws, accuracy, seeds=25, spread=spread)
-    found = measured(made.evidence().connection)
+    found = measured([made.evidence().connection])
     assert found.runs == 75 and found.tasks == ["topics"]
     assert found.accuracy("topics", "deep", 400, None) == pytest.approx(0.7, abs=0.03)
     assert found.deviation("topics", "deep", pretrained=True) == pytest.approx(0.03, abs=0.007)
@@ -38,13 +38,13 @@ def test_what_a_system_finds_hard_is_told_from_what_all_do(truth: Shares) -> Non
                     "finetune_seed": seed,
                 }
                 made.result(f"{system}{ws}{seed}", "finetune", "topics", system, margin > 0, labels=4, **about)
-    found = measured(made.evidence().connection).shares("topics")
+    found = measured([made.evidence().connection]).shares("topics")
     assert (found.task, found.system) == pytest.approx((truth.task, truth.system), abs=0.06)
 
 
 def test_what_was_not_measured_is_taken_from_what_is_nearest() -> None:
     made = MadeUp(study()).finetuned("topics", "deep", 400, 0.8, seeds=8, spread=0.04)
-    found = measured(made.evidence().connection)
+    found = measured([made.evidence().connection])
     seen = found.deviation("topics", "deep", pretrained=True)
     assert found.deviation("topics", "shallow", pretrained=True) == seen, "another architecture on the task"
     assert found.deviation("other", "deep", pretrained=True) == seen, "another task"
@@ -55,7 +55,7 @@ def test_what_was_not_measured_is_taken_from_what_is_nearest() -> None:
 
 
 def test_with_nothing_measured_what_is_assumed_holds() -> None:
-    for found in (Variances(), measured(MadeUp(study()).evidence().connection)):
+    for found in (Variances(), measured([MadeUp(study()).evidence().connection])):
         assert found.tasks == [] and found.shares("topics") == SHARES
         assert found.accuracy("topics", "deep", 0, None) == SCRATCH
         assert found.deviation("topics", "deep", pretrained=True) == pytest.approx(SEED_DEVIATION)
@@ -64,7 +64,7 @@ def test_with_nothing_measured_what_is_assumed_holds() -> None:
 def test_one_seed_tells_nothing_of_seeds_and_a_perfect_system_nothing_of_items() -> None:
     made = MadeUp(study()).finetuned("topics", "deep", 0, 0.6, seeds=1)
     made.finetuned("topics", "deep", 400, 1.0, seeds=3, spread=0)
-    found = measured(made.evidence().connection)
+    found = measured([made.evidence().connection])
     assert found.shares("topics") == SHARES
     assert found.deviation("topics", "deep", pretrained=False) == pytest.approx(SEED_DEVIATION)
     assert np.isfinite(found.deviation("topics", "deep", pretrained=True))

@@ -7,9 +7,11 @@ boolean in a bit. What is published, what is rehearsed and what tests make up ha
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tlm.artifacts.marts import in_memory
 from tlm.artifacts.sql_models import column_descriptions
@@ -58,17 +60,18 @@ SCHEMAS: dict[str, pa.Schema] = {
     "token_counts": _schema("key", "task", "ws", "treatment", "corpus_count", "task_count"),
     "runs": _schema(*RUNS),
 }
-"""What each packed table holds. `correct` has those results that combine no others, `token_counts` a row for all tokens
+"""What each packed table holds. `correct` has single models and baselines, `token_counts` a row for all tokens
 that the task uses and a row for the others, `near_duplicates` whether a test item stands in the pre-training set."""
 
 PACKING: dict[str, str] = {
     "results": "from results",
     "items": """from (
-        select distinct task, item_id, label::integer as label from predictions where part = 'test' and rule is null
+        select distinct task, item_id, label::integer as label
+        from predictions where part = 'test' and kind in ('finetune', 'baseline')
     ) order by task, item_id""",
     "correct": """from (
         select key, list(correct order by item_id) as correct
-        from predictions where part = 'test' and rule is null group by key
+        from predictions where part = 'test' and kind in ('finetune', 'baseline') group by key
     ) order by key""",
     "committee_instances": "from committee_instances order by key, size, instance",
     "near_duplicates": """from (
@@ -82,7 +85,7 @@ PACKING: dict[str, str] = {
             sum(corpus_count)::bigint as corpus_count, sum(task_count)::bigint as task_count, task_count > 0 as used
         from token_counts group by key, task, ws, treatment, used
     ) order by key, used""",
-    "runs": "from runs order by key",
+    "runs": "from (select * replace (if(stage = 'latency', facts, null) as facts) from runs) order by key",
 }
 _UNPACKING = {
     "results": "select * from packed_results",
@@ -128,3 +131,12 @@ def unpacked(tables: Tables) -> Connection:
     for name in SCHEMAS:
         connection.unregister(f"packed_{name}")
     return connection
+
+
+def save_packed(tables: Tables, folder: Path) -> None:
+    """Write each table as `<name>.parquet` into a folder, which is made; the same rows make the same bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, table in tables.items():
+        pq.write_table(
+            table, folder / f"{name}.parquet", compression="zstd", compression_level=19, write_statistics=False
+        )

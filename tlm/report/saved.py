@@ -22,6 +22,8 @@ from tlm.report.marts import rows
 
 FINDINGS_FILE = "findings.json"
 SUMMARY_FILE = "summary.parquet"
+MARTS_FOLDER = "marts"
+"""Of the packed marts (`tlm.report.packed`), which the findings can be found in again."""
 PLOTS_FOLDER = "plots"
 
 
@@ -74,9 +76,14 @@ def plot_file(plot: Plot) -> str:
 
 def save_findings(findings: Findings, evidence: Evidence, out: Path) -> None:
     """Write findings.json into the folder `out`; the plots it names are written by `tlm.report.render`."""
+    (out / FINDINGS_FILE).write_bytes(_FORM.dump_json(to_save(findings, evidence), indent=1) + b"\n")
+
+
+def to_save(findings: Findings, evidence: Evidence) -> SavedFindings:
+    """What a study found, as findings.json holds it."""
     study = evidence.study
     plots = [SavedPlot(p.name, p.title, plot_file(p) if p.draw else "", p.missing) for p in findings.plots]
-    saved = SavedFindings(
+    return SavedFindings(
         format=1,
         study=study.name,
         scale=study.scale,
@@ -87,7 +94,6 @@ def save_findings(findings: Findings, evidence: Evidence, out: Path) -> None:
         plots=plots,
         making=_making(evidence),
     )
-    (out / FINDINGS_FILE).write_bytes(_FORM.dump_json(saved, indent=1) + b"\n")
 
 
 def load_findings(path: Path) -> SavedFindings:

@@ -1,51 +1,23 @@
-"""docs/results.md: every verdict of every study that has run, from its report. Nothing in it is typed by hand."""
+"""docs/results.md: every verdict of every study that has run. Nothing in it is typed by hand."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from tlm.artifacts.record import Record, in_time
-from tlm.artifacts.store import Artifact, ArtifactStore
 from tlm.errors import UserError
 from tlm.report.comparison import HOW_TO_READ, HOW_VERDICTS_FALL
 from tlm.report.findings import UNDECIDED, Verdict, tally
 from tlm.report.formatting import Table, escape_markdown, markdown_table
-from tlm.report.saved import FINDINGS_FILE, SavedFindings, SavedPlot, load_findings
+from tlm.report.saved import SavedPlot
 from tlm.results import ANALYSES
+from tlm.results.answers import Answered, Answers
 from tlm.study.base import slugify
-from tlm.study.config import StudyConfig
 
 IMAGES = "img"
 SHOWN_RUNS = 3
-SCALES = ("tiny", "small", "paper")
-
-
-@dataclass(frozen=True)
-class Answered:
-    """A study that has run, and what it found."""
-
-    study: StudyConfig
-    report: Artifact
-    findings: SavedFindings
-    command: str
-
-    @property
-    def name(self) -> str:
-        return _name(self.study)
-
-    @property
-    def anchor(self) -> str:
-        """The anchor of its section: GitHub drops the dots of a heading and keeps its dashes and underscores."""
-        return self.name.replace(".", "")
-
-
-CommandOf = Callable[[StudyConfig], str | None]
-"""The command that makes a study; None if its name now stands for another study."""
 
 
 @dataclass(frozen=True)
@@ -58,80 +30,27 @@ class Written:
     """A line for each scale: how many verdicts are decided, and how wide the intervals of the others are."""
 
 
-def write_document(store: ArtifactStore, out: Path, command_of: CommandOf) -> Written:
-    """Write the document and its plots (into `img` beside it) from the latest report of each study and scale.
+def write_document(found: Answers, out: Path) -> Written:
+    """Write the document and its plots (into `img` beside it).
 
-    Studies that `command_of` knows no command for (a named study with changed fields), and those whose report is damaged,
-    are left out, and said to be.
+    Args:
+        found: the studies of a home (`tlm.results.answers.of_home`), or published ones (`tlm.results.published.answers`).
 
     Raises:
-        UserError: if no study with an analysis has run.
+        UserError: if no study answers a question.
     """
-    left_out: dict[str, str] = {}
-    answered = []
-    for record, study in _latest_reports(store, command_of, left_out):
-        command = str(command_of(study))
-        try:
-            report = store.get(record.ref, verify=True)
-        except LookupError as error:
-            left_out[str(record.ref)] = f"{str(error).removeprefix(f'{record.ref} ')}; run it again: {command}"
-            continue
-        answered.append(Answered(study, report, load_findings(report.path(FINDINGS_FILE)), command))
+    answered, left_out = found.answered, found.left_out
     if not answered:
         others = f" ({'; '.join(f'{name} {why}' for name, why in left_out.items())}.)" if left_out else ""
-        raise UserError(f"No study that answers a question has run yet.{others}", "Try: tlm run ws-sweep --scale tiny")
+        raise UserError(f"No study that answers a question {found.verb} yet.{others}", found.remedy)
     text = _document(answered)
     for each in answered:
         for plot in _drawn(each):
-            _replace(out.parent / IMAGES / _file(each, plot), each.report.path(plot.file).read_bytes())
+            _replace(out.parent / IMAGES / _file(each, plot), each.image(plot))
     _replace(out, text.encode())
     told = [f"{each.name}: {', '.join(v.outcome for v in each.findings.verdicts)}" for each in answered]
     told += [f"{name}: left out, it {why}" for name, why in left_out.items()]
     return Written(told, [f"{scale or 'no scale'}: {_tally(answered, scale)}" for scale in _scales(answered)])
-
-
-def _latest_reports(
-    store: ArtifactStore, command_of: CommandOf, left_out: dict[str, str]
-) -> list[tuple[Record, StudyConfig]]:
-    latest: dict[tuple[int, int, str], tuple[Record, StudyConfig]] = {}
-    names = list(ANALYSES)
-    for record in _reports(store, left_out):
-        tree = record.config.get("study")
-        analysis = tree.get("analysis") if isinstance(tree, dict) else None
-        if analysis not in names:
-            continue
-        study = _read(tree)
-        if study is not None and (study.pretrain.max_steps or study.finetune.max_steps):  # a dry run
-            continue
-        if study is None or command_of(study) is None:
-            left_out[str(record.ref)] = "has other fields than the named study now has"
-            continue
-        place = SCALES.index(study.scale) if study.scale in SCALES else len(SCALES)
-        latest[place, names.index(analysis), study.name] = record, study
-    reports = [latest[place] for place in sorted(latest)]
-    for report, study in reports:
-        if FINDINGS_FILE not in report.outputs:
-            left_out[str(report.ref)] = f"was written by an older version; run it again: {command_of(study)}"
-    return [(report, study) for report, study in reports if FINDINGS_FILE in report.outputs]
-
-
-def _reports(store: ArtifactStore, left_out: dict[str, str]) -> list[Record]:
-    """The records of all reports in the order in which they were made; those not to be believed are left out."""
-    found = {name: seen for name, seen in store.inspect_all() if name.startswith("report/")}
-    left_out |= {name: f"is {seen.status} ({seen.reason})" for name, seen in found.items() if seen.record is None}
-    return in_time(seen.record for seen in found.values() if seen.record is not None)
-
-
-def _read(tree: object) -> StudyConfig | None:
-    """None if its fields are those of an older version of tlm."""
-    try:
-        return StudyConfig.model_validate(tree)
-    except ValidationError:
-        return None
-
-
-def _name(study: StudyConfig) -> str:
-    return f"{study.name}-{study.scale}" if study.scale else study.name
 
 
 # --- the text ---
@@ -203,7 +122,7 @@ def _section(each: Answered) -> Iterator[str]:
 
 def _setting(each: Answered) -> str:
     """One sentence on how the study was made: command, MLflow run, seeds, process hours, devices, commits."""
-    making, run = each.findings.making, (each.report.record.mlflow or {}).get("run_id")
+    making, run = each.findings.making, each.run_id
     scratch = f", {len(each.study.scratch_seeds)} from scratch" if each.study.scratch_seeds else ""
     return (
         f"`{each.command}`, MLflow run {f'`{run}`' if run else 'n/a'}. "

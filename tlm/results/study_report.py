@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from tlm.report import render
 from tlm.report.evidence import Evidence
-from tlm.report.saved import save_findings, save_summary
+from tlm.report.packed import packed, save_packed
+from tlm.report.saved import MARTS_FOLDER, save_findings, save_summary
 from tlm.report.summary import summary
 from tlm.results import find
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def write_study_report(
     connection: Connection, study: StudyConfig, out: Path, *, provenance: dict[str, Any], mlflow_url: str
 ) -> dict[str, Any]:
-    """Write report.html, report.md, plots/, findings.json and summary.parquet into the folder `out`.
+    """Write report.html, report.md, plots/, findings.json, summary.parquet and marts/ into the folder `out`.
 
     Args:
         connection: the marts over this study's records alone (`tlm.artifacts.marts.build_memory`).
@@ -36,4 +37,5 @@ def write_study_report(
     out.mkdir(parents=True, exist_ok=True)
     save_findings(findings, evidence, out)
     save_summary(summary(evidence), out)
+    save_packed(packed(connection), out / MARTS_FOLDER)
     return render(evidence, findings, out, provenance=provenance, mlflow_url=mlflow_url)

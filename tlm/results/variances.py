@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Place = tuple[str, str, int, str | None]
 """Task, system, Ws (0: scratch), treatment."""
+Which = tuple[Place, int, str | None, str | None]
+"""A place, what identifies the test items, and the mart's `setting` and `pretrain_setting`."""
 Floats = NDArray[np.float64]
 
 SEED_DEVIATION = 0.01
@@ -101,17 +103,24 @@ def _first(pools: dict[tuple[object, ...], _Pool], places: Iterable[tuple[object
     return next((mean for mean in means if mean is not None), otherwise)
 
 
-def measured(connection: Connection) -> Variances:
-    """Variances of everything in the marts behind a connection: a catalogue's, or those of published studies."""
+def measured(connections: Iterable[Connection]) -> Variances:
+    """Variances of everything in some marts: a catalogue's, or those of published studies, where a result counts once."""
     found = Variances()
     systems: dict[tuple[str, object], list[tuple[Floats, float]]] = defaultdict(list)
-    for (place, items, *_), runs in _runs(connection).items():
-        cube_SN = stack_runs(runs)
+    known: dict[Which, dict[str, Run]] = defaultdict(dict)
+    for connection in connections:
+        _gather(connection, known)
+        for task, name, accuracy in connection.sql(
+            "select task, system, avg(accuracy) from results where kind = 'baseline' group by all"
+        ).fetchall():
+            found.accuracies["baseline", task, name].add(accuracy, 1)
+    for (place, items, *_), runs in known.items():
+        cube_SN = stack_runs(runs.values())
         found.runs += len(runs)
         task, system, ws, _ = place
         arm, mean, flat = ws > 0, float(cube_SN.mean()), cube_SN.reshape(-1, cube_SN.shape[-1])
-        for known in (place, (task, system, arm), (task, arm)):
-            found.accuracies[known].add(mean, len(flat))
+        for near in (place, (task, system, arm), (task, arm)):
+            found.accuracies[near].add(mean, len(flat))
         # Of runs that are independent: one fine-tuning of each pre-training, or those of one model.
         for rows_SN in np.moveaxis(cube_SN, 1, 0) if cube_SN.ndim > 2 else [cube_SN]:
             if len(rows_SN) > 1:
@@ -124,35 +133,29 @@ def measured(connection: Connection) -> Variances:
         shares[task] += [each] if (each := _shares(those)) else []
     found.shares_seen = {task: Shares(float(np.mean([e.task for e in each])), float(np.mean([e.system for e in each])))
                          for task, each in shares.items() if each}  # fmt: skip
-    for row in connection.sql(
-        "select task, system, avg(accuracy) from results where kind = 'baseline' group by all"
-    ).fetchall():
-        found.accuracies["baseline", row[0], row[1]].add(row[2], 1)
     return found
 
 
-def _runs(connection: Connection) -> dict[tuple[Place, int, str | None, str | None], list[Run]]:
-    """The runs of each place, of what identifies the items that they were tested on, and of each setting."""
+def _gather(connection: Connection, known: dict[Which, dict[str, Run]]) -> None:
+    """Add the runs behind a connection to those that are known, by key."""
     table = connection.sql(
         """with right_items as (
             select key, list(correct order by item_id) as correct, hash(list(item_id order by item_id)) as items
             from predictions where part = 'test' and rule is null group by key
         )
         select
-            results.task, results.system, results.ws, results.treatment, results.setting, results.pretrain_setting,
-            results.pretrain_seed, results.finetune_seed, right_items.items, right_items.correct
+            results.key, results.task, results.system, results.ws, results.treatment, results.setting,
+            results.pretrain_setting, results.pretrain_seed, results.finetune_seed, right_items.items, right_items.correct
         from results inner join right_items on results.key = right_items.key
         where results.kind = 'finetune' and results.ws is not null
         order by results.pretrain_seed, results.finetune_seed, results.key"""
     ).to_arrow_table()
     correct = table["correct"].combine_chunks() if table.num_rows else []
-    found: dict[tuple[Place, int, str | None, str | None], list[Run]] = defaultdict(list)
     for place, row in enumerate(table.drop(["correct"]).to_pylist()):
         right = correct[place].values.to_numpy(zero_copy_only=False).astype(bool)
         about = (row["task"], row["system"], row["ws"], row["treatment"])
         which = (about, row["items"], row["setting"], row["pretrain_setting"])
-        found[which].append(Run(row["pretrain_seed"], row["finetune_seed"], right))
-    return found
+        known[which][row["key"]] = Run(row["pretrain_seed"], row["finetune_seed"], right)
 
 
 # --- from who was right to shares of what is hard ---

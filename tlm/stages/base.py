@@ -16,7 +16,7 @@ from tlm.machine.extensions import load_extensions
 from tlm.study.base import Frozen, slugify
 
 if TYPE_CHECKING:
-    from tlm.artifacts.store import Record
+    from tlm.artifacts.record import Record
     from tlm.stages.job import Facts, Job
 
 T = TypeVar("T")

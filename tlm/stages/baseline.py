@@ -11,7 +11,7 @@ from tlm.stages.source import Source
 from tlm.stages.task import Task
 
 if TYPE_CHECKING:
-    from tlm.artifacts.store import Record
+    from tlm.artifacts.record import Record
     from tlm.stages.job import Facts, Job
 
 

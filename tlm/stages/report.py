@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 
 class Report(Stage, name="report", version="6"):
-    """The study's report (`tlm.results.study_report`), and labels.json: what the study calls each of its steps."""
+    """The study's report (`tlm.results.study_report`), its packed marts (`marts/`, which `tlm publish` copies), and
+    labels.json: what the study calls each of its steps."""
 
     steps: tuple[Stage, ...] = ()
     """Every other one of the study."""

@@ -9,7 +9,7 @@ from tlm.stages.base import Aside, Flat, Stage
 from tlm.study.sources import Source as SourceConfig
 
 if TYPE_CHECKING:
-    from tlm.artifacts.store import Record
+    from tlm.artifacts.record import Record
     from tlm.stages.job import Facts, Job
 
 

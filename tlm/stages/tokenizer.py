@@ -10,7 +10,7 @@ from tlm.stages.source import Source
 from tlm.study.tokenizers import TokenizerConfig
 
 if TYPE_CHECKING:
-    from tlm.artifacts.store import Record
+    from tlm.artifacts.record import Record
     from tlm.stages.job import Facts, Job
 
 

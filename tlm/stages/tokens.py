@@ -9,7 +9,7 @@ from tlm.stages.source import Source
 from tlm.stages.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from tlm.artifacts.store import Record
+    from tlm.artifacts.record import Record
     from tlm.stages.job import Facts, Job
 
 TOKENIZE_AT_ONCE = 4_096
