@@ -20,7 +20,7 @@ from tlm.stages import STAGES
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, ArtifactStore]:
-    """One architecture at Ws 0 and 60, pre-trained from vectors, with the arm beside it; no report."""
+    """One architecture at Ws 0 and 60 by the modern recipe, which has vectors and the arm beside them; no report."""
     small = {"num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
     changes = {
         "architectures": [{"name": "one", **small}],
@@ -29,9 +29,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, ArtifactStore]:
         "treatments": [],
     }
     mini_data = write_mini_data(tmp_path_factory.mktemp("raw"))
-    planned = plan(
-        mini_study(**changes, committees=[], svd_arm=True, pretrain__embedding_init="ppmi_svd"), str(mini_data)
-    )
+    planned = plan(mini_study(**changes, committees=[], recipe="modern"), str(mini_data))
     home = tmp_path_factory.mktemp("home")
     runtime = Runtime(home=str(home), data_root=str(mini_data), isolate=False)
     for step in planned.steps[:-1]:

@@ -45,6 +45,8 @@ def test_tokens_begin_as_the_given_vectors_and_those_without_one_as_they_are_dra
     assert torch.allclose(given[~known], drawn[~known], atol=1e-20) and given[VOCABULARY.pad].abs().max() < 1e-20
     with pytest.raises(ValueError, match=r"vectors of shape \(40, 3\) for embeddings of shape \(40, 16\)"):
         pretrained(run={"embeddings": vectors[:, :3]})
+    with pytest.raises(ValueError, match="ppmi_svd needs embeddings"):
+        pretrained(embedding_init="ppmi_svd")
 
 
 def test_initialization_and_output_bias_are_those_of_the_config_and_the_pretraining_set() -> None:

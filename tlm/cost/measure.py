@@ -131,7 +131,9 @@ def _train(workload: Workload, batch_size: int, device: str, stopwatch: Stopwatc
     common: dict[str, Any] = {"max_length": workload.max_length, "seed": 0, "device": device, "hooks": [stopwatch]}
     change = {"learning_rate": 1e-6, "max_steps": None, "batch_size": batch_size}
     if workload.pretrain is not None:
-        endless = workload.pretrain.model_copy(update={**change, "epochs": None, "steps": ENDLESS})
+        endless = workload.pretrain.model_copy(
+            update={**change, "epochs": None, "steps": ENDLESS, "embedding_init": "normal"}
+        )
         texts = made_up_texts(workload, BATCHES * endless.batch_size)
         pretrain(texts, texts, vocabulary, workload.architecture, endless, **common)
     if workload.finetune is not None:

@@ -24,8 +24,8 @@ POWER_ITERATIONS = 4
 def ppmi_svd(sequences: Ragged, vocab_size: int, dimensions: int, config: PpmiSvdConfig) -> NDArray[np.float32]:
     """The vectors U·√S of the positive pointwise mutual information of tokens and their neighbours, (V, D).
 
-    The same sequences and seed give the same bits, whatever the number of threads. A token that has no neighbour in the
-    text is a row of zeros; over all other rows the standard deviation is `config.std`.
+    The same sequences and seed give the same bits, whatever the number of threads. A token that is not in the text,
+    or goes with none more often than by chance, is a row of zeros; `config.std` is the standard deviation over all others.
 
     Raises:
         UserError: if there are more dimensions than tokens, or no two tokens next to each other.

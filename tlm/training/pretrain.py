@@ -82,6 +82,8 @@ def pretrain(
     objective = objective_of(architecture, config)
     model = family.language_model(family.configure(architecture, vocabulary, max_length))
     initialize(model, initialization)
+    if config.embedding_init == "ppmi_svd" and embeddings is None:
+        raise ValueError("embedding_init: ppmi_svd needs embeddings, as tlm.data.ppmi makes them")
     if embeddings is not None:
         set_word_vectors(model, embeddings)
     if config.output_bias == "log_unigram":
