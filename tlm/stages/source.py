@@ -41,6 +41,7 @@ class Source(Stage, name="source", version="2"):
             "rows": loaded.table.num_rows,
             "label_names": list(loaded.label_names) if loaded.label_names is not None else None,
             "by_split": {entry["values"]: entry["counts"] for entry in splits},
+            "invisible": 0,
             **loaded.facts,
         }
 

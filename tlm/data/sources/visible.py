@@ -13,7 +13,7 @@ categories Z, C, Mn and Me. BERT's normaliser leaves nothing of such a text."""
 
 
 def only_visible(loaded: Loaded, source: str) -> Loaded:
-    """The items whose text has a visible character; the fact `invisible` counts the others.
+    """The items whose text has a visible character; the fact `invisible` counts the others, if there are any.
 
     Raises:
         UserError: if there is no such item.
@@ -27,5 +27,6 @@ def only_visible(loaded: Loaded, source: str) -> Loaded:
             f"source {source}: none of its {count:,} texts has a visible character.",
             "Check that the file is the right one.",
         )
-    table = loaded.table.filter(pc.invert(hidden)) if count else loaded.table
-    return replace(loaded, table=table, facts={**loaded.facts, "invisible": count})
+    if not count:
+        return loaded
+    return replace(loaded, table=loaded.table.filter(pc.invert(hidden)), facts={**loaded.facts, "invisible": count})
