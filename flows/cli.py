@@ -22,22 +22,24 @@ def _alone() -> None:
 
 
 def main() -> None:
-    """Run a command: a user's error is one line and exit code 2; with --debug its traceback too."""
+    """Run a command: a user's error, or a file's, is one line and exit code 2; with --debug its traceback too."""
     from rich.text import Text
 
     from flows.commands import app, errors
     from flows.terminal import printable
     from tlm.errors import UserError
+    from tlm.machine.file_errors import file_error
 
     for stream in (sys.stdout, sys.stderr):  # a name in foreign bytes is spelled out: printing never fails
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         app()
-    except UserError as error:
-        if "--debug" in sys.argv:
+    except Exception as error:
+        told = error if isinstance(error, UserError) else file_error(error)
+        if told is None or "--debug" in sys.argv:
             raise
-        errors.print(Text.assemble(("error:", "red"), f" {printable(str(error))}"), highlight=False, soft_wrap=True)
+        errors.print(Text.assemble(("error:", "red"), f" {printable(str(told))}"), highlight=False, soft_wrap=True)
         sys.exit(2)
 
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 
 from tlm.errors import UserError
 from tlm.execution.process import Child, StageFailed
+from tlm.machine.file_errors import file_error
 from tlm.machine.runtime import Runtime
 
 START_SECONDS = 120.0
@@ -52,6 +53,8 @@ class Server:
         try:
             self._child.hear()
         except StageFailed as error:
+            if told := file_error(error, self.runtime.prefect_home):
+                raise told from error
             last = str(error).splitlines()[-1]
             home = self.runtime.prefect_home
             remedy = f"Its database may be damaged: remove {home}, which holds no result, and run the command again."

@@ -17,6 +17,7 @@ from flows.terminal import printable
 from tlm.artifacts.step import ArtifactRef
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
+from tlm.machine.file_errors import file_error
 from tlm.machine.interruption import closing, saying
 from tlm.machine.runtime import Runtime
 from tlm.planning.preflight import check
@@ -60,7 +61,8 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, a
     """Run `study` and print its results. `asked` is the study as the command line named it, with its options.
 
     Raises:
-        UserError: for bad input, before Prefect and MLflow are even imported and before anything is written.
+        UserError: for bad input, before Prefect and MLflow are even imported and before anything is written; for what goes
+            wrong with a file, and a full disk.
     """
     server = set_up(runtime, debug=debug)
     with console.status("checking the study and its sources"):
@@ -99,6 +101,8 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, a
             except Exception as error:
                 if debug:
                     raise
+                if told := file_error(error, runtime.state):
+                    raise told from error
                 console.print(Text.assemble(("failed:", "red"), f" {error}"), highlight=False, soft_wrap=True)
                 console.print(f"{GO_ON} --debug shows the traceback.")
                 sys.exit(1)

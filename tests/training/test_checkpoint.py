@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +121,33 @@ def test_a_checkpoint_that_cannot_be_written_is_a_warning_and_the_one_before_sta
         checkpoints.save(2, tensors, {"curve": []})
     assert "no checkpoint after step 2" in caplog.text and "No space left" in caplog.text
     assert [path.name for path in tmp_path.iterdir()] == ["000000001.safetensors"]
+
+
+IN_THE_WAY = (Path.touch, os.mkfifo, lambda path: path.symlink_to(path), lambda path: path.symlink_to("/dev/zero"))
+
+
+@pytest.mark.parametrize("how", IN_THE_WAY)
+def test_what_stands_in_the_place_of_the_folder_gives_way(tmp_path: Path, how: Callable[[Path], object]) -> None:
+    how(tmp_path / "folder")
+    checkpoints = Checkpoints(tmp_path / "folder", "run", every=0)
+    assert checkpoints.latest() is None
+    checkpoints.save(1, tensors, {"curve": []})
+    left = Checkpoints(tmp_path / "folder", "run").latest()
+    assert left is not None and left.step == 1
+
+
+@pytest.mark.parametrize("how", [*IN_THE_WAY, Path.mkdir])
+def test_what_stands_in_the_place_of_a_checkpoint_is_no_checkpoint(
+    tmp_path: Path, how: Callable[[Path], object]
+) -> None:
+    checkpoints = Checkpoints(tmp_path, "run", every=0)
+    checkpoints.save(1, tensors, {"curve": []})
+    how(tmp_path / "000000002.safetensors")
+    left = checkpoints.latest()
+    assert left is not None and left.step == 1
+    how(tmp_path / "000000002.safetensors")
+    checkpoints.save(3, tensors, {"curve": []})
+    assert [path.name for path in tmp_path.iterdir()] == ["000000003.safetensors"]
 
 
 def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from tlm.artifacts.provenance import provenance
@@ -15,6 +16,8 @@ from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
 from tlm.execution.child import run_isolated
+from tlm.execution.process import is_cancellation
+from tlm.machine.file_errors import file_error
 from tlm.machine.runtime import Runtime
 from tlm.machine.threads import limited_threads
 from tlm.stages import STAGES
@@ -48,8 +51,8 @@ def execute(
 
     Raises:
         LookupError: if an input is missing.
-        UserError: if the input is at fault, if there is an artifact that cannot be read, or if this process is training
-            already and `runtime.isolate` is false.
+        UserError: if the input is at fault, if a file cannot be read or written (a full disk), or if this process is
+            training already and `runtime.isolate` is false.
     """
     store = ArtifactStore(runtime.artifacts)
     with store.lock(step.ref):
@@ -62,16 +65,28 @@ def execute(
         started = time.monotonic()
         with store.draft(step.ref) as draft:
             job = Job(step, inputs, draft, runtime, progress or (lambda done, total: None))
-            facts = _run(job)
-            record = store.publish(
-                step,
-                draft,
-                facts=facts,
-                provenance=provenance(device=_device(step, runtime), threads=runtime.threads),
-                seconds=time.monotonic() - started,
-                mlflow=mlflow,
-            )
+            with _file_errors_told(draft):
+                facts = _run(job)
+                record = store.publish(
+                    step,
+                    draft,
+                    facts=facts,
+                    provenance=provenance(device=_device(step, runtime), threads=runtime.threads),
+                    seconds=time.monotonic() - started,
+                    mlflow=mlflow,
+                )
         return Outcome("executed", record, found.reason)
+
+
+@contextmanager
+def _file_errors_told(draft: Path) -> Iterator[None]:
+    """What goes wrong with a file becomes one line that names it: here, while the draft still takes the room it has."""
+    try:
+        yield
+    except Exception as error:
+        if not is_cancellation(error) and (told := file_error(error, draft)):
+            raise told from error
+        raise
 
 
 def _run(job: Job) -> Facts:

@@ -32,6 +32,7 @@ from typing import Any
 
 from tlm.errors import BatchTooLarge, UserError
 from tlm.machine.allocator import ALLOCATORS
+from tlm.machine.file_errors import file_error
 from tlm.machine.interruption import SIGNALS
 from tlm.machine.runtime import PACKAGE_PARENT, SAFE_PATH, Runtime
 
@@ -212,7 +213,9 @@ def talk_to_parent() -> Iterator[Parent]:
         yield parent
     except BatchTooLarge as error:
         parent.say(batch_too_large=[error.problem, error.remedy, error.items])
-    except UserError as error:
-        parent.say(user_error=[error.problem, error.remedy])
     except Exception as error:
+        told = error if isinstance(error, UserError) else file_error(error)
+        if told is not None:
+            parent.say(user_error=[told.problem, told.remedy])
+            return
         parent.say(error=f"{type(error).__name__}: {error}\n{traceback.format_exc()}")

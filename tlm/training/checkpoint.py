@@ -12,6 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tlm.machine.files import make_folder, plain_size, remove
 from tlm.training.hooks import Hook, Run
 
 COST_SHARE = 0.02
@@ -94,17 +96,18 @@ class Checkpoints(Hook):
             os.replace(arriving, target)
             for old in self.folder.iterdir():
                 if old != target:
-                    old.unlink(missing_ok=True)
+                    remove(old)
         except (OSError, SafetensorError, MemoryError) as error:
             log.warning("no checkpoint after step %d: %s", step, error)
-            arriving.unlink(missing_ok=True)
+            with suppress(OSError):
+                remove(arriving)
         took = time.monotonic() - started
         self._due = time.monotonic() + max(self.every, took / COST_SHARE if self.every else 0.0)
 
     def _write(self, path: Path, state: State) -> None:
         note = json.dumps({"format": FORMAT, "identity": self.identity, "step": state.step, **state.notes})
         metadata = {"tlm": note, "sha256": _digest(state.tensors, note)}
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         save_file({name: tensor.contiguous() for name, tensor in state.tensors.items()}, path, metadata)
         with path.open("rb") as handle:
             os.fsync(handle.fileno())
@@ -116,10 +119,11 @@ class Checkpoints(Hook):
                 return self._read(path)
             except (SafetensorError, ValueError, KeyError, OSError) as error:
                 log.warning("checkpoint %s is not usable (%s): it is removed", path.name, error)
-                path.unlink(missing_ok=True)
+                remove(path)
         return None
 
     def _read(self, path: Path) -> State:
+        plain_size(path)  # a pipe would be waited for
         with safe_open(path, "pt") as file:
             metadata: Mapping[str, str] = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
