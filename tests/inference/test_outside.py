@@ -137,7 +137,10 @@ def test_every_kind_of_tokenizer_gives_the_same_ids(exported: Exported) -> None:
         own, ids = tokenizer.vocabulary, tokenizer.encode(TEXTS)
         expected = [[own.cls, *ids[index].tolist(), own.sep] for index in range(len(TEXTS))]
         found = exported.found[folder]
-        assert found["auto"] == found["raw"] == found["bert"] == expected, folder
+        assert found["auto"] == found["raw"] == expected, folder
+        # BertTokenizer makes its own of the vocabulary: it knows nothing of long words that are cut.
+        known = [i for i, text in enumerate(TEXTS) if max(map(len, text.split())) <= 100]
+        assert len(known) > 5 and [found["bert"][i] for i in known] == [expected[i] for i in known], folder
         assert found["special"] == own.special and found["size"] == len(own), folder
 
 
