@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tlm.stages.job import Facts, Job
 
 
-class Report(Stage, name="report", version="5"):
+class Report(Stage, name="report", version="6"):
     """The study's report (`tlm.results.study_report`), and labels.json: what the study calls each of its steps."""
 
     steps: tuple[Stage, ...] = ()
