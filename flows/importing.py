@@ -13,6 +13,7 @@ from tlm.artifacts.step import ArtifactRef
 from tlm.artifacts.store import ArtifactStore
 from tlm.execution.bundle import export_bundle
 from tlm.execution.importing import Imported
+from tlm.execution.pages import is_page
 from tlm.machine.runtime import Runtime
 from tlm.planning.preflight import check
 from tlm.study.config import StudyConfig
@@ -28,6 +29,8 @@ def import_in_terminal(folder: Path, runtime: Runtime, console: Console) -> None
     with console.status(f"checking what {folder} holds"):
         done = import_folder(folder, runtime)
     console.print(_table(done))
+    for ref in filter(is_page, done.imported):
+        console.print(f"made again here, not taken over: {ref}", highlight=False, soft_wrap=True)
     for name, reason in sorted(done.refused.items()):
         console.print(f"refused {name}: {reason}", highlight=False, soft_wrap=True)
     console.print(

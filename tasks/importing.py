@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tlm.artifacts.store import ArtifactStore
 from tlm.execution.bundle import unprepared
 from tlm.execution.execute import Outcome
 from tlm.execution.importing import Imported, copy_new, survey
+from tlm.execution.pages import make_again, set_apart
 from tlm.machine.runtime import Runtime
 from tlm.planning.plan import Plan
 from tlm.sequential import prepare
@@ -25,7 +27,7 @@ from tlm.stages import STAGES
 def import_folder(folder: Path, runtime: Runtime) -> Imported:
     """Import the artifacts under `folder`, each with a child run of one run named `import`.
 
-    MLflow is left alone if nothing is new.
+    Reports are not taken over but made again here (`tlm.execution.pages`). MLflow is left alone if nothing is new.
 
     Raises:
         UserError: if the folder holds no artifacts.
@@ -36,7 +38,11 @@ def import_folder(folder: Path, runtime: Runtime) -> Imported:
         return copy_new(found, store)
     origin = folder.resolve().name
     with study_run(runtime, "import", {"imported_from": origin}) as run:
-        done = copy_new(found, store, partial(_imported_run, run.tracking, store, origin))
+        others, pages = set_apart(found)
+        done = copy_new(others, store, partial(_imported_run, run.tracking, store, origin))
+        make = partial(execute_tracked, runtime=runtime, tracking=run.tracking)
+        made, refused = make_again(pages, found.source, make)
+        done = replace(done, imported=done.imported + made, refused=done.refused | refused)
         run.numbers |= {"imported": len(done.imported), "present": len(done.present), "refused": len(done.refused)}
     return done
 

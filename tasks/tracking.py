@@ -26,6 +26,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, 
 from mlflow.exceptions import MlflowException
 from pydantic import BaseModel, ConfigDict
 
+from tasks.logged_files import is_logged
 from tlm.artifacts.fingerprint import canonical_json
 from tlm.artifacts.provenance import code_version
 from tlm.artifacts.record import Record
@@ -40,11 +41,8 @@ EXPERIMENT = "tlm"
 BATCH = 1_000
 """Most metrics that MLflow takes in one call; a call costs the same for one."""
 TAG_LIMIT, PARAM_LIMIT, DIGEST_LIMIT = 8_000, 6_000, 36
-LOGGED_FILES = (".html", ".md", ".parquet", ".txt", ".png", "findings.json")
 MODEL_FILES = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
 """From which transformers loads a model and its tokenizer."""
-LOGGED_BYTES = 20_000_000
-"""Files up to this size are copied to MLflow; larger ones stay in the store, whose record names their digest."""
 
 REHOME = (
     """update experiments set artifact_location = :new || substr(artifact_location, length(:old) + 1)
@@ -162,10 +160,10 @@ class StepRun:
         record = artifact.record
         self._log_numbers(record)
         self.client.log_dict(self.run_id, record.model_dump(mode="json"), "record.json")
-        for name, output in record.outputs.items():
+        for name in record.outputs:
             if name == "metrics.parquet":
                 self._log_curves(pd.read_parquet(artifact.path(name)))
-            if name.endswith(LOGGED_FILES) and output.bytes <= LOGGED_BYTES and record.stage != "source":
+            if is_logged(record, name):
                 folder = str(Path(name).parent)
                 self.client.log_artifact(self.run_id, str(artifact.path(name)), None if folder == "." else folder)
         if "model.safetensors" in record.outputs:

@@ -17,7 +17,7 @@ from helpers import mini_study, only, vocabulary, write_mini_data
 
 from tlm.artifacts.store import ArtifactStore
 from tlm.data import wordpiece
-from tlm.data.tokenizer import Tokenizer
+from tlm.data.tokenizer import Tokenizer, load_tokenizer
 from tlm.data.wordpiece import HubTokenizer, TrainedTokenizer, VocabularyTokenizer, write_vocabulary
 from tlm.execution.execute import execute
 from tlm.inference.models import Classifier
@@ -137,7 +137,10 @@ def test_every_kind_of_tokenizer_gives_the_same_ids(exported: Exported) -> None:
         own, ids = tokenizer.vocabulary, tokenizer.encode(TEXTS)
         expected = [[own.cls, *ids[index].tolist(), own.sep] for index in range(len(TEXTS))]
         found = exported.found[folder]
-        assert found["auto"] == found["raw"] == found["bert"] == expected, folder
+        assert found["auto"] == found["raw"] == expected, folder
+        # BertTokenizer makes its own of the vocabulary: it knows nothing of long words that are cut.
+        known = [i for i, text in enumerate(TEXTS) if max(map(len, text.split())) <= 100]
+        assert len(known) > 5 and [found["bert"][i] for i in known] == [expected[i] for i in known], folder
         assert found["special"] == own.special and found["size"] == len(own), folder
 
 
@@ -162,7 +165,7 @@ def test_every_language_model_gives_the_same_logits(exported: Exported, arch: st
     folder = exported.folder("pretrain", arch=arch, ws=60)
     kind = "decoder" if arch == "gpt" else "encoder"
     model: Any = load_strict(family_named(kind).language_model, folder)
-    tokenizer = wordpiece.WordPieceConfig.load(lambda name: exported.folder("tokenizer") / name, {"lowercase": False})
+    tokenizer = load_tokenizer(exported.store.get(only(exported.planned, "tokenizer").ref))
     own = tokenizer.vocabulary
     found = exported.found[str(folder)]
     assert found["type"] == ("GPT2LMHeadModel" if arch == "gpt" else "BertForMaskedLM")

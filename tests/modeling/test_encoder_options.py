@@ -20,6 +20,7 @@ from tlm.data.ragged import Ragged
 from tlm.errors import UserError
 from tlm.modeling import TinyBertForMaskedLM, TinyBertForSequenceClassification
 from tlm.modeling import interchange as ic
+from tlm.modeling.bert import to_transformers_mlm
 from tlm.modeling.cost import classifier_flops, count_parameters, expected_parameters, language_model_flops
 from tlm.modeling.layers import RmsNorm
 from tlm.modeling.options import EncoderOptions
@@ -228,7 +229,7 @@ def test_transformers_bert_is_not_what_it_is_and_a_classifier_must_mean_the_same
 ) -> None:
     changed = build(TinyBertForMaskedLM, arch_of({name: value}))
     with pytest.raises(UserError, match=rf"transformers' BERT has no {name}={value!r}: it is always"):
-        ic.to_transformers_mlm(changed)
+        to_transformers_mlm(changed)
     ic.save(changed, tmp_path)
     classifier = build(TinyBertForSequenceClassification, arch_of({}))
     with pytest.raises(UserError, match=f"pre-trained with another architecture: {name}="):

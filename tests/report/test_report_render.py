@@ -47,6 +47,16 @@ def test_html_needs_nothing_from_elsewhere(rendered: Path) -> None:
     assert len(ids) == len(set(ids))
 
 
+def test_the_page_allows_itself_nothing_but_its_own_styles(rendered: Path) -> None:
+    """Whatever a name in it may be made to say: no script runs, nothing is loaded, sent or framed from elsewhere."""
+    html = (rendered / "report.html").read_text()
+    [policy] = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', html)
+    assert html.index(policy) < html.index("<style>") < html.index("<body>")
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
+    assert rules.keys() == {"default-src", "style-src", "img-src", "base-uri", "form-action"}
+
+
 def test_markdown_has_the_numbers_of_the_html(rendered: Path) -> None:
     html, markdown = (rendered / "report.html").read_text(), (rendered / "report.md").read_text()
     cells = [
@@ -109,7 +119,7 @@ def test_untracked_runs_have_plain_numbers(tmp_path: Path) -> None:
     with build_memory(store, records, STAGES) as connection:
         facts = write_study_report(connection, config, tmp_path / "out", provenance={}, mlflow_url=MLFLOW)
     html, markdown = (tmp_path / "out/report.html").read_text(), (tmp_path / "out/report.md").read_text()
-    assert not facts["tracked"] and "http" not in html and "http" not in markdown
+    assert not facts["tracked"] and "://" not in html and "://" not in markdown
     assert "not tracked" in html and "not tracked" in markdown
     assert "No injection of missing tokens" in html and "The study has no committee" in markdown
     assert "&lt;Ws&gt; &amp; *friends*" in html and r"\<Ws\> & \*friends\*" in markdown

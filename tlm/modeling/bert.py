@@ -93,8 +93,9 @@ def _to_transformers(model: PreTrainedModel, target: type[Transformers]) -> Tran
     instead = "Use tlm.modeling.interchange.save, and load the folder with `import tlm.modeling.heads` and AutoModel."
     if model.config.conv_kernel_sizes:
         raise UserError("transformers' BERT has no convolutional front: the conv weights would be lost.", instead)
-    for name in _unlike(model.config):
-        raise UserError(f"transformers' BERT has no {name}={getattr(model.config, name)!r}.", instead)
+    for name, value in _unlike(model.config).items():
+        own = getattr(model.config, name)
+        raise UserError(f"transformers' BERT has no {name}={own!r}: it is always {value!r}.", instead)
     config = BertConfig(**_shared_fields(model))
     with torch.random.fork_rng(devices=[]):  # an initialisation that is thrown away must not move the seed
         copy = target(config)
@@ -113,12 +114,13 @@ def _from_transformers(model: PreTrainedModel, target: type[Model], cls_token_id
     return copy
 
 
-def _unlike(config: PreTrainedConfig) -> list[str]:
-    """The fields in which a configuration of ours differs from every BERT, for what a trained model computes."""
-    plain = TinyBertConfig()
-    own = {field.name for field in fields_of(config)} - {field.name for field in fields_of(BertConfig)}  # type: ignore[arg-type]
-    differ = [name for name in sorted(own - _OF_TRAINING) if getattr(config, name) != getattr(plain, name)]
-    return differ + [name for name, value in _ALIKE.items() if getattr(config, name, value) != value]
+def _unlike(config: PreTrainedConfig) -> dict[str, Any]:
+    """The fields in which a configuration of ours differs from every BERT in what a trained model computes, and BERT's
+    values."""
+    plain, theirs = TinyBertConfig(), {field.name for field in fields_of(BertConfig)}  # type: ignore[arg-type]
+    own = {field.name for field in fields_of(config)} - theirs - _OF_TRAINING  # type: ignore[arg-type]
+    usual = {**{name: getattr(plain, name) for name in sorted(own)}, **_ALIKE}
+    return {name: value for name, value in usual.items() if getattr(config, name, value) != value}
 
 
 def _refuse_others(fields: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from tlm.study.base import Frozen, slugify
 
 if TYPE_CHECKING:
     from tlm.artifacts.record import Record
+    from tlm.artifacts.store import Artifact
     from tlm.stages.job import Facts, Job
 
 T = TypeVar("T")
@@ -83,6 +84,8 @@ class Stage:
     requires: ClassVar[tuple[str, ...]] = ()
     """Packages that `run` imports and that a machine which only trains may lack."""
     role: ClassVar[Role | None] = None
+    pages: ClassVar[bool] = False
+    """Makes pages that a browser shows: those that come from another machine are made again (`tlm.execution.pages`)."""
     outputs: ClassVar[Mapping[str, Table | None]] = {}
     """What it makes: file → the table that its rows belong to, None if it is read by other stages alone."""
 
@@ -117,6 +120,11 @@ class Stage:
     def notes(cls, record: Record) -> list[str]:
         """What a person should know of an artifact before training goes on, a sentence each; said once it is made."""
         return []
+
+    @classmethod
+    def read_back(cls, artifact: Artifact) -> dict[str, Any]:
+        """What of a step is no identity (its `access`), from an artifact: what is made again from its record needs it."""
+        return {}
 
     @classmethod
     def missing_package(cls) -> str | None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tlm.stages.job import Facts, Job
 
 
-class Finetune(Stage, name="finetune", version="3", trains=True):
+class Finetune(Stage, name="finetune", version="4", trains=True):
     """model.safetensors and config.json of a classifier, with its labels' names and its tokenizer's files;
     predictions.parquet (dev and test); metrics.parquet.
     """

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CONFIG_AND_WEIGHTS = ("config.json", "model.safetensors")
 
 
-class Pretrain(Stage, name="pretrain", version="3", trains=True):
+class Pretrain(Stage, name="pretrain", version="4", trains=True):
     """model.safetensors and config.json of a language model, with its tokenizer's files; metrics.parquet."""
 
     corpus: PretrainingSet

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter
+
 from tlm.artifacts.step import Label
 from tlm.stages.base import STAGES, Aside, Stage
 from tlm.study.config import StudyConfig
 
 if TYPE_CHECKING:
+    from tlm.artifacts.store import Artifact
     from tlm.stages.job import Facts, Job
 
 
@@ -22,6 +25,7 @@ class Report(Stage, name="report", version="6"):
     step_labels: Aside[dict[str, dict[str, Any]]]
     """Key → labels: an artifact may have been made under other names (of architectures, tasks)."""
 
+    pages = True
     requires = ("duckdb", "jinja2", "matplotlib")
     outputs = {
         "report.html": None,
@@ -41,6 +45,14 @@ class Report(Stage, name="report", version="6"):
     @property
     def labels(self) -> dict[str, Label]:
         return {"study": self.study.name}
+
+    @classmethod
+    def read_back(cls, artifact: Artifact) -> dict[str, Any]:
+        """Raises ValueError if its labels.json does not hold labels by key."""
+        from tlm.artifacts.marts import LABELS_FILE
+
+        labels: TypeAdapter[dict[str, dict[str, Label]]] = TypeAdapter(dict[str, dict[str, Label]])
+        return {"step_labels": labels.validate_json(artifact.path(LABELS_FILE).read_bytes())}
 
     def run(self, job: Job) -> Facts:
         import json

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tlm.stages.job import Facts, Job
 
 
-class Task(Stage, name="task", version="1"):
+class Task(Stage, name="task", version="2"):
     """items.parquet: row (in the source), item_id, label, part."""
 
     source: Source

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tlm.stages.job import Facts, Job
 
 
-class Tokenizer(Stage, name="tokenizer", version="1"):
+class Tokenizer(Stage, name="tokenizer", version="2"):
     """The files of a tokenizer of its kind: of WordPiece vocab.txt and, for transformers, tokenizer.json and settings."""
 
     content: Flat[dict[str, Any]]
