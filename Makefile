@@ -67,7 +67,8 @@ deploy: setup
 	PREFECT_API_URL=$(PREFECT_URL) $(BIN)/prefect --no-prompt deploy --all
 
 worker: setup
-	PREFECT_API_URL=$(PREFECT_URL) MLFLOW_TRACKING_URI=$(MLFLOW_URL) $(BIN)/prefect worker start --pool tlm --limit 1
+	PYTHONSAFEPATH=1 PREFECT_API_URL=$(PREFECT_URL) MLFLOW_TRACKING_URI=$(MLFLOW_URL) \
+	$(BIN)/prefect worker start --pool tlm --limit 1
 
 clean:
 	rm -rf $(VENV) data/artifacts data/prefect data/catalogue.duckdb mlflow/mlflow.db mlflow/artifacts

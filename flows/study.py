@@ -14,7 +14,7 @@ from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict
 
 from tasks.engines import task_runner
-from tasks.flow_runs import alive, cancel, end_those_of_the_dead, heeding_cancellation
+from tasks.flow_runs import alive, cancel, end_those_of_the_dead, outliving_the_worker
 from tasks.scheduling import run_all
 from tasks.stages import CACHED, rebuild_catalogue, task_of
 from tasks.study_run import study_run
@@ -117,7 +117,7 @@ def study_flow(name: str, default: StudyConfig | None = None, workers: int | Non
     """A flow that runs one study, by default `default`, with the worker's own runtime (from its environment)."""
 
     def run(study: StudyConfig) -> Summary | State:
-        return heeding_cancellation(lambda: run_and_show(study, Runtime.from_environment()))
+        return outliving_the_worker(lambda: run_and_show(study, Runtime.from_environment()))
 
     if default is not None:
         run.__defaults__ = (default,)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -26,7 +27,9 @@ T = TypeVar("T")
 PROCESS = "process"
 """The parameter of a flow run that names the lock which its process holds."""
 UNDER_WAY = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
-WATCH_SECONDS = 5.0
+WATCH_SECONDS = 2
+OUTPUT = (1, 2)
+"""Standard output and standard error: of a run of a worker, pipes to it."""
 
 
 def cancel(flow_run_id: UUID) -> None:
@@ -86,23 +89,27 @@ def _left_behind(folder: Path) -> Iterator[tuple[str, FileLock]]:
 # --- runs of a worker ---
 
 
-def heeding_cancellation(run: Callable[[], T]) -> T | State:
-    """Call `run` in a flow run that a worker started; if the worker died, do what it would do when Prefect says: cancel.
+def outliving_the_worker(run: Callable[[], T]) -> T | State:
+    """Call `run` in a flow run that a worker started. If the worker dies, it goes on, and heeds who cancels it in Prefect.
 
     Returns:
         What `run` returns, or the state to end in.
     """
-    worker, flow_run_id = os.getppid(), flow_run.id
+    worker, flow_run_id = os.getppid(), UUID(flow_run.id)
     over, told = threading.Event(), threading.Event()
 
     def watch() -> None:
-        while not over.wait(WATCH_SECONDS):
+        readers = select.poll()
+        for descriptor in OUTPUT:
+            readers.register(descriptor, 0)
+        while not over.is_set():
+            _replace([descriptor for descriptor, _ in readers.poll(WATCH_SECONDS * 1000)])
             if os.getppid() != worker and _is_cancelled(flow_run_id):
                 told.set()
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
 
-    threading.Thread(target=watch, name="cancellation", daemon=True).start()
+    threading.Thread(target=watch, name="worker", daemon=True).start()
     try:
         return run()
     except TerminationSignal:
@@ -113,8 +120,16 @@ def heeding_cancellation(run: Callable[[], T]) -> T | State:
         over.set()
 
 
-def _is_cancelled(flow_run_id: str) -> bool:
+def _replace(descriptors: Collection[int]) -> None:
+    """Send nowhere what would be written to somebody who is gone, which raises SystemExit in Rich."""
+    for descriptor in descriptors:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
+
+
+def _is_cancelled(flow_run_id: UUID) -> bool:
     with suppress(Exception), get_client(sync_client=True) as client:  # a server may be away for a while
-        state = client.read_flow_run(UUID(flow_run_id)).state
+        state = client.read_flow_run(flow_run_id).state
         return state is not None and state.type in (StateType.CANCELLING, StateType.CANCELLED)
     return False

@@ -14,7 +14,6 @@ import urllib.request
 from dataclasses import dataclass
 
 from tasks.guard import Guard
-from tasks.tracking import prepare
 from tlm.errors import UserError
 from tlm.machine import interruption
 from tlm.machine.runtime import SAFE_PATH, Runtime
@@ -46,6 +45,8 @@ class Server:
 
 def servers(runtime: Runtime, prefect_port: int, mlflow_port: int) -> list[Server]:
     """The two servers; their state is under TLM_HOME."""
+    from tasks.tracking import prepare
+
     local = runtime.model_copy(update={"tracking_uri": None})
     tracking = prepare(local)
     artifacts = (local.mlflow_folder / "artifacts").resolve().as_uri()

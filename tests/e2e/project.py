@@ -15,6 +15,9 @@ from helpers import mini_tree, python_environment, write_mini_data
 from tlm.artifacts.record import Record
 from tlm.artifacts.store import ArtifactStore
 
+SHADOWS = ("random", "json", "logging", "tempfile", "numpy", "torch", "prefect", "mlflow", "uvicorn", "sitecustomize")
+"""What a user may call a script of their own."""
+
 Process: TypeAlias = "subprocess.Popen[str]"
 
 
@@ -39,8 +42,7 @@ class Project:
         out: IO[str] | int = subprocess.DEVNULL,
         start_new_session: bool = False,
     ) -> Process:
-        """Start a command. Its output goes to a file, if anywhere: after a kill -9, the server that Prefect started for
-        it would hold a pipe open for ever."""
+        """Start a command; its output goes to a file, if anywhere."""
         command = [sys.executable, "-m", "flows.cli", *arguments]
         return subprocess.Popen(
             command,
@@ -78,6 +80,8 @@ def new_project(folder: Path, **changes: Any) -> Project:
     """A project of the miniature study, with changes to it, run once."""
     write_mini_data(folder / "data")
     (folder / "mini.yaml").write_text(yaml.safe_dump(mini_tree(**changes)), encoding="utf-8")
+    for name in SHADOWS:  # no process of a study imports what lies in the folder where the user stands
+        (folder / f"{name}.py").write_text("raise SystemExit('a script of the user was run')", encoding="utf-8")
     made = Project(folder)
     made.run()
     return made

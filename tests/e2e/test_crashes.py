@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -56,15 +57,14 @@ def _under_way(process: subprocess.Popen[str]) -> list[psutil.Process]:
 def test_kill_in_the_middle_of_pretraining(project: Project) -> None:
     before = project.records()
     process = project.start("run", str(project.folder / "mini.yaml"), *LONGER)
-    workers = _under_way(process)
-    others = [child for child in psutil.Process(process.pid).children(recursive=True) if child not in workers]
+    _under_way(process)
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert any("prefect_server" in " ".join(each.cmdline()) for each in family)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    _, alive = psutil.wait_procs(workers, timeout=20)
-    assert not alive, "a training process outlived its parent"
-    for server in others:  # Prefect's own server has nobody to stop it now
-        with suppress(psutil.NoSuchProcess):
-            server.kill()
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert not alive, "a training process, or Prefect's server, outlived its parent"
+    assert _flow_runs(project)[-1] == "RUNNING"
     kept = project.records()
     assert before.items() <= kept.items()
     assert all(project.store.inspect(record.ref).status == "complete" for record in kept.values())
@@ -72,6 +72,7 @@ def test_kill_in_the_middle_of_pretraining(project: Project) -> None:
     assert {record.key for name, record in kept.items() if name not in before} <= begun.keys
 
     project.run(*LONGER)
+    assert _flow_runs(project)[-2:] == ["CRASHED", "COMPLETED"]
     assert list(unfinished(project.store)) == []
     after = project.records()
     assert kept.items() <= after.items(), "a finished stage was repeated"
@@ -91,21 +92,46 @@ def ctrl_c() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-def test_ctrl_c_ends_in_one_line_and_what_is_finished_is_kept(project: Project, tmp_path: Path, ctrl_c: None) -> None:
-    """A terminal sends it to every process of the command."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_in_one_line_and_what_is_finished_is_kept(
+    number: signal.Signals, project: Project, tmp_path: Path, ctrl_c: None
+) -> None:
+    """A terminal sends Ctrl-C to every process of the command; SIGTERM comes to the command alone."""
     before = project.records()
-    longest = ("--set", "pretrain.steps=9000")
+    longest = ("--set", f"pretrain.steps={900_000 + number}")
     with (tmp_path / "out").open("w+") as out:
         process = project.start("run", str(project.folder / "mini.yaml"), *longest, out=out, start_new_session=True)
-        workers = _under_way(process)
-        os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(60) == 130
-        _, alive = psutil.wait_procs(workers, timeout=20)
+        _under_way(process)
+        family = psutil.Process(process.pid).children(recursive=True)
+        (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+        assert process.wait(60) == 128 + number
+        _, alive = psutil.wait_procs(family, timeout=20)
         said = (tmp_path / "out").read_text(encoding="utf-8")
-    assert not alive, "a training process outlived its parent"
-    assert "Traceback" not in said and "ERROR" not in said, said
-    assert "again" in said
+    assert not alive, "a process outlived its parent"
+    assert said.splitlines()[-1] == "interrupted. Finished stages are kept: run the same command again to go on."
+    assert "Traceback" not in said and "ERROR" not in said and "failed" not in said, said
     assert before.items() <= project.records().items()
+    assert _flow_runs(project)[-1] == "CANCELLED"
+    assert _ends_of_the_last_study(project) == {"FINISHED", "KILLED"}
+
+
+def _flow_runs(project: Project) -> list[str]:
+    """The states of Prefect's flow runs, the oldest first."""
+    with closing(sqlite3.connect(project.folder / "home" / "data" / "prefect" / "prefect.db")) as connection:
+        return [row[0] for row in connection.execute("select state_type from flow_run order by created")]
+
+
+def _ends_of_the_last_study(project: Project) -> set[str]:
+    """The statuses of its run in MLflow and of those of its steps."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{project.folder / 'home' / 'mlflow' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("tlm")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"])
+    last = next(run for run in runs if "mlflow.parentRunId" not in run.data.tags)
+    assert last.info.status == "KILLED"
+    return {run.info.status for run in runs if run.data.tags.get("mlflow.parentRunId") == last.info.run_id}
 
 
 @pytest.mark.parametrize("moment", ["write_text", "rename"])

@@ -34,6 +34,9 @@ class Done:
     def is_completed(self) -> bool:
         return self.future.exception() is None
 
+    def is_final(self) -> bool:
+        return self.future.done()
+
     def result(self, raise_on_failure: bool = True) -> Any:
         return self.future.result()
 
@@ -87,6 +90,29 @@ def test_after_a_failure_nothing_below_or_beside_it_starts_and_it_is_raised() ->
     with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="a broke"):
         run_all(DIAMOND, lambda step, inputs: Done(pool.submit(work, step)), at_once=1)  # type: ignore[arg-type,return-value]
     assert ran == ["a"]
+
+
+def test_what_interrupts_it_ends_training_that_begins_even_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that was about to start its process when the others were stopped is stopped, too."""
+    from tasks import scheduling
+
+    starts, stops = threading.Event(), 0
+
+    def stop_all() -> None:
+        nonlocal stops
+        stops += 1
+        if stops == 3:
+            starts.set()
+
+    def submit(step: Step, inputs: Any) -> Done:
+        if step.slug == "e":
+            raise KeyboardInterrupt
+        return Done(pool.submit(starts.wait, 60))
+
+    monkeypatch.setattr(scheduling, "stop_all", stop_all)
+    with ThreadPoolExecutor(2) as pool, pytest.raises(KeyboardInterrupt):
+        scheduling.run_all(DIAMOND, submit, at_once=2)  # type: ignore[arg-type]
+    assert stops >= 3
 
 
 def test_twice_the_steps_are_twice_the_work() -> None:

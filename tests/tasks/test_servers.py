@@ -1,0 +1,114 @@
+"""`make server` looks after its servers: one that dies leaves nothing behind and comes again, and the other goes on."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tasks import servers
+from tasks.guard import Guard
+from tasks.servers import Running, Server
+from tlm.errors import UserError
+
+ANSWERING = """
+import http.server, os, subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print(os.getpid(), child.pid, file=open(sys.argv[2], "w"), flush=True)
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+    def log_message(self, *_):
+        pass
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def server(folder: Path, name: str, code: str = ANSWERING) -> Server:
+    port = free_port()
+    command = [sys.executable, "-c", code, str(port), str(folder / name)]
+    return Server(name, command, f"http://127.0.0.1:{port}/health", f"http://127.0.0.1:{port}")
+
+
+@contextmanager
+def running(*those: Server) -> Iterator[list[Running]]:
+    guard = Guard()
+    each = [Running(server, guard) for server in those]
+    try:
+        yield each
+    finally:
+        for one in each:
+            one.stop()
+        guard._process.communicate()
+
+
+def family(folder: Path, name: str) -> list[psutil.Process]:
+    return [psutil.Process(int(number)) for number in (folder / name).read_text().split()]
+
+
+def kill(those: Running, processes: list[psutil.Process]) -> None:
+    """The server's main process alone."""
+    processes[0].kill()
+    assert those._process is not None
+    those._process.wait(60)
+
+
+def test_one_that_is_killed_comes_again_and_the_other_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running(server(tmp_path, "first"), server(tmp_path, "second")) as (first, second):
+        first.start()
+        second.start()
+        killed, other = family(tmp_path, "second"), family(tmp_path, "first")
+        kill(second, killed)
+        for each in (first, second):
+            each.look_after()
+        assert not psutil.wait_procs(killed, timeout=60)[1], "it left something behind"
+        again = family(tmp_path, "second")
+        assert all(each.is_running() for each in (*other, *again)) and again[0].pid != killed[0].pid
+        said = capsys.readouterr().out
+        assert f"second ended with code {-signal.SIGKILL}." in said and said.count("second: http://") == 2
+    assert not psutil.wait_procs([*other, *again], timeout=60)[1]
+
+
+def test_one_that_dies_again_and_again_is_given_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with running(server(tmp_path, "ill")) as (ill,):
+        ill.start()
+        for _ in range(servers.STARTS):
+            assert not ill.given_up
+            kill(ill, family(tmp_path, "ill"))
+            ill.look_after()
+        assert ill.given_up
+        ill.look_after()
+        said = capsys.readouterr().out
+    assert said.count("ill: http://") == servers.STARTS and said.count("stays down") == 1
+
+
+def test_one_that_does_not_start_says_so_and_one_whose_place_is_taken_too(tmp_path: Path) -> None:
+    with running(server(tmp_path, "broken", "import sys; sys.exit(7)"), server(tmp_path, "good")) as (broken, good):
+        with pytest.raises(UserError, match="The broken server ended with code 7"):
+            broken.start()
+        good.start()
+        with pytest.raises(UserError, match="Something already answers at"):
+            Running(good.server, Guard()).start()
+
+
+def test_one_that_never_answers_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "START_SECONDS", 0.5)
+    with running(server(tmp_path, "mute", "import time; time.sleep(600)")) as (mute,):
+        with pytest.raises(UserError, match="The mute server does not answer"):
+            mute.start()
+        assert mute._process is not None and mute._process.poll() is not None
