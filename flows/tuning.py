@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tlm.errors import UserError
 from tlm.machine.runtime import Runtime
 from tlm.planning.plan import Identities
 from tlm.planning.preflight import check, check_registries
+from tlm.stages import STAGES
 from tlm.study.adapt import with_precision
 from tlm.study.base import slugify
 from tlm.study.config import StudyConfig
@@ -49,7 +51,7 @@ class Tuning:
         identify.raise_errors()
         return measured
 
-    @property
+    @cached_property
     def start(self) -> dict[str, Any] | None:
         """The values that the study has by itself, if the space holds them all: those of the first trial."""
         full = self.base.model_dump(mode="json")
@@ -61,6 +63,11 @@ class Tuning:
         candidates = [value_at(full, field), *dimension.extremes()]
         inside = (value for value in candidates if value is not None and dimension.raw(value) is not None)
         return next((value for value in inside if self.study_of({field: value}) == self.base), None)
+
+    @property
+    def data(self) -> set[str]:
+        """Keys of the steps that the study as it is needs before any training."""
+        return {step.key for step in self.measure(self.base).steps if not STAGES[step.stage].trains}
 
     @contextmanager
     def search(self) -> Iterator[tuple[Search, str]]:

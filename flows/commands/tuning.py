@@ -51,7 +51,8 @@ def tune(
     scale: ScaleName = None,
     origin: SourceOrigin = None,
     arm: Annotated[
-        list[str] | None, typer.Option("--arm", help="What counts: pretrained (default), scratch; repeat for both.")
+        list[str] | None,
+        typer.Option("--arm", help="What counts: pretrained (default), scratch, svd; repeatable."),
     ] = None,
     task: Annotated[list[str] | None, typer.Option("--task", help="What counts (default: all tasks).")] = None,
     architecture: Annotated[

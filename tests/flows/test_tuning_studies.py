@@ -75,9 +75,12 @@ def test_the_key_is_of_what_decides_the_trials_and_of_nothing_else(write: Any, r
 
 def test_the_first_trial_is_the_study_as_it_is_if_it_lies_in_the_space(write: Any, runtime: Runtime) -> None:
     assert load_tuning(write(), runtime).start == {RATE: 1e-3, EPOCHS: 2}
-    choices = {"pretrain.optimizer": ["adamw", {"kind": "adamw"}], "learning_rates": [{"one": 0.1}, {}]}
+    choices = {
+        "pretrain.optimizer": [{"kind": "adamw", "betas": [0.5, 0.9]}, "adamw"],
+        "learning_rates": [{"one": 0.1}, {}],
+    }
     assert load_tuning(write(over=choices), runtime).start == {
-        "pretrain.optimizer": {"kind": "adamw"},
+        "pretrain.optimizer": "adamw",
         "learning_rates": {},
     }
     for outside in ({EPOCHS: "int:3:4"}, {RATE: "log:1e-4:5e-4"}, {"finetune.max_grad_norm": "float:0.5:1"}):
