@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +29,10 @@ from tlm.tuning.space import as_overrides
 
 FOLDER = "tuning"
 """Beside the artifacts, under TLM_HOME/data."""
+
+
+PLACES = 16
+"""In the space, where a field is looked at that does not matter to the study as it is."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +148,36 @@ def _check_space(tuning: Tuning) -> None:
 
 
 def check_tuning(tuning: Tuning) -> None:
-    """Check the study as it is, as a run of it would, and the objective. Raises UserError."""
+    """Check the study as it is, as a run of it would, the objective, and that every field makes a difference to it.
+
+    Raises:
+        UserError: naming what is wrong.
+    """
     check(tuning.base, tuning.runtime)
     tuning.measure(tuning.base)
+    for field in tuning.config.space:
+        if not any(_matters(tuning, field, others) for others in _places(tuning, field)):
+            raise UserError(
+                f"over {field}: nothing that counts depends on it.",
+                "A field of one architecture's own (learning_rates, finetune_learning_rates) wins over it, or it is about "
+                "another arm: see `tlm show`.",
+            )
+
+
+def _places(tuning: Tuning, field: str) -> Iterator[dict[str, Any]]:
+    """Values of the other fields: the study's own, then some in the space, where another choice may make a field matter."""
+    yield {}
+    generator = random.Random(0)  # noqa: S311 – nothing secret
+    others = {other: list(space.extremes()) for other, space in tuning.config.space.items() if other != field}
+    for _ in range(PLACES if others else 0):
+        yield {other: generator.choice(values) for other, values in others.items()}
+
+
+def _matters(tuning: Tuning, field: str, others: Mapping[str, Any]) -> bool:
+    """Whether the trainings that count are others for other values of a field."""
+    found = set()
+    for value in tuning.config.space[field].extremes():
+        with suppress(UserError):  # no study there
+            steps = tuning.measure(tuning.study_of({**others, field: value})).steps
+            found.add(tuple(step.key for step in steps))
+    return len(found) > 1

@@ -30,7 +30,7 @@ UNITS = {"s": 1, "m": 60, "h": 3_600}
 
 @app.command(
     epilog=example(
-        "tlm tune ws-sweep --over finetune.learning_rate=log:1e-4:1e-2 --over finetune.epochs=int:4:16 --trials 30",
+        "tlm tune demo --over pretrain.mlm_probability=float:0.1:0.5 --over finetune.epochs=int:4:16 --trials 30",
         "tlm tune my_tuning.yaml --budget 2h --out my_tuning.json",
     )
 )
