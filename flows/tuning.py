@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from tlm.errors import UserError
 from tlm.machine.runtime import Runtime
 from tlm.planning.plan import Identities
 from tlm.planning.preflight import check, check_registries
+from tlm.stages import STAGES
 from tlm.study.adapt import with_precision
 from tlm.study.base import slugify
 from tlm.study.config import StudyConfig
@@ -26,6 +29,10 @@ from tlm.tuning.space import as_overrides
 
 FOLDER = "tuning"
 """Beside the artifacts, under TLM_HOME/data."""
+
+
+PLACES = 16
+"""In the space, where a field is looked at that does not matter to the study as it is."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class Tuning:
         identify.raise_errors()
         return measured
 
-    @property
+    @cached_property
     def start(self) -> dict[str, Any] | None:
         """The values that the study has by itself, if the space holds them all: those of the first trial."""
         full = self.base.model_dump(mode="json")
@@ -61,6 +68,11 @@ class Tuning:
         candidates = [value_at(full, field), *dimension.extremes()]
         inside = (value for value in candidates if value is not None and dimension.raw(value) is not None)
         return next((value for value in inside if self.study_of({field: value}) == self.base), None)
+
+    @property
+    def data(self) -> set[str]:
+        """Keys of the steps that the study as it is needs before any training."""
+        return {step.key for step in self.measure(self.base).steps if not STAGES[step.stage].trains}
 
     @contextmanager
     def search(self) -> Iterator[tuple[Search, str]]:
@@ -136,6 +148,36 @@ def _check_space(tuning: Tuning) -> None:
 
 
 def check_tuning(tuning: Tuning) -> None:
-    """Check the study as it is, as a run of it would, and the objective. Raises UserError."""
+    """Check the study as it is, as a run of it would, the objective, and that every field makes a difference to it.
+
+    Raises:
+        UserError: naming what is wrong.
+    """
     check(tuning.base, tuning.runtime)
     tuning.measure(tuning.base)
+    for field in tuning.config.space:
+        if not any(_matters(tuning, field, others) for others in _places(tuning, field)):
+            raise UserError(
+                f"over {field}: nothing that counts depends on it.",
+                "A field of one architecture's own (learning_rates, finetune_learning_rates) wins over it, or it is about "
+                "another arm: see `tlm show`.",
+            )
+
+
+def _places(tuning: Tuning, field: str) -> Iterator[dict[str, Any]]:
+    """Values of the other fields: the study's own, then some in the space, where another choice may make a field matter."""
+    yield {}
+    generator = random.Random(0)  # noqa: S311 – nothing secret
+    others = {other: list(space.extremes()) for other, space in tuning.config.space.items() if other != field}
+    for _ in range(PLACES if others else 0):
+        yield {other: generator.choice(values) for other, values in others.items()}
+
+
+def _matters(tuning: Tuning, field: str, others: Mapping[str, Any]) -> bool:
+    """Whether the trainings that count are others for other values of a field."""
+    found = set()
+    for value in tuning.config.space[field].extremes():
+        with suppress(UserError):  # no study there
+            steps = tuning.measure(tuning.study_of({**others, field: value})).steps
+            found.add(tuple(step.key for step in steps))
+    return len(found) > 1

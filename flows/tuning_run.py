@@ -145,6 +145,7 @@ def _run(
             StepMaker(runtime, runs.trackings),
             Watchers(runs, shown),
             trials=trials,
+            data=tuning.data,
             seconds=seconds - (time.monotonic() - started),
         )
 

@@ -30,7 +30,7 @@ UNITS = {"s": 1, "m": 60, "h": 3_600}
 
 @app.command(
     epilog=example(
-        "tlm tune ws-sweep --over finetune.learning_rate=log:1e-4:1e-2 --over finetune.epochs=int:4:16 --trials 30",
+        "tlm tune demo --over pretrain.mlm_probability=float:0.1:0.5 --over finetune.epochs=int:4:16 --trials 30",
         "tlm tune my_tuning.yaml --budget 2h --out my_tuning.json",
     )
 )
@@ -51,7 +51,8 @@ def tune(
     scale: ScaleName = None,
     origin: SourceOrigin = None,
     arm: Annotated[
-        list[str] | None, typer.Option("--arm", help="What counts: pretrained (default), scratch; repeat for both.")
+        list[str] | None,
+        typer.Option("--arm", help="What counts: pretrained (default), scratch, svd; repeatable."),
     ] = None,
     task: Annotated[list[str] | None, typer.Option("--task", help="What counts (default: all tasks).")] = None,
     architecture: Annotated[

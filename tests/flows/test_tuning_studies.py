@@ -9,7 +9,7 @@ import pytest
 import yaml
 from helpers import Tlm, command_line, mini_study, mini_tree, write_mini_data
 
-from flows.tuning import Tuning, load_tuning
+from flows.tuning import Tuning, check_tuning, load_tuning
 from tlm.errors import UserError
 from tlm.machine.runtime import Runtime
 from tlm.tuning.search import search_key
@@ -75,9 +75,12 @@ def test_the_key_is_of_what_decides_the_trials_and_of_nothing_else(write: Any, r
 
 def test_the_first_trial_is_the_study_as_it_is_if_it_lies_in_the_space(write: Any, runtime: Runtime) -> None:
     assert load_tuning(write(), runtime).start == {RATE: 1e-3, EPOCHS: 2}
-    choices = {"pretrain.optimizer": ["adamw", {"kind": "adamw"}], "learning_rates": [{"one": 0.1}, {}]}
+    choices = {
+        "pretrain.optimizer": [{"kind": "adamw", "betas": [0.5, 0.9]}, "adamw"],
+        "learning_rates": [{"one": 0.1}, {}],
+    }
     assert load_tuning(write(over=choices), runtime).start == {
-        "pretrain.optimizer": {"kind": "adamw"},
+        "pretrain.optimizer": "adamw",
         "learning_rates": {},
     }
     for outside in ({EPOCHS: "int:3:4"}, {RATE: "log:1e-4:5e-4"}, {"finetune.max_grad_norm": "float:0.5:1"}):
@@ -127,6 +130,25 @@ def test_a_wrong_file_is_refused_with_the_place(
     for fragment in fragments:
         assert fragment in str(refused.value), str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_field_that_nothing_depends_on_is_refused(write: Any, runtime: Runtime) -> None:
+    own_rates = {"finetune_learning_rates": {"one": 1e-3}}
+    rate = {"finetune.learning_rate": "log:1e-4:1e-2"}
+    only_one = {"architectures": ["one"]}
+    with pytest.raises(UserError, match=r"over finetune\.learning_rate: nothing that counts .*finetune_learning_rates"):
+        check_tuning(load_tuning(write(over=rate, set=own_rates, objective=only_one), runtime))
+    check_tuning(load_tuning(write(over=rate, set=own_rates), runtime))  # the other architecture depends on it
+    with pytest.raises(UserError, match=r"over pretrain\.learning_rate: nothing that counts"):
+        check_tuning(load_tuning(write(objective={"arms": ["scratch"]}), runtime))
+
+
+def test_a_field_may_depend_on_the_choice_of_another(write: Any, runtime: Runtime) -> None:
+    window = {"ppmi_svd.window": "int:2:10"}
+    with pytest.raises(UserError, match=r"over ppmi_svd\.window: nothing that counts"):
+        check_tuning(load_tuning(write(over=window), runtime))
+    beginnings = {"pretrain.embedding_init": ["normal", "ppmi_svd"]}
+    check_tuning(load_tuning(write(over={**window, **beginnings}), runtime))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy.orm
-from toy_search import SPACE, Toy, accuracy, toy
+from toy_search import SPACE, Toy, accuracy, measure, toy
 
 from tlm.artifacts.in_progress import unfinished
 from tlm.errors import UserError
@@ -125,6 +125,26 @@ def test_a_search_gives_up_when_one_trial_after_another_fails(tmp_path: Path) ->
     with pytest.raises(UserError, match=r"last 6 trials have all failed.* it diverged"):
         made.run(20)
     assert [state for _, state, _, _ in made.outcome()] == ["failed"] * 6
+
+
+def test_what_the_study_itself_needs_is_no_trial_s_fault(tmp_path: Path) -> None:
+    made = toy(tmp_path, start=START)
+    made.diverges = lambda values: values == START
+    data = {run.step.key for runs in measure(START).cells.values() for run in runs}
+    with pytest.raises(UserError, match="What the study needs cannot be made: it diverged"):
+        made.run(6, data=data)
+    assert {state for _, state, _, _ in made.outcome()} == {"running"}
+    made.diverges = lambda values: False
+    assert made.run(6, data=data)
+    assert "failed" not in {state for _, state, _, _ in made.outcome()}
+
+
+def test_a_search_may_be_given_another_name(tmp_path: Path) -> None:
+    made = toy(tmp_path, start=START)
+    made.run(3)
+    before = made.outcome()
+    made.config = made.config.model_copy(update={"name": "another"})
+    assert made.outcome() == before
 
 
 def test_one_process_at_a_time_runs_a_search(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ class Objective(Frozen):
         """
         largest = max(study.corpus.sizes)
         wanted = {
-            "ws": self.ws or (largest,),
+            "ws": self.ws or ((largest,) if largest else ()),
             "architectures": self.architectures or tuple(a.name for a in study.architectures),
             "tasks": self.tasks or tuple(t.name for t in study.tasks),
         }
@@ -65,7 +65,7 @@ class Objective(Frozen):
             if labels["treatment"] is None:
                 cells.setdefault(cell, []).append(stage)
         _check("arms", self.arms, {cell.arm for cell in cells})
-        _check("ws", wanted["ws"] if largest else (), {cell.ws for cell in cells})
+        _check("ws", wanted["ws"], {cell.ws for cell in cells if cell.ws})
         _check("architectures", wanted["architectures"], {cell.architecture for cell in cells})
         _check("tasks", wanted["tasks"], {cell.task for cell in cells})
         return Measurement(
@@ -73,7 +73,7 @@ class Objective(Frozen):
                 cell: tuple(runs)
                 for cell, runs in cells.items()
                 if cell.arm in self.arms
-                and (cell.ws in wanted["ws"] or cell.ws == 0)
+                and (not cell.ws or cell.ws in wanted["ws"])
                 and cell.architecture in wanted["architectures"]
                 and cell.task in wanted["tasks"]
             }

@@ -135,9 +135,7 @@ class Search:
         copy = optuna.create_study(direction="maximize", sampler=self._sampler(number))
         copy.add_trials(self.optuna.get_trials(deepcopy=False))
         trial = copy.ask()
-        for field, dimension in self.config.space.items():
-            dimension.draw(trial, field)
-        return trial.params
+        return {field: space.raw(space.draw(trial, field)) for field, space in self.config.space.items()}
 
     def _go_on(self, left: optuna.trial.FrozenTrial) -> Trial:
         import optuna
@@ -178,7 +176,7 @@ def opened(config: TuningConfig, key: str, home: Path, start: Mapping[str, Any] 
 
     quiet()
     home.mkdir(parents=True, exist_ok=True)
-    folder = home / f"{slugify(config.name)}-{key[:SHORT]}"
+    named = home / f"{slugify(config.name)}-{key[:SHORT]}"
     lock = FileLock(home / f".{key[:SHORT]}.lock")
     try:
         lock.acquire(timeout=0)
@@ -187,6 +185,7 @@ def opened(config: TuningConfig, key: str, home: Path, start: Mapping[str, Any] 
             f"{config.name} is being tuned by another process.", "Wait for it, or end it: this one goes on from there."
         ) from None
     try:
+        folder = next(home.glob(f"[!.]*-{key[:SHORT]}"), named)  # it may have had another name
         if not folder.exists():
             _make(config, folder, start)
         yield Search(config, folder)

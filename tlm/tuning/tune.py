@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -61,6 +61,7 @@ def tune(
     *,
     trials: int,
     seconds: float = math.inf,
+    data: Collection[str] = (),
 ) -> bool:
     """Run a search until it has `trials` trials, or `seconds` are over; return whether it has them.
 
@@ -69,9 +70,10 @@ def tune(
     Args:
         study_of: the study with other values of some fields. UserError if there is none such: the trial has failed.
         measure: what a study is judged by.
+        data: keys of steps that the study as it is needs before any training: if one fails, that is no trial's fault.
 
     Raises:
-        UserError: if one trial after another fails, with the last reason.
+        UserError: if one trial after another fails, or one of `data`, with the reason.
     """
     deadline = time.monotonic() + seconds
     failed = 0
@@ -80,7 +82,7 @@ def tune(
         for rung in range(max((each.rungs for each in running), default=0)):
             if time.monotonic() >= deadline:
                 return False
-            _make_rung(rung, [each for each in running if not each.state], store, make, search, watcher)
+            _make_rung(rung, [each for each in running if not each.state], store, make, search, watcher, data)
         for each in running:  # at the end, so that the trials of a batch know nothing of each other
             _end(each, store, search, watcher)
         failed = failed + len(running) if all(each.state == "failed" for each in running) else 0
@@ -110,7 +112,13 @@ def _begin(
 
 
 def _make_rung(
-    rung: int, running: Sequence[Running], store: ArtifactStore, make: Make, search: Search, watcher: Watcher
+    rung: int,
+    running: Sequence[Running],
+    store: ArtifactStore,
+    make: Make,
+    search: Search,
+    watcher: Watcher,
+    data: Collection[str],
 ) -> None:
     """Make what the trials need for one more seed, and end those that are finished, hopeless or broken."""
     todo: dict[int, list[Step]] = {}
@@ -120,6 +128,8 @@ def _make_rung(
         seen |= {step.key for step in steps}
         todo[each.trial.number] = steps
     failed = make(todo)
+    if broken := next((key for key in failed if key in data), None):
+        raise UserError(f"What the study needs cannot be made: {failed[broken]}", "No trial has ended by it.")
     for each in running:
         each.reason = next((failed[step.key] for step in each.measurement.rungs[rung] if step.key in failed), "")
         if each.reason:
