@@ -107,6 +107,12 @@ def _with_defaults(tree: dict[str, Any], study: StudyConfig) -> dict[str, Any]:
     full["architectures"] = [
         {**deepcopy(given), "options": whole["options"]} if "variant" in given else whole for given, whole in pairs
     ]
+    for training, config in (("pretrain", study.pretrain), ("finetune", study.finetune)):
+        # Its fields at their defaults would be unknown to an optimizer of another kind.
+        optimizer = config.optimizer
+        full[training]["optimizer"] = {"kind": optimizer.kind} | optimizer.model_dump(
+            mode="json", exclude_defaults=True
+        )
     return full
 
 

@@ -147,8 +147,11 @@ singles as (
         coalesce(beginnings.pretrain_setting, described.pretrain_key, described.embeddings_key) as pretrain_setting
     from described
     left join beginnings on coalesce(described.pretrain_key, described.embeddings_key) = beginnings.key
-    -- What has no test items is a trial of a hyperparameter search, or a baseline that could not be fitted: no result.
-    where described.role = 'predicts' and (described.facts ->> 'test_items')::bigint > 0
+    -- A trial of a hyperparameter search (it has no test items) and a baseline that could not be fitted are no results.
+    where
+        described.role = 'predicts'
+        and coalesce((described.facts ->> 'test_items')::bigint, 1) > 0
+        and described.facts ->> 'not_measured' is null
 ),
 
 committee_members as (

@@ -168,7 +168,7 @@ def test_the_process_has_the_allocators_of_a_training_process(monkeypatch: pytes
         monkeypatch.delenv(name, raising=False)
     workers = child_environment(Runtime(threads=3))
     assert {n: v for n, v in machine.environment(3).items() if workers.get(n) != v} == {}
-    assert {n for n in workers if n not in machine.environment(3)} <= {"PYTHONPATH"}
+    assert {n for n in workers if n not in machine.environment(3)} <= {"PYTHONPATH", "PYTHONSAFEPATH"}
 
 
 def test_without_a_data_root_the_error_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

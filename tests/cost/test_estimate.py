@@ -143,7 +143,9 @@ def test_tokens_of_part_of_an_epoch_are_as_recorded_within_the_spread_of_lengths
 
 def test_tokens_of_whole_epochs_are_exactly_those_recorded(mini_data: Path, tmp_path: Path) -> None:
     words = sentence(random.Random(0), "sea").split()
-    write_csv(mini_data / "corpus.csv", ["text"], [(" ".join(words[: 1 + i % 9]) + f" {i}",) for i in range(200)])
+    texts = [" ".join(words[: 1 + i % 9]) + f" {i}" for i in range(200)]
+    letters = "a b c d e f g h i j k l m n o p q r s t u v w x y z . zabcdefghijklmnopqrstuvwxyz"  # the tasks' as well
+    write_csv(mini_data / "corpus.csv", ["text"], [(text,) for text in [*texts, letters, letters]])
     planned = changed(mini_data, pretrain={"epochs": 2, "batch_size": 7, "precision": "float32"})
     runtime = Runtime(home=str(tmp_path / "home"), data_root=str(mini_data), isolate=False)
     wanted = only(planned, "pretrain", ws=60, arch="one")

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import Mini, only
+from helpers import Mini, edit_record, only
 
 from tasks.logged_files import is_logged
-from tlm.artifacts.store import RECORD, ArtifactStore, Output, Record
+from tlm.artifacts.record import RECORD, Output, Record, from_file
+from tlm.artifacts.store import ArtifactStore
 from tlm.execution.execute import execute
 from tlm.execution.importing import copy_new, survey
 from tlm.execution.pages import is_page, make_again, set_apart
@@ -24,10 +25,10 @@ def tamper(mini: Mini, name: str, content: bytes) -> Record:
     """Change a file of the report as somebody does who also writes its record."""
     folder = mini.folder(only(mini.plan, "report"))
     (folder / name).write_bytes(content)
-    record = json.loads((folder / RECORD).read_text())
-    record["outputs"][name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    (folder / RECORD).write_text(json.dumps(record))
-    return Record.model_validate(record)
+    outputs = json.loads((folder / RECORD).read_text())["outputs"]
+    changed = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    edit_record(folder, outputs={**outputs, name: changed})
+    return from_file((folder / RECORD).read_bytes())
 
 
 def import_all(mini: Mini, store: ArtifactStore, home: Path) -> tuple[list[Any], dict[str, str]]:

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from helpers import mini_study, only, sentence, write_csv, write_mini_data
 
-from tlm.artifacts import catalogue
+from tlm.artifacts.marts import build_memory
+from tlm.artifacts.record import Record
 from tlm.artifacts.step import Step
-from tlm.artifacts.store import ArtifactStore, Record
+from tlm.artifacts.store import ArtifactStore
 from tlm.data.ragged import Ragged
 from tlm.errors import UserError
 from tlm.execution.execute import execute
@@ -62,7 +63,7 @@ def test_invisible_texts_are_left_out_and_counted_and_none_is_in_a_pretraining_s
     corpus = ran.store.get(only(ran.plan, "corpus").ref)
     for name in ("tokens", "heldout"):
         assert Ragged.load(corpus.path(f"{name}.ids.npy"), corpus.path(f"{name}.offsets.npy")).lengths.all()
-    with catalogue.build_memory(ran.store, list(ran.store.records()), STAGES) as connection:
+    with build_memory(ran.store, list(ran.store.records()), STAGES) as connection:
         found = connection.sql(
             "select source, texts, invisible, without_token, unknown_letter_share from texts"
         ).fetchall()
@@ -107,5 +108,5 @@ def test_a_baseline_that_cannot_be_fitted_is_not_measured_and_the_others_are(tmp
     ran = Ran(tmp_path).make()
     assert ran.notes("baseline", "topics-tfidf") == ["not measured: no training item has a word of two letters"]
     assert ran.notes("baseline", "topics-majority") == []
-    with catalogue.build_memory(ran.store, list(ran.store.records()), STAGES) as connection:
+    with build_memory(ran.store, list(ran.store.records()), STAGES) as connection:
         assert connection.sql("select system from results").fetchall() == [("majority",)]
