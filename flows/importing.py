@@ -8,12 +8,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from flows.terminal import printable
 from tasks.importing import import_folder, prepare_bundle
 from tlm.artifacts.step import ArtifactRef
 from tlm.artifacts.store import ArtifactStore
 from tlm.execution.bundle import Imported, export_bundle
 from tlm.machine.runtime import Runtime
 from tlm.planning.preflight import check
+from tlm.stages import STAGES
 from tlm.study.config import StudyConfig
 
 
@@ -47,6 +49,9 @@ def export_in_terminal(study: StudyConfig, folder: Path, runtime: Runtime, conso
         planned = check(study, runtime, trains_here=False)
     with console.status("making what the training starts from"):
         made = prepare_bundle(planned, runtime)
+    for record in (outcome.record for outcome in made):
+        for note in STAGES[record.stage].notes(record):
+            console.print(printable(f"{record.stage}/{record.slug}: {note}."), highlight=False, soft_wrap=True)
     done = export_bundle(planned, ArtifactStore(runtime.artifacts), folder)
     console.print(
         f"{folder}: {len(done.steps)} steps to run, {done.inputs} artifacts they start from "
