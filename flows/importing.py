@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from flows.terminal import printable
 from tasks.importing import import_folder, prepare_bundle
 from tlm.artifacts.step import ArtifactRef
 from tlm.artifacts.store import ArtifactStore
@@ -16,6 +17,7 @@ from tlm.execution.importing import Imported
 from tlm.execution.pages import is_page
 from tlm.machine.runtime import Runtime
 from tlm.planning.preflight import check
+from tlm.stages import STAGES
 from tlm.study.config import StudyConfig
 
 
@@ -51,6 +53,9 @@ def export_in_terminal(study: StudyConfig, folder: Path, runtime: Runtime, conso
         planned = check(study, runtime, trains_here=False)
     with console.status("making what the training starts from"):
         made = prepare_bundle(planned, runtime)
+    for record in (outcome.record for outcome in made):
+        for note in STAGES[record.stage].notes(record):
+            console.print(printable(f"{record.stage}/{record.slug}: {note}."), highlight=False, soft_wrap=True)
     done = export_bundle(planned, ArtifactStore(runtime.artifacts), folder)
     console.print(
         f"{folder}: {len(done.steps)} steps to run, {done.inputs} artifacts they start from "

@@ -45,7 +45,7 @@ class BarBoard:
         return lambda done, total: self.progress.update(bar, completed=done, total=total)
 
     def note(self, ref: ArtifactRef, note: str) -> None:
-        self.console.print(Text(printable(f"{ref.stage}/{ref.slug}: {note}.")), soft_wrap=True)
+        self.console.print(printable(f"{ref.stage}/{ref.slug}: {note}."), highlight=False, soft_wrap=True)
 
     def close(self, ref: ArtifactRef, end: End) -> None:
         bar, started = self.bars.pop(ref.key)

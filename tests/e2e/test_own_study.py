@@ -92,6 +92,9 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Project:
     (folder / "study.yaml").write_text(yaml.safe_dump(own_study(), allow_unicode=True), encoding="utf-8")
     project = Project(folder)
     output = project.tlm("run", "study.yaml")
+    assert (
+        "tokens/files-my-texts: all " in output and "of the letters are unknown to the tokenizer, most often" in output
+    )
     assert "notes" in output and "coverage" in output and "shuffled-sentence" in output
     return project
 

@@ -92,6 +92,14 @@ def test_a_bar_is_named_as_the_stage_is() -> None:
     assert out.getvalue().startswith("failed pretrain/one (")
 
 
+def test_what_a_stage_notes_stays_on_the_terminal_as_data() -> None:
+    out = io.StringIO()
+    console = PlainConsole(file=out, width=20)
+    ref = ArtifactRef(stage="tokens", slug="files-x", key="0" * 64)
+    BarBoard(Progress(console=console, disable=True), console, [ref.key]).note(ref, "[bold]x[/bold] \x1b[2J is unknown")
+    assert out.getvalue() == "tokens/files-x: [bold]x[/bold] \\x1b[2J is unknown.\n"
+
+
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1)])
 def test_the_bar_of_a_study_counts_what_was_to_do_and_nothing_else(order: tuple[int, ...]) -> None:
     """Prefect may look at a step that was made long ago, if its own cache is gone."""

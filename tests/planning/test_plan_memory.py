@@ -48,6 +48,7 @@ def test_nothing_is_said_where_there_is_room_or_nothing_to_train_here(tmp_path: 
     check(tmp_path, "pretrain", free=1, memory_gib=20)  # asked for: the kernel may have more to give
     check(tmp_path, "tokens", "report")
     check(tmp_path, "pretrain", device="cuda")
+    check(tmp_path, "pretrain", engine="cluster")
 
 
 def test_without_a_known_amount_nothing_is_refused(tmp_path: Path) -> None:

@@ -19,8 +19,9 @@ BYTES_PER_PARAMETER = 8
 
 
 def check_memory(study: StudyConfig, todo: Iterable[Step], runtime: Runtime) -> None:
-    """Raise UserError if training on the CPU, if any of the steps does, needs more than TLM_MEMORY_GIB or what is free."""
-    if runtime.trains_on_gpu or not any(STAGES[step.stage].trains for step in todo):
+    """Raise UserError if training on this CPU, if any of the steps does, needs more than TLM_MEMORY_GIB or what is free."""
+    elsewhere = runtime.trains_on_gpu or runtime.engine != "threads"
+    if elsewhere or not any(STAGES[step.stage].trains for step in todo):
         return
     vocab_size, _ = study.tokenizer.vocabulary_size(runtime.data_root)
     parameters, name = max(

@@ -51,8 +51,8 @@ class Baseline(Stage, name="baseline", version="1"):
         fit = BASELINES[self.baseline]
         try:
             logits_NC = fit(texts[train["row"]].tolist(), train["label"].to_numpy(), texts[held["row"]].tolist())
-        except (ValueError, MemoryError) as error:
-            return {"not_measured": str(error).partition("\n")[0] or type(error).__name__}
+        except ValueError as error:
+            return {"not_measured": str(error).partition("\n")[0]}
         predictions = held[["item_id", "part", "label"]].assign(logits=list(logits_NC.astype(np.float32)))
         job.write(predictions, "predictions.parquet")
         right = pd.Series(logits_NC.argmax(axis=1) == held["label"].to_numpy()).groupby(held["part"].to_numpy()).mean()
