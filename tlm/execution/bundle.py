@@ -20,6 +20,7 @@ from tlm.artifacts.lineage import in_order
 from tlm.artifacts.step import ArtifactRef, Step
 from tlm.artifacts.store import RECORD, Artifact, ArtifactStore, Record, first_fault
 from tlm.errors import UserError
+from tlm.machine.interruption import removing
 from tlm.planning.plan import Plan
 from tlm.stages import STAGES
 
@@ -98,7 +99,7 @@ def export_bundle(planned: Plan, store: ArtifactStore, folder: Path, *, stages: 
     if folder.exists():
         raise UserError(f"{folder} is there already.", "Name a folder that is not, or remove it.")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as aside:
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as aside, removing(Path(aside)):
         draft = Path(aside) / folder.name
         draft.mkdir()
         for ref in inputs:
