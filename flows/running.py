@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -12,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.text import Text
 
 from flows.planning import show_left_out
-from flows.prefect_environment import set_up
+from flows.prefect_environment import Server, set_up
 from flows.terminal import printable
 from tlm.artifacts.step import ArtifactRef
 from tlm.artifacts.store import ArtifactStore
@@ -20,10 +21,12 @@ from tlm.errors import UserError
 from tlm.machine.file_errors import file_error
 from tlm.machine.interruption import closing, saying
 from tlm.machine.runtime import Runtime
+from tlm.planning.plan import Plan
 from tlm.planning.preflight import check
 from tlm.study.config import StudyConfig
 
 if TYPE_CHECKING:
+    from flows.study import Summary
     from tasks.board import End
 
 GO_ON = "Finished stages are kept: run the same command again to go on."
@@ -74,38 +77,54 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, a
         Text.assemble((study.name, "bold"), f": {len(planned.steps)} steps, {len(todo)} to run"), highlight=False
     )
     started = time.monotonic()
-    with closing(server.stop), saying(f"interrupted. {GO_ON}"):
-        server.start()  # it takes as long as the imports
+    try:
+        with closing(server.stop), saying(f"interrupted. {GO_ON}"):
+            summary = _run(planned, runtime, server, console, todo)
+    except UserError:
+        raise
+    except Exception as error:
+        if debug:
+            raise
+        if told := file_error(error, runtime.state):
+            raise told from error
+        console.print(Text.assemble(("failed:", "red"), f" {error}"), highlight=False, soft_wrap=True)
+        console.print(f"{GO_ON} --debug shows the traceback.")
+        sys.exit(1)
+    answers = _show(summary, store, console, time.monotonic() - started)
+    console.print("Next, try:")
+    for command in (
+        *(("tlm report    # the verdicts of every study, in docs/results.md",) if answers else ()),
+        f"tlm explain {asked} --against {study.name} --set finetune.epochs={study.finetune.epochs + 1}",
+        'tlm sql "select system, task, ws, round(accuracy, 3) as accuracy from results order by accuracy desc"',
+        "make ui    # runs side by side in MLflow, flows in Prefect",
+    ):
+        console.print(f"  {command}", highlight=False, soft_wrap=True)
 
-        from flows.querying import name_left_out
-        from flows.study import run_here
-        from tasks import board
-        from tasks.engines import task_runner
-        from tlm.report.saved import FINDINGS_FILE, SUMMARY_FILE, load_findings, load_summary
-        from tlm.report.summary import to_rich
 
-        task_runner(runtime)  # refused, if it is, before any work
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-        )
-        with Progress(*columns, console=console, transient=True) as progress:
-            board.use(BarBoard(progress, console, todo))
-            try:
-                server.wait()
-                summary = run_here(study, runtime, planned)
-            except UserError:
-                raise
-            except Exception as error:
-                if debug:
-                    raise
-                if told := file_error(error, runtime.state):
-                    raise told from error
-                console.print(Text.assemble(("failed:", "red"), f" {error}"), highlight=False, soft_wrap=True)
-                console.print(f"{GO_ON} --debug shows the traceback.")
-                sys.exit(1)
+def _run(planned: Plan, runtime: Runtime, server: Server, console: Console, todo: Collection[str]) -> Summary:
+    """Run a checked study under live bars. `server` starts meanwhile: it takes as long as the imports."""
+    server.start()
+
+    from flows.study import run_and_show
+    from tasks import board
+    from tasks.engines import task_runner
+    from tasks.flow_runs import run_here
+
+    task_runner(runtime)  # refused, if it is, before any work
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        board.use(BarBoard(progress, console, todo))
+        server.wait()
+        name = planned.study.name
+        return run_here(partial(run_and_show, planned.study, runtime, planned), runtime, flow_name=name, run_name=name)
+
+
+def _show(summary: Summary, store: ArtifactStore, console: Console, seconds: float) -> bool:
+    """Print what was damaged, the table, the verdicts, and where the report is; return whether there is a verdict."""
+    from flows.querying import name_left_out
+    from tlm.report.saved import FINDINGS_FILE, SUMMARY_FILE, load_findings, load_summary
+    from tlm.report.summary import to_rich
+
     for name, reason in summary.damaged.items():
         damaged = Text.assemble(("damaged", "yellow"), f" {name}: {reason}; it was made again")
         console.print(damaged, highlight=False, soft_wrap=True)
@@ -116,16 +135,9 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, a
     for verdict in verdicts:
         console.print(Text.assemble((verdict.outcome, "bold"), f": {verdict.claim}: {verdict.figure}"), highlight=False)
     console.print(
-        f"{len(summary.executed)} stages executed, {summary.cached} cached, {time.monotonic() - started:.0f} s. "
+        f"{len(summary.executed)} stages executed, {summary.cached} cached, {seconds:.0f} s. "
         f"MLflow run {summary.mlflow_run_id}.",
         highlight=False,
     )
     console.print(f"Report: {report.path('report.html')}", highlight=False, soft_wrap=True)
-    console.print("Next, try:")
-    for command in (
-        *(("tlm report    # the verdicts of every study, in docs/results.md",) if verdicts else ()),
-        f"tlm explain {asked} --against {study.name} --set finetune.epochs={study.finetune.epochs + 1}",
-        'tlm sql "select system, task, ws, round(accuracy, 3) as accuracy from results order by accuracy desc"',
-        "make ui    # runs side by side in MLflow, flows in Prefect",
-    ):
-        console.print(f"  {command}", highlight=False, soft_wrap=True)
+    return bool(verdicts)

@@ -125,18 +125,14 @@ def _run(
     server = set_up(runtime, debug=debug)
     server.start()
 
-    from prefect import flow
-
     from tasks import board
-    from tasks.engines import task_runner
+    from tasks.flow_runs import run_here
     from tasks.tuning import StepMaker, TuningRuns
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    options: Any = {"task_runner": task_runner(runtime), "persist_result": False}
     started = time.monotonic()
 
-    @flow(name="tune", flow_run_name=tuning.config.name, **options)
-    def here() -> bool:
+    def work() -> bool:
         return tune(
             search,
             ArtifactStore(runtime.artifacts),
@@ -165,7 +161,7 @@ def _run(
         board.use(shown)
         try:
             server.wait()
-            complete = here()
+            complete = run_here(work, runtime, flow_name="tune", run_name=tuning.config.name)
             ended = "FINISHED" if complete else "KILLED"
             return complete
         except UserError:

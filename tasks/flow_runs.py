@@ -1,4 +1,4 @@
-"""How a flow run ends that does not come to its own end: its process is told to stop, or has died."""
+"""Flow runs, and how those end that do not come to their own end: told to stop, or their process or their worker dead."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import uuid
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from filelock import FileLock, Timeout
-from prefect import State
+from prefect import State, flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, TaskRunFilter
 from prefect.client.schemas.objects import StateType
@@ -22,18 +22,55 @@ from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Crashed
 
+from tasks.engines import task_runner
+from tlm.machine.interruption import closing
+from tlm.machine.runtime import Runtime
+
 T = TypeVar("T")
 
 PROCESS = "process"
-"""The parameter of a flow run that names the lock which its process holds."""
+"""The parameter of a flow run of this module that names the lock which its process holds."""
 UNDER_WAY = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
-WATCH_SECONDS = 2
+WATCH_SECONDS = 3
 OUTPUT = (1, 2)
 """Standard output and standard error: of a run of a worker, pipes to it."""
 
 
-def cancel(flow_run_id: UUID) -> None:
-    """Have Prefect show a run of this process, and what it had under way, as cancelled."""
+def run_here(work: Callable[[], T], runtime: Runtime, *, flow_name: str, run_name: str) -> T:
+    """Call `work` in a flow of this process, which Prefect shows as cancelled if a signal ends it."""
+    options: Any = {"task_runner": task_runner(runtime), "persist_result": False}
+
+    @flow(name=flow_name, flow_run_name=run_name, **options)
+    def here(process: str) -> T:
+        own = UUID(flow_run.id)
+        with closing(lambda: _cancel(own)), _heeding(own):
+            return work()
+
+    processes = runtime.prefect_home / "processes"
+    _end_those_of_the_dead(processes)
+    with _alive(processes) as process:
+        return here(process)
+
+
+@contextmanager
+def _heeding(flow_run_id: UUID) -> Iterator[None]:
+    """Inside, whoever cancels the run in Prefect's UI sends this process SIGTERM."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(WATCH_SECONDS):
+            if _is_cancelled(flow_run_id):
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    threading.Thread(target=watch, name="cancellation", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _cancel(flow_run_id: UUID) -> None:
     with get_client(sync_client=True) as client:
         _end(client, flow_run_id, Cancelled(message="Interrupted."))
 
@@ -51,7 +88,7 @@ def _end(client: SyncPrefectClient, flow_run_id: UUID, state: State) -> None:
 
 
 @contextmanager
-def alive(folder: Path) -> Iterator[str]:
+def _alive(folder: Path) -> Iterator[str]:
     """Hold a lock that the kernel releases however this process ends; the name of it is a flow run's PROCESS."""
     folder.mkdir(parents=True, exist_ok=True)
     name = uuid.uuid4().hex
@@ -62,7 +99,7 @@ def alive(folder: Path) -> Iterator[str]:
             (folder / f"{name}.lock").unlink(missing_ok=True)
 
 
-def end_those_of_the_dead(folder: Path) -> None:
+def _end_those_of_the_dead(folder: Path) -> None:
     """Have Prefect show runs as crashed whose processes left their locks behind in `folder`."""
     dead = dict(_left_behind(folder))
     if not dead:

@@ -76,7 +76,7 @@ class Running:
         self.server = server
         self.given_up = False
         self._guard = guard
-        self._process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
         self._since = time.monotonic()
         self._starts = 0
 
@@ -86,12 +86,12 @@ class Running:
             raise UserError(f"Something already answers at {self.server.page}.", "Stop it, or set TLM_*_PORT.")
         self._starts += 1
         self._since = time.monotonic()
-        self._process = self._guard.start(self.server.command)
+        self.process = self._guard.start(self.server.command)
         while not _answers(self.server.health):
-            if self._process.poll() is not None:
+            if self.process.poll() is not None:
                 raise UserError(f"The {self.server.name} server {self._how_it_ended()}", "See above.")
             if time.monotonic() > self._since + START_SECONDS:
-                self.stop()
+                self._guard.end(self.process)
                 raise UserError(f"The {self.server.name} server does not answer after {START_SECONDS} s.", "See above.")
             time.sleep(0.5)
         print(f"{self.server.name}: {self.server.page}", flush=True)
@@ -99,10 +99,11 @@ class Running:
     def look_after(self) -> None:
         """If it has died, end what it left behind, and start it again unless that has been in vain."""
         interruption.hold()
-        if self.given_up or (self._process is not None and self._process.poll() is None):
+        if self.given_up or (self.process is not None and self.process.poll() is None):
             return
         print(f"{self.server.name} {self._how_it_ended()}", flush=True)
-        self.stop()
+        if self.process is not None:
+            self._guard.end(self.process)
         if time.monotonic() > self._since + STEADY_SECONDS:
             self._starts = 0
         self.given_up = self._starts >= STARTS
@@ -114,12 +115,8 @@ class Running:
         except UserError as error:
             print(error, flush=True)
 
-    def stop(self) -> None:
-        if self._process is not None:
-            self._guard.end(self._process)
-
     def _how_it_ended(self) -> str:
-        code = None if self._process is None else self._process.poll()
+        code = None if self.process is None else self.process.poll()
         return "was not started." if code is None else f"ended with code {code}."
 
 
@@ -135,8 +132,7 @@ def serve() -> None:
     both = [Running(server, guard) for server in servers(runtime, *ports)]
 
     def stop() -> None:
-        for each in both:
-            each.stop()
+        guard.end(*(each.process for each in both if each.process is not None))
 
     with interruption.closing(stop), interruption.saying("Both are stopped."):
         try:

@@ -20,9 +20,12 @@ from tlm.execution.bundle import read_bundle, unprepared
 from tlm.execution.execute import Outcome, Progress, execute
 from tlm.execution.importing import import_records
 from tlm.execution.process import StageFailed
+from tlm.machine import interruption
 from tlm.machine.runtime import Runtime
 from tlm.planning.plan import Plan
 from tlm.stages import STAGES
+
+GO_ON = "Finished steps are kept: run the same command again to go on."
 
 Execute = Callable[..., Outcome]
 """`tlm.execution.execute.execute`, or what does as much and more (tracking) with the same arguments."""
@@ -179,11 +182,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return 2
     except StageFailed as error:
-        sys.stderr.write(f"failed: {error}\nFinished steps are kept: run the same command again to go on.\n")
+        sys.stderr.write(f"failed: {error}\n{GO_ON}\n")
         return 1
     _say(f"{len(left)} steps are left" + (": run the same command again to go on." if left else "."))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with interruption.saying(f"interrupted. {GO_ON}"):
+        sys.exit(interruption.run(main))

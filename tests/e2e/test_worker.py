@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import socket
 import subprocess
 import sys
@@ -31,9 +33,11 @@ def _free_port() -> int:
 
 
 @contextmanager
-def _running(command: list[str], environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _running(
+    command: list[str], environment: dict[str, str], log: Path, cwd: Path = PACKAGE_PARENT
+) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("wb") as out:
-        process = subprocess.Popen(command, env=environment, cwd=PACKAGE_PARENT, stdout=out, stderr=out)
+        process = subprocess.Popen(command, env=environment, cwd=cwd, stdout=out, stderr=out)
         try:
             yield process
         finally:
@@ -55,7 +59,11 @@ def test_prefect_yaml_deploys_every_named_study() -> None:
     assert all(not schedule["active"] for d in deployments for schedule in d["schedules"])
 
 
-def test_a_worker_runs_a_deployment_and_a_second_run_hits_the_cache(project: Project, tmp_path: Path) -> None:
+def test_a_worker_runs_a_deployment_twice_and_dies_in_the_third_run_which_can_still_be_cancelled(
+    project: Project, tmp_path: Path
+) -> None:
+    """The second run hits the cache. The worker is started in a folder of the user's own scripts."""
+    (tmp_path / "chatty.py").write_text("import tasks.board; tasks.board.LOG_EVERY_SECONDS = 0", encoding="utf-8")
     prefect_port, mlflow_port = _free_port(), _free_port()
     environment = {
         **project.environment,
@@ -90,7 +98,9 @@ def test_a_worker_runs_a_deployment_and_a_second_run_hits_the_cache(project: Pro
         study = yaml.safe_load(project.tlm("show", str(project.folder / "mini.yaml")))
         study["finetune"]["learning_rate"] = 0.003
         worker = [*prefect, "worker", "start", "--pool", "tlm", "--limit", "1"]
-        with _running(worker, remote, tmp_path / "worker.log"):
+        path = os.pathsep.join((remote["PYTHONPATH"], str(tmp_path)))
+        there = {**remote, "PYTHONSAFEPATH": "1", "PYTHONPATH": path, "TLM_EXTENSIONS": "chatty"}
+        with _running(worker, there, tmp_path / "worker.log", project.folder) as process:
             for attempt in (1, 2):
                 command("deployment", "run", "demo/demo", "--param", f"study={json.dumps(study)}")
                 run = _finished(api, attempt, tmp_path / "worker.log")
@@ -100,6 +110,34 @@ def test_a_worker_runs_a_deployment_and_a_second_run_hits_the_cache(project: Pro
                 artifacts = _artifacts(api, run["id"])
                 assert "topics" in json.dumps(artifacts["mini-results"])
                 assert f"http://127.0.0.1:{mlflow_port}/#/experiments/" in artifacts["mini-mlflow"]
+            assert re.search(r"finetune/topics-one\S+: \d+ of \d+ \(\d+ %\)", (tmp_path / "worker.log").read_text())
+            study["pretrain"]["steps"] = 900_000
+            command("deployment", "run", "demo/demo", "--param", f"study={json.dumps(study)}")
+            _wait(lambda: "of 900000" in (tmp_path / "worker.log").read_text(), 240, tmp_path / "worker.log")
+            family = psutil.Process(process.pid).children(recursive=True)
+            assert any("tlm.execution.child" in " ".join(each.cmdline()) for each in family)
+            process.kill()
+            process.wait()
+            [run] = api.post("/flow_runs/filter", json=RUNNING).json()
+            command("flow-run", "cancel", run["id"])
+            _, alive = psutil.wait_procs(family, timeout=120)
+            assert not alive, "a run went on although it was cancelled"
+            assert api.get(f"/flow_runs/{run['id']}").json()["state_type"] == "CANCELLED"
+            assert "Running" not in {state for _, state in _task_states(api, run["id"])}
+        assert _statuses(remote["MLFLOW_TRACKING_URI"]) == {"FINISHED", "KILLED"}
+
+
+RUNNING = {"flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}}}
+
+
+def _statuses(uri: str) -> set[str]:
+    """Of all runs in MLflow."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("tlm")
+    assert experiment is not None
+    return {run.info.status for run in client.search_runs([experiment.experiment_id])}
 
 
 def _wait(condition: Any, seconds: float, log: Path) -> None:

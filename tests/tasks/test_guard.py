@@ -26,6 +26,7 @@ server = guard.start([sys.executable, "-c", {server!r}, {place!r}])
 while not os.path.exists({place!r}):
     time.sleep(0.01)
 print("ready", flush=True)
+sys.stdin.readline()
 {then}
 """
 
@@ -35,6 +36,7 @@ def family(place: Path) -> list[psutil.Process]:
 
 
 def holder(place: Path, then: str, server: str = SERVER) -> subprocess.Popen[str]:
+    """A process that has started a server, and does what comes `then` once it is told to go on."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDER.format(server=server, place=str(place), then=then)],
         env=python_environment(),
@@ -44,6 +46,14 @@ def holder(place: Path, then: str, server: str = SERVER) -> subprocess.Popen[str
     )
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     return process
+
+
+def go_on(process: subprocess.Popen[str]) -> str:
+    """Let it, and return the next line that it prints."""
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    return process.stdout.readline()
 
 
 def expect_gone(processes: list[psutil.Process]) -> None:
@@ -66,7 +76,7 @@ def test_a_server_ends_with_the_process_that_started_it_however_that_ends(number
 def test_what_a_server_has_started_ends_with_it_even_if_it_has_died(first: str, tmp_path: Path) -> None:
     process = holder(tmp_path / "pids", f"{first}\nguard.end(server); print('ended', flush=True); sys.stdin.read()")
     those = family(tmp_path / "pids")
-    assert process.stdout is not None and process.stdout.readline() == "ended\n"
+    assert go_on(process) == "ended\n"
     assert not [each for each in those if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
     process.communicate()
 
@@ -76,5 +86,6 @@ def test_a_server_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     end = "import tasks.guard; tasks.guard.TERM_SECONDS = 0.3; guard.end(server); print('ended', flush=True)"
     process = holder(tmp_path / "pids", end, stubborn)
     those = family(tmp_path / "pids")
-    assert process.communicate(timeout=60)[0] == "ended\n"
+    assert go_on(process) == "ended\n"
+    process.communicate()
     expect_gone(those)

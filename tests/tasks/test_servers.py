@@ -50,8 +50,7 @@ def running(*those: Server) -> Iterator[list[Running]]:
     try:
         yield each
     finally:
-        for one in each:
-            one.stop()
+        guard.end(*(one.process for one in each if one.process is not None))
         guard._process.communicate()
 
 
@@ -62,8 +61,8 @@ def family(folder: Path, name: str) -> list[psutil.Process]:
 def kill(those: Running, processes: list[psutil.Process]) -> None:
     """The server's main process alone."""
     processes[0].kill()
-    assert those._process is not None
-    those._process.wait(60)
+    assert those.process is not None
+    those.process.wait(60)
 
 
 def test_one_that_is_killed_comes_again_and_the_other_goes_on(
@@ -111,4 +110,4 @@ def test_one_that_never_answers_is_ended(tmp_path: Path, monkeypatch: pytest.Mon
     with running(server(tmp_path, "mute", "import time; time.sleep(600)")) as (mute,):
         with pytest.raises(UserError, match="The mute server does not answer"):
             mute.start()
-        assert mute._process is not None and mute._process.poll() is not None
+        assert mute.process is not None and mute.process.poll() is not None

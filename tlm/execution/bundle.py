@@ -21,6 +21,7 @@ from tlm.artifacts.step import ArtifactRef, Step
 from tlm.artifacts.store import Artifact, ArtifactStore
 from tlm.errors import UserError
 from tlm.machine.files import read_plain, reason
+from tlm.machine.interruption import removing
 from tlm.planning.plan import Plan
 from tlm.stages import STAGES
 
@@ -105,7 +106,7 @@ def export_bundle(
     if os.path.lexists(folder):
         raise UserError(f"{folder} is there already.", "Name a folder that is not, or remove it.")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as aside:
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as aside, removing(Path(aside)):
         draft = Path(aside) / folder.name
         draft.mkdir()
         for ref in inputs:

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from tlm.data.sources.formats import LINES, SUFFIXES, TABLES, Columns, format_of, read_pieces
 from tlm.data.sources.table import texts_of
 from tlm.errors import UserError
+from tlm.machine.interruption import removing
 
 if TYPE_CHECKING:
     from tlm.inference.models import Predicted
@@ -190,7 +191,7 @@ def prediction_writer(path: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Ta
     """
     draft = path.with_name(f".{path.name}-{os.getpid()}")
     try:
-        with open(draft, "xb") as sink, _writer(path, sink, schema) as writer:
+        with removing(draft), open(draft, "xb") as sink, _writer(path, sink, schema) as writer:
             yield writer.write_table
         os.replace(draft, path)
     except OSError as error:

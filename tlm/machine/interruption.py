@@ -24,8 +24,8 @@ from typing import NoReturn, TypeVar
 T = TypeVar("T")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-CLOSING_SECONDS = 15.0
-"""How long what is open has to close, all of it together."""
+CLOSING_SECONDS = 12.0
+"""How long each thing that is open has to close."""
 
 _open: list[Callable[[], object]] = []
 _litter: list[Path] = []
@@ -104,9 +104,8 @@ def _end(code: int | None, number: int, frame: FrameType | None) -> NoReturn:
     if _ending.is_set():
         os._exit(128 + number)
     _ending.set()
-    closer = threading.Thread(target=_close, args=(tuple(reversed(_open)),), daemon=True)
-    closer.start()
-    closer.join(CLOSING_SECONDS)
+    for close in (*reversed(_open), sys.stdout.flush):
+        _call(close)
     with suppress(OSError, ValueError):  # of a terminal that is gone
         sys.stderr.write(f"{_lines[-1]}\n")
         sys.stderr.flush()
@@ -115,10 +114,16 @@ def _end(code: int | None, number: int, frame: FrameType | None) -> NoReturn:
     os._exit(128 + number if code is None else code)
 
 
-def _close(closers: tuple[Callable[[], object], ...]) -> None:
-    for close in (*closers, sys.stdout.flush):
+def _call(close: Callable[[], object]) -> None:
+    """Call it from another thread, whatever it raises, and wait no longer than CLOSING_SECONDS."""
+
+    def body() -> None:
         with suppress(Exception):
             close()
+
+    closer = threading.Thread(target=body, daemon=True)
+    closer.start()
+    closer.join(CLOSING_SECONDS)
 
 
 def _remove(path: Path) -> None:
