@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
-from uuid import UUID
 
 from prefect import Flow, State, flow, get_run_logger
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
@@ -14,7 +12,7 @@ from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict
 
 from tasks.engines import task_runner
-from tasks.flow_runs import alive, cancel, end_those_of_the_dead, heeding_cancellation
+from tasks.flow_runs import heeding_cancellation, in_own_flow
 from tasks.scheduling import run_all
 from tasks.stages import CACHED, rebuild_catalogue, task_of
 from tasks.study_run import study_run
@@ -22,7 +20,6 @@ from tasks.tracking import StepRun, Tracking, input_records
 from tlm.artifacts.in_progress import begin, end
 from tlm.artifacts.step import ArtifactRef, Step
 from tlm.artifacts.store import Artifact, ArtifactStore, Inspection
-from tlm.machine.interruption import closing
 from tlm.machine.runtime import Runtime
 from tlm.planning.plan import Plan
 from tlm.planning.preflight import check
@@ -113,18 +110,8 @@ def study_flow(name: str, default: StudyConfig | None = None, workers: int | Non
 
 
 def run_here(study: StudyConfig, runtime: Runtime, planned: Plan) -> Summary:
-    """Run a checked study in this process, in a flow of its own, which Prefect shows as cancelled if a signal ends it."""
-    options: Any = {"task_runner": task_runner(runtime), "persist_result": False}
-
-    @flow(name=study.name, flow_run_name=study.name, **options)
-    def here(process: str) -> Summary:
-        with closing(partial(cancel, UUID(flow_run.id))):
-            return run_and_show(study, runtime, planned)
-
-    processes = runtime.prefect_home / "processes"
-    end_those_of_the_dead(processes)
-    with alive(processes) as process:
-        return here(process)
+    """Run a checked study in this process, in a flow of its own."""
+    return in_own_flow(study.name, study.name, runtime, lambda: run_and_show(study, runtime, planned))
 
 
 def run_and_show(study: StudyConfig, runtime: Runtime, planned: Plan | None = None) -> Summary:

@@ -119,63 +119,54 @@ def _run(
     if all(trial.state != "running" for trial in before.trials) and len(before.trials) >= trials:
         return True
     server = set_up(runtime, debug=debug)
-    server.start()
+    with closing(server.stop), saying(f"interrupted. {GO_ON}"):
+        server.start()  # it takes as long as the imports
 
-    from prefect import flow
+        from tasks import board
+        from tasks.engines import task_runner
+        from tasks.flow_runs import in_own_flow
+        from tasks.tuning import StepMaker, tuning_runs
 
-    from tasks import board
-    from tasks.engines import task_runner
-    from tasks.tuning import StepMaker, TuningRuns
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    options: Any = {"task_runner": task_runner(runtime), "persist_result": False}
-    started = time.monotonic()
-
-    @flow(name="tune", flow_run_name=tuning.config.name, **options)
-    def here() -> bool:
-        return tune(
-            search,
-            ArtifactStore(runtime.artifacts),
-            tuning.study_of,
-            tuning.measure,
-            StepMaker(runtime, runs.trackings),
-            Watchers(runs, shown),
-            trials=trials,
-            data=tuning.data,
-            seconds=seconds - (time.monotonic() - started),
+        task_runner(runtime)  # refused, if it is, before any work
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
         )
+        deadline = time.monotonic() + seconds
 
-    runs = TuningRuns(runtime, search, key)
+        def work() -> bool:
+            with tuning_runs(runtime, search, key, lambda: result(search, key, tuning.base, tuning.start)) as runs:
+                return tune(
+                    search,
+                    ArtifactStore(runtime.artifacts),
+                    tuning.study_of,
+                    tuning.measure,
+                    StepMaker(runtime, runs.trackings),
+                    Watchers(runs, shown),
+                    trials=trials,
+                    seconds=deadline - time.monotonic(),
+                    data=tuning.data,
+                )
 
-    def close(status: str = "KILLED") -> None:
-        runs.close(result(search, key, tuning.base, tuning.start), status=status)
-
-    ended = "KILLED"
-    interrupted = saying(f"interrupted. {GO_ON}")
-    progress = Progress(*columns, console=console, transient=True)
-    with closing(server.stop), closing(close), interrupted, progress:
-        shown = TuningBoard(progress, console, trials)
-        for trial in before.trials:
-            if trial.state != "running":
-                shown.found(trial)
-        board.use(shown)
-        try:
-            server.wait()
-            complete = here()
-            ended = "FINISHED" if complete else "KILLED"
-            return complete
-        except UserError:
-            ended = "FAILED"
-            raise
-        except Exception as error:
-            ended = "FAILED"
-            if debug:
+        with Progress(*columns, console=console, transient=True) as progress:
+            shown = TuningBoard(progress, console, trials)
+            for trial in before.trials:
+                if trial.state != "running":
+                    shown.found(trial)
+            board.use(shown)
+            try:
+                server.wait()
+                return in_own_flow("tune", tuning.config.name, runtime, work)
+            except UserError:
                 raise
-            console.print(Text.assemble(("failed:", "red"), f" {error}"), highlight=False, soft_wrap=True)
-            console.print(f"{GO_ON} --debug shows the traceback.")
-            sys.exit(1)
-        finally:
-            close(ended)
+            except Exception as error:
+                if debug:
+                    raise
+                console.print(Text.assemble(("failed:", "red"), f" {error}"), highlight=False, soft_wrap=True)
+                console.print(f"{GO_ON} --debug shows the traceback.")
+                sys.exit(1)
 
 
 class Watchers:

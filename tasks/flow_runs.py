@@ -8,18 +8,23 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from filelock import FileLock, Timeout
-from prefect import State
+from prefect import State, flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, TaskRunFilter
 from prefect.client.schemas.objects import StateType
 from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Crashed
+
+from tasks.engines import task_runner
+from tlm.machine.interruption import closing
+from tlm.machine.runtime import Runtime
 
 T = TypeVar("T")
 
@@ -42,6 +47,24 @@ def _end(client: SyncPrefectClient, flow_run_id: UUID, state: State) -> None:
     unfinished = TaskRunFilter.model_validate({"state": {"type": {"any_": UNDER_WAY}}})
     for task_run in client.read_task_runs(flow_run_filter=its_own, task_run_filter=unfinished):
         client.set_task_run_state(task_run.id, state.model_copy(update={"id": uuid.uuid4()}), force=True)
+
+
+# --- runs of a command ---
+
+
+def in_own_flow(name: str, run_name: str, runtime: Runtime, work: Callable[[], T]) -> T:
+    """Do some work in this process, in a flow of its own, which Prefect shows as cancelled if a signal ends it."""
+    options: Any = {"task_runner": task_runner(runtime), "persist_result": False}
+
+    @flow(name=name, flow_run_name=run_name, **options)
+    def here(process: str) -> T:
+        with closing(partial(cancel, UUID(flow_run.id))):
+            return work()
+
+    processes = runtime.prefect_home / "processes"
+    end_those_of_the_dead(processes)
+    with alive(processes) as process:
+        return here(process)
 
 
 # --- runs whose process died ---
