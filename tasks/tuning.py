@@ -25,7 +25,7 @@ from tlm.artifacts.provenance import code_version
 from tlm.artifacts.step import ArtifactRef, Step
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
-from tlm.execution.process import StageFailed
+from tlm.execution.process import StageFailed, is_cancellation
 from tlm.machine.interruption import closing
 from tlm.machine.runtime import Runtime
 from tlm.tuning.objective import Score
@@ -96,6 +96,8 @@ def _failures(futures: Mapping[str, PrefectFuture[Any]]) -> dict[str, str]:
             try:
                 future.result(raise_on_failure=True)
             except (UserError, StageFailed) as error:
+                if is_cancellation(error):
+                    raise
                 failed[key] = f"{error}".partition("\n")[0]
     return failed
 
@@ -197,9 +199,9 @@ def tuning_runs(runtime: Runtime, search: Search, key: str, result: Callable[[],
     with closing(lambda: runs.close(result(), "KILLED")):
         try:
             yield runs
-        except BaseException:
+        except BaseException as error:
             with suppress(Exception):
-                runs.close(result(), "FAILED")
+                runs.close(result(), "KILLED" if is_cancellation(error) else "FAILED")
             raise
         runs.close(result(), "FINISHED")
 

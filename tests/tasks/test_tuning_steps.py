@@ -125,3 +125,11 @@ def test_a_machine_at_fault_is_no_trial_s_failure(make: Any) -> None:
     maker, _ = make(bad=OSError("No space left on device"))
     with pytest.raises(OSError, match="No space left"):
         maker(TODO)
+
+
+def test_what_is_stopped_has_not_failed(make: Any) -> None:
+    from tlm.execution.process import StageStopped
+
+    maker, _ = make(bad=StageStopped("stopped"))
+    with pytest.raises(StageStopped):
+        maker(TODO)
