@@ -46,7 +46,10 @@ class Tuning:
 
     def study_of(self, values: Mapping[str, Any]) -> StudyConfig:
         """The study of a trial. Raises UserError if there is none with such values."""
-        return self.draft.study([*as_overrides(self.config.set), *as_overrides(values)])
+        overrides = [*as_overrides(self.config.set), *as_overrides(values)]
+        return self.draft.study(
+            sorted(overrides, key=lambda each: not each.startswith("recipe="))
+        )  # others win over it
 
     def measure(self, study: StudyConfig) -> Measurement:
         """What a study is judged by. Raises UserError if it lacks what the objective names."""
@@ -65,7 +68,9 @@ class Tuning:
 
     def _own_value(self, field: str, full: dict[str, Any]) -> Any:
         dimension = self.config.space[field]
-        candidates = [value_at(full, field), *dimension.extremes()]
+        candidates = list(dimension.extremes())
+        with suppress(UserError):  # a recipe stands for fields, and is none
+            candidates.insert(0, value_at(full, field))
         inside = (value for value in candidates if value is not None and dimension.raw(value) is not None)
         return next((value for value in inside if self.study_of({field: value}) == self.base), None)
 
@@ -123,7 +128,8 @@ def load_tuning(
     except ValidationError as error:
         raise UserError(explain(error, content, name_or_file), "`tlm tune --help` shows an example.") from error
     draft = _draft(config, name_or_file, folder)
-    tuning = Tuning(config, draft, draft.study(as_overrides(config.set)), runtime)
+    base = Tuning(config, draft, draft.study(), runtime).study_of({})
+    tuning = Tuning(config, draft, base, runtime)
     _check_space(tuning)
     return tuning
 

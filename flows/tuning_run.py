@@ -15,7 +15,6 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.prefect_environment import set_up
-from flows.terminal import printable
 from flows.tuning import Tuning, check_tuning
 from tlm.artifacts.step import ArtifactRef
 from tlm.artifacts.store import ArtifactStore
@@ -47,9 +46,6 @@ class TuningBoard:
 
     def close(self, ref: ArtifactRef, end: object) -> None:
         self.progress.remove_task(self.bars.pop(ref.key))
-
-    def note(self, ref: ArtifactRef, note: str) -> None:
-        self.say(printable(f"{ref.stage}/{ref.slug}: {note}."))
 
     def say(self, text: str) -> None:
         self.console.print(text, highlight=False, soft_wrap=True)
@@ -123,59 +119,54 @@ def _run(
     if all(trial.state != "running" for trial in before.trials) and len(before.trials) >= trials:
         return True
     server = set_up(runtime, debug=debug)
-    server.start()
+    with closing(server.stop), saying(f"interrupted. {GO_ON}"):
+        server.start()  # it takes as long as the imports
 
-    from tasks import board
-    from tasks.flow_runs import run_here
-    from tasks.tuning import StepMaker, TuningRuns
+        from tasks import board
+        from tasks.engines import task_runner
+        from tasks.flow_runs import run_here
+        from tasks.tuning import StepMaker, tuning_runs
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    started = time.monotonic()
-
-    def work() -> bool:
-        return tune(
-            search,
-            ArtifactStore(runtime.artifacts),
-            tuning.study_of,
-            tuning.measure,
-            StepMaker(runtime, runs.trackings),
-            Watchers(runs, shown),
-            trials=trials,
-            data=tuning.data,
-            seconds=seconds - (time.monotonic() - started),
+        task_runner(runtime)  # refused, if it is, before any work
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
         )
+        deadline = time.monotonic() + seconds
 
-    runs = TuningRuns(runtime, search, key)
+        def work() -> bool:
+            with tuning_runs(runtime, search, key, lambda: result(search, key, tuning.base, tuning.start)) as runs:
+                return tune(
+                    search,
+                    ArtifactStore(runtime.artifacts),
+                    tuning.study_of,
+                    tuning.measure,
+                    StepMaker(runtime, runs.trackings),
+                    Watchers(runs, shown),
+                    trials=trials,
+                    seconds=deadline - time.monotonic(),
+                    data=tuning.data,
+                )
 
-    def close(status: str = "KILLED") -> None:
-        runs.close(result(search, key, tuning.base, tuning.start), status=status)
-
-    ended = "KILLED"
-    interrupted = saying(f"interrupted. {GO_ON}")
-    progress = Progress(*columns, console=console, transient=True)
-    with closing(server.stop), closing(close), interrupted, progress:
-        shown = TuningBoard(progress, console, trials)
-        for trial in before.trials:
-            if trial.state != "running":
-                shown.found(trial)
-        board.use(shown)
-        try:
-            server.wait()
-            complete = run_here(work, runtime, flow_name="tune", run_name=tuning.config.name)
-            ended = "FINISHED" if complete else "KILLED"
-            return complete
-        except UserError:
-            ended = "FAILED"
-            raise
-        except Exception as error:
-            ended = "FAILED"
-            if debug:
+        with Progress(*columns, console=console, transient=True) as progress:
+            shown = TuningBoard(progress, console, trials)
+            for trial in before.trials:
+                if trial.state != "running":
+                    shown.found(trial)
+            board.use(shown)
+            try:
+                server.wait()
+                return run_here(work, runtime, flow_name="tune", run_name=tuning.config.name)
+            except UserError:
                 raise
-            console.print(Text.assemble(("failed:", "red"), f" {error}"), highlight=False, soft_wrap=True)
-            console.print(f"{GO_ON} --debug shows the traceback.")
-            sys.exit(1)
-        finally:
-            close(ended)
+            except Exception as error:
+                if debug:
+                    raise
+                console.print(Text.assemble(("failed:", "red"), f" {error}"), highlight=False, soft_wrap=True)
+                console.print(f"{GO_ON} --debug shows the traceback.")
+                sys.exit(1)
 
 
 class Watchers:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ from prefect.futures import PrefectFuture
 
 from tasks.scheduling import run_all
 from tasks.stages import task_of
+from tasks.study_run import cancel_study
 from tasks.tracking import Tracking, prepare
 from tlm.artifacts.provenance import code_version
 from tlm.artifacts.step import ArtifactRef, Step
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
-from tlm.execution.process import StageFailed
+from tlm.execution.process import StageFailed, is_cancellation
+from tlm.machine.interruption import closing
 from tlm.machine.runtime import Runtime
 from tlm.tuning.objective import Score
 from tlm.tuning.result import RESULT, TRIALS, TrialResult, TuningResult
@@ -93,6 +96,8 @@ def _failures(futures: Mapping[str, PrefectFuture[Any]]) -> dict[str, str]:
             try:
                 future.result(raise_on_failure=True)
             except (UserError, StageFailed) as error:
+                if is_cancellation(error):
+                    raise
                 failed[key] = f"{error}".partition("\n")[0]
     return failed
 
@@ -138,8 +143,9 @@ class TuningRuns:
         self.client.set_terminated(run_id, ENDED[state])
         self._open.discard(run_id)
 
-    def close(self, result: TuningResult, *, status: str = "FINISHED") -> None:
-        """End the search's run with what came of it: best trial, importances, all trials."""
+    def close(self, result: TuningResult, status: str) -> None:
+        """End the search's run, and those of trials that have not ended, with what came of it: the best trial,
+        importances, all trials."""
         numbers = {f"importance.{field}": share for field, share in result.importances.items()}
         numbers |= {"trials": len(result.trials)}
         if result.best is not None and result.best.value is not None:
@@ -153,8 +159,9 @@ class TuningRuns:
             for name in (RESULT, TRIALS):
                 result.write(Path(folder) / name)
             self.client.log_artifacts(self.run_id, folder)
-        for run_id in (*self._open, self.run_id):
-            self.client.set_terminated(run_id, status)
+        for run_id in self._open:
+            cancel_study(self.tracking.model_copy(update={"parent_run_id": run_id}))
+        self.client.set_terminated(self.run_id, status)
 
     def _run_of(self, trial: Trial) -> str:
         return self.trackings[trial.number].parent_run_id
@@ -180,6 +187,23 @@ class TuningRuns:
             except MlflowException:  # MLflow's database was removed
                 pass
         return str(self.client.create_run(self.tracking.experiment_id, run_name=name, tags=tags).info.run_id)
+
+
+@contextmanager
+def tuning_runs(runtime: Runtime, search: Search, key: str, result: Callable[[], TuningResult]) -> Iterator[TuningRuns]:
+    """The runs of a search, which end with the block: FINISHED, FAILED, or KILLED if it was interrupted.
+
+    What goes wrong in ending them never stands in for the reason why the search failed.
+    """
+    runs = TuningRuns(runtime, search, key)
+    with closing(lambda: runs.close(result(), "KILLED")):
+        try:
+            yield runs
+        except BaseException as error:
+            with suppress(Exception):
+                runs.close(result(), "KILLED" if is_cancellation(error) else "FAILED")
+            raise
+        runs.close(result(), "FINISHED")
 
 
 def _commit() -> dict[str, str]:

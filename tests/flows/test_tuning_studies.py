@@ -96,6 +96,18 @@ def test_a_trial_is_the_study_with_its_values(write: Any, runtime: Runtime) -> N
     assert study.pretrain.batch_size == mini_study().pretrain.batch_size
 
 
+def test_a_recipe_is_a_choice_like_others_and_the_other_fields_win_over_it(write: Any, runtime: Runtime) -> None:
+    tree = mini_tree(treatments=[], committees=[], treatment_architectures=None)
+    over = {"pretrain.learning_rate": "log:1e-4:1e-2", "recipe": ["paper", "modern"]}
+    tuning = load_tuning(write(study=tree, over=over, set={"finetune.epochs": 3}), runtime)
+    paper, modern = (tuning.study_of({RATE: 0.00123, "recipe": name}) for name in ("paper", "modern"))
+    assert paper.pretrain != modern.pretrain
+    assert paper.pretrain.learning_rate == modern.pretrain.learning_rate == 0.00123
+    assert paper.finetune.epochs == modern.finetune.epochs == 3
+    assert tuning.start is None
+    check_tuning(tuning)
+
+
 def test_fields_of_a_variant_keep_their_short_form_from_trial_to_trial(write: Any, runtime: Runtime) -> None:
     variant = {"variant": "bert1b", "name": "conv", "head_size": 4, "num_attention_heads": 2}
     tree = mini_tree(architectures=[variant], treatments=[], committees=[], treatment_architectures=None)
