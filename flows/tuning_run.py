@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.prefect_environment import set_up
+from flows.terminal import printable
 from flows.tuning import Tuning, check_tuning
 from tlm.artifacts.step import ArtifactRef
 from tlm.artifacts.store import ArtifactStore
@@ -43,6 +44,9 @@ class TuningBoard:
     def open(self, ref: ArtifactRef) -> Callable[[int, int], None]:
         bar = self.bars[ref.key] = self.progress.add_task(f"{ref.stage}/{ref.slug}", total=None)
         return lambda done, total: self.progress.update(bar, completed=done, total=total)
+
+    def note(self, ref: ArtifactRef, note: str) -> None:
+        self.say(printable(f"{ref.stage}/{ref.slug}: {note}."))
 
     def close(self, ref: ArtifactRef, end: object) -> None:
         self.progress.remove_task(self.bars.pop(ref.key))
