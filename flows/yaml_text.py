@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from tlm.data.sources.values import half_character
 from tlm.errors import UserError
 
 BYTES, VALUES, DEPTH = 1_000_000, 100_000, 64
@@ -77,6 +78,8 @@ def _measure(node: yaml.Node, known: dict[int, tuple[int, int]], depth: int = 1)
     line = node.start_mark.line + 1
     values, height = known.get(id(node), (0, 0))
     if not values:
+        if isinstance(node, yaml.ScalarNode) and (half := half_character(node.value)):
+            raise RefusedText(f"line {line}: half a character ({half}), which no file can hold")
         values = height = 1
         if depth <= DEPTH and isinstance(node, yaml.CollectionNode):
             below = (

@@ -174,7 +174,7 @@ def test_windows_line_ends_are_not_part_of_a_token(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (None, "shown: no such vocabulary file.*TLM_DATA_ROOT"),
-        (b"\xff\xfe\x00[PAD]", "shown is not a vocabulary file.*one token a line"),
+        (b"[PAD]\n[UNK]\nn\xe9", r"shown, line 3: not UTF-8 \(byte 13 of the file\)"),
         (b"", r"shown is not a BERT vocabulary: it lacks \['\[PAD\]', '\[UNK\]', '\[CLS\]', '\[SEP\]', '\[MASK\]'\]"),
         (b"text,label\nhello,1\n", "shown is not a BERT vocabulary: it lacks"),
         (b"[PAD]\n[UNK]\n[CLS]\n[SEP]\nx\n", r"lacks \['\[MASK\]'\]"),

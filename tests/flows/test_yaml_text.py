@@ -54,6 +54,7 @@ def test_a_block_given_in_two_halves_is_an_error(tmp_path: Path) -> None:
         ("#" * (BYTES + 1), f" has more than {BYTES:,} bytes"),
         ("a: 2025-13-45", " is not YAML: month must be in 1..12"),
         ("a: [", " is not YAML: "),
+        ('a: 1\ntitle: "\\ud83c"', ", line 2: half a character (\\ud83c), which no file can hold."),
         (b"a: \xff", "Cannot read the study file"),
     ],
     ids=lambda value: str(value)[:20],

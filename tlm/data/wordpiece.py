@@ -14,6 +14,7 @@ from pydantic import Field
 
 from tlm.artifacts.fingerprint import file_digest
 from tlm.data import tokenizer_files
+from tlm.data.sources.values import not_utf8
 from tlm.data.tokenizer import MAX_VOCABULARY, Vocabulary
 from tlm.data.wordpiece_training import (
     CONTINUES,
@@ -214,7 +215,9 @@ def read_vocabulary(path: Path, shown_as: str | None = None) -> Vocabulary:
         raise UserError(
             f"{shown}: no such vocabulary file.", "Set TLM_DATA_ROOT, or use tokenizer kind: hub."
         ) from None
-    except (UnicodeDecodeError, OSError) as error:
+    except UnicodeDecodeError:
+        raise not_utf8(path, shown) from None
+    except OSError as error:
         raise UserError(
             f"{shown} is not a vocabulary file ({error}).", "Give a BERT vocab.txt, one token a line."
         ) from None

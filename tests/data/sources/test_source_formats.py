@@ -19,6 +19,7 @@ from source_files import TABLES, Rows, as_parquet_has_them, put, read, write
 
 from tlm.data import sources
 from tlm.data.sources import hub_access
+from tlm.data.sources.values import label_name
 from tlm.errors import UserError
 from tlm.inference.files import open_texts
 from tlm.study.sources import HubSource
@@ -32,7 +33,7 @@ texts = st.text(characters, min_size=1, max_size=30).filter(
 """With something to read: others are left out of a source (test_visible.py), and have a row of their own in predictions."""
 spaces = st.text(" \t\u00a0\u2009", max_size=2)
 names = st.one_of(
-    st.text(characters, max_size=8).filter(str.strip), st.sampled_from(["1", "01", "-2", "--1", "-", "é"])
+    st.text(characters, max_size=8).filter(label_name), st.sampled_from(["1", "01", "-2", "--1", "-", "é"])
 )
 labels = st.one_of(st.integers(-(2**80), 2**80), st.tuples(spaces, names, spaces).map("".join))
 rows_of_items = st.lists(st.tuples(texts, labels), min_size=1, max_size=8)
@@ -94,6 +95,7 @@ FAULTS: dict[str, tuple[Any, Any]] = {
     "a missing text": (None, "x"),
     "a blank label": ("a", " \u00a0"),
     "an empty label": ("a", ""),
+    "a label that shows nothing": ("a", "\u200b\ufeff\u0301"),
     "a missing label": ("a", None),
 }
 

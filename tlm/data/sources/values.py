@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from tlm.errors import UserError
 # Says where value i (0-based) of a column is, for an error: "ag_news/train.parquet, row 18".
 Where = Callable[[int], str]
 
+UNSEEN = {"Cc", "Cf", "Mn", "Me", "Zl", "Zp", "Zs"}
+"""Unicode's categories of characters that show nothing by themselves: controls, marks, accents, spaces."""
 _HALF = re.compile("[\ud800-\udfff]")
 LARGEST_SORTED_BY_VALUE = 1_000
 """Digits: names that are longer numbers are sorted as text."""
@@ -20,7 +23,8 @@ _WHOLE_NUMBER = re.compile(rf"-?\d{{1,{LARGEST_SORTED_BY_VALUE}}}")
 
 
 def label_name(value: Any) -> str | None:
-    """A label as its name: white space around it is cut, 1 is "1", true is "true". None: it is missing (null, blank).
+    """A label as its name: white space around it is cut, 1 is "1", true is "true". None: it is missing, that is null, or
+    without a character that can be seen.
 
     Raises:
         TypeError: if it is neither a string nor a whole number nor a truth value.
@@ -30,7 +34,8 @@ def label_name(value: Any) -> str | None:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str | int):
-        return str(value).strip() or None
+        name = str(value).strip()
+        return name if any(unicodedata.category(c) not in UNSEEN for c in name) else None
     raise TypeError(f"the label is a {type(value).__name__}")
 
 
