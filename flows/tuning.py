@@ -1,4 +1,4 @@
-"""A search from a file or from options of the command line, checked and opened, and its flow."""
+"""A search from a file or from options of the command line: read, checked, opened."""
 
 from __future__ import annotations
 
@@ -29,8 +29,6 @@ from tlm.tuning.space import as_overrides
 
 FOLDER = "tuning"
 """Beside the artifacts, under TLM_HOME/data."""
-
-
 PLACES = 16
 """In the space, where a field is looked at that does not matter to the study as it is."""
 
@@ -47,9 +45,8 @@ class Tuning:
     def study_of(self, values: Mapping[str, Any]) -> StudyConfig:
         """The study of a trial. Raises UserError if there is none with such values."""
         overrides = [*as_overrides(self.config.set), *as_overrides(values)]
-        return self.draft.study(
-            sorted(overrides, key=lambda each: not each.startswith("recipe="))
-        )  # others win over it
+        overrides.sort(key=lambda each: not each.startswith("recipe="))  # first, so that all others win over it
+        return self.draft.study(overrides)
 
     def measure(self, study: StudyConfig) -> Measurement:
         """What a study is judged by. Raises UserError if it lacks what the objective names."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -213,7 +214,7 @@ def show(found: TuningResult, console: Console) -> None:
         console.print(f"What made the difference: {shares}.", highlight=False, soft_wrap=True)
     if found.best is not None:
         console.print("The best trial, to paste:")
-        pasted = " ".join(f"--set '{each}'" for each in found.best.overrides)
+        pasted = " ".join(f"--set {shlex.quote(each)}" for each in found.best.overrides)
         console.print(f"  {pasted}", highlight=False, soft_wrap=True)
 
 

@@ -58,7 +58,7 @@ def test_it_ends_with_every_trial_and_says_what_to_take_over(tuned: Project) -> 
     assert [trial.number for trial in found.trials] == list(range(TRIALS))
     assert {trial.state for trial in found.trials} <= {"complete", "pruned"}
     assert found.start and found.trials[0].values == {"finetune.learning_rate": 1e-3}
-    assert found.best is not None and f"--set '{found.best.overrides[0]}'" in said
+    assert found.best is not None and f"--set {found.best.overrides[0]}" in said
     assert f"{TRIALS} trials" in said and "0 (as it is)" in said
 
 

@@ -12,7 +12,7 @@ from toy_search import SPACE, Toy, accuracy, measure, toy
 from tlm.artifacts.in_progress import unfinished
 from tlm.errors import UserError
 from tlm.tuning import tune as tune_module
-from tlm.tuning.search import Search
+from tlm.tuning.search import DATABASE, Search
 
 TRIALS = 9
 START = {"rate": 0.1, "depth": 1, "kind": "bad"}
@@ -153,6 +153,22 @@ def test_one_process_at_a_time_runs_a_search(tmp_path: Path) -> None:
         pass
     with made.open() as search:
         assert isinstance(search, Search)
+
+
+@pytest.mark.parametrize("damage", ["gone", "empty", "no database", "cut short"])
+def test_trials_that_cannot_be_read_are_an_error_that_says_the_way_out(tmp_path: Path, damage: str) -> None:
+    made = toy(tmp_path)
+    with made.open() as search:
+        database = search.folder / DATABASE
+    if damage == "gone":
+        database.unlink()
+    else:
+        content = database.read_bytes()
+        database.write_bytes({"empty": b"", "no database": b"x" * 5000}.get(damage, content[: len(content) // 2]))
+    with pytest.raises(UserError, match=r"trials\.db cannot be read .*Move .* away"), made.open():
+        pass
+    database.parent.rename(tmp_path / "away")
+    assert made.outcome() == []
 
 
 def test_pruning_can_be_left_out_and_so_can_learning(tmp_path: Path) -> None:

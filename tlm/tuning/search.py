@@ -188,9 +188,24 @@ def opened(config: TuningConfig, key: str, home: Path, start: Mapping[str, Any] 
         folder = next(home.glob(f"[!.]*-{key[:SHORT]}"), named)  # it may have had another name
         if not folder.exists():
             _make(config, folder, start)
-        yield Search(config, folder)
+        yield _search(config, folder)
     finally:
         lock.release()
+
+
+def _search(config: TuningConfig, folder: Path) -> Search:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        if not (folder / DATABASE).is_file():  # Optuna would make an empty one
+            raise KeyError("it is not there")
+        return Search(config, folder)
+    except (SQLAlchemyError, KeyError, RuntimeError) as error:  # damaged, without the study, another Optuna's
+        reason = str(error.args[0] if error.args else error).splitlines()[0]
+        raise UserError(
+            f"The trials in {folder / DATABASE} cannot be read ({reason}).",
+            f"Move {folder} away: the search begins again, and what its trials have made is cached.",
+        ) from error
 
 
 def quiet() -> None:
