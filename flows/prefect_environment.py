@@ -6,6 +6,7 @@ import atexit
 import os
 import socket
 import subprocess
+import sys
 import threading
 from contextlib import suppress
 
@@ -22,6 +23,7 @@ class Server:
     """Prefect's server for this process alone; nothing, where PREFECT_API_URL names one.
 
     Its address is known, and in the environment, before it is started: Prefect reads its settings when it is imported.
+    While it starts, what needs it waits at a socket that listens already.
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -44,7 +46,7 @@ class Server:
             self._child.say(listener=listener.fileno())
 
     def wait(self) -> None:
-        """Raises UserError if it ends, or does not answer after START_SECONDS."""
+        """Raises UserError if it does not start, or does not answer after START_SECONDS."""
         if self._child is None:
             return
         late = threading.Timer(START_SECONDS, self._child.process.kill)
@@ -55,10 +57,10 @@ class Server:
         except StageFailed as error:
             if told := file_error(error, self.runtime.prefect_home):
                 raise told from error
-            last = str(error).splitlines()[-1]
+            reason = str(error).splitlines()[-1]
             home = self.runtime.prefect_home
-            remedy = f"Its database may be damaged: remove {home}, which holds no result, and run the command again."
-            raise UserError(f"Prefect's server does not start ({last}).", remedy) from error
+            remedy = f"Run the command again; if it goes on, remove {home}, which holds no result."
+            raise UserError(f"Prefect's server does not start ({reason}).", remedy) from error
         finally:
             late.cancel()
         self._answers = True
@@ -76,7 +78,7 @@ class Server:
 
 
 def set_up(runtime: Runtime, *, debug: bool = False) -> Server:
-    """Keep Prefect's state under TLM_HOME and its analytics off. Call it before anything imports Prefect.
+    """Keep Prefect's state under TLM_HOME and its analytics off.
 
     What the environment already says wins. Nothing is written, and no server runs, until it is started.
     """
@@ -92,6 +94,10 @@ def set_up(runtime: Runtime, *, debug: bool = False) -> Server:
     for name, value in settings.items():
         os.environ.setdefault(name, value)
     server = Server(runtime)
+    if "prefect" in sys.modules:  # by an extension
+        from prefect.context import refresh_global_settings_context
+
+        refresh_global_settings_context()
     # Prefect says what is left to say when Python ends, but before it comes to what was registered before Prefect.
     atexit.register(server.stop)
     return server

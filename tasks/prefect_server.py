@@ -6,7 +6,9 @@ import asyncio
 import os
 import socket
 import threading
+from typing import Any
 
+from tlm.errors import UserError
 from tlm.execution.process import Parent, talk_to_parent
 
 CLOSING_SECONDS = 3
@@ -15,14 +17,27 @@ ENVIRONMENT = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PRE
 """What Prefect sets for a server that it starts itself."""
 
 
-async def serve(listener: socket.socket, parent: Parent) -> None:
+class App:
+    """Prefect's application, and why it did not start, which uvicorn only logs."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        self.fault: Exception | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await self.inner(scope, receive, send)
+        except Exception as error:
+            if scope["type"] == "lifespan":
+                self.fault = error
+            raise
+
+
+async def serve(app: App, listener: socket.socket, parent: Parent) -> None:
     """Answer on a listening socket; tell the parent once that works, and stop when it says so."""
     import uvicorn
 
-    app = "prefect.server.api.server:create_app"
-    config = uvicorn.Config(
-        app, factory=True, log_level="error", lifespan="on", timeout_graceful_shutdown=CLOSING_SECONDS
-    )
+    config = uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=CLOSING_SECONDS)
     server = uvicorn.Server(config)
 
     def stop() -> None:
@@ -39,10 +54,26 @@ async def serve(listener: socket.socket, parent: Parent) -> None:
 
 
 def main() -> None:
-    """The child: it is told the descriptor of its socket, and then to stop."""
+    """The child: it is told the descriptor of its socket, and then to stop.
+
+    Raises:
+        UserError: in the parent, if Prefect does not start on what lies in its home.
+    """
     with talk_to_parent() as parent:
+        listener = socket.socket(fileno=parent.hear()["listener"])
         os.environ.update(ENVIRONMENT)
-        asyncio.run(serve(socket.socket(fileno=parent.hear()["listener"]), parent))
+
+        from prefect.server.api.server import create_app
+
+        app = App(create_app())
+        try:
+            asyncio.run(serve(app, listener, parent))
+        except SystemExit as error:  # uvicorn's way to say that the application did not start
+            reason = str(app.fault).partition("\n")[0]
+            raise UserError(
+                f"Prefect's server does not start: {reason}.",
+                f"If its database is damaged, remove {os.environ['PREFECT_HOME']}, which holds no result.",
+            ) from error
 
 
 if __name__ == "__main__":
