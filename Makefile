@@ -71,5 +71,5 @@ worker: setup
 	$(BIN)/prefect worker start --pool tlm --limit 1
 
 clean:
-	rm -rf $(VENV) data/artifacts data/prefect data/catalogue.duckdb mlflow/mlflow.db mlflow/artifacts
+	rm -rf $(VENV) data/artifacts data/prefect data/catalogue.duckdb mlflow/mlflow.db mlflow/artifacts mlflow/processes
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -15,6 +15,7 @@ from rich.text import Text
 from flows.planning import show_left_out
 from flows.prefect_environment import Server, set_up
 from flows.terminal import printable
+from tasks.answering import check_servers
 from tlm.artifacts.step import ArtifactRef
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
@@ -50,6 +51,9 @@ class BarBoard:
     def note(self, ref: ArtifactRef, note: str) -> None:
         self.console.print(printable(f"{ref.stage}/{ref.slug}: {note}."), highlight=False, soft_wrap=True)
 
+    def say(self, text: str) -> None:
+        self.console.print(printable(text), highlight=False, soft_wrap=True)
+
     def close(self, ref: ArtifactRef, end: End) -> None:
         bar, started = self.bars.pop(ref.key)
         self.progress.remove_task(bar)
@@ -67,6 +71,7 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, a
         UserError: for bad input, before Prefect and MLflow are even imported and before anything is written; for what goes
             wrong with a file, and a full disk.
     """
+    check_servers(runtime)
     server = set_up(runtime, debug=debug)
     with console.status("checking the study and its sources"):
         planned = check(study, runtime)

@@ -16,19 +16,17 @@ from tasks.flow_runs import outliving_the_worker
 from tasks.scheduling import run_all
 from tasks.stages import CACHED, rebuild_catalogue, task_of
 from tasks.study_run import study_run
-from tasks.tracking import StepRun, Tracking, input_records
+from tasks.tracking.ending import verdicts
+from tasks.tracking.study import StepRun, Tracking
 from tlm.artifacts.in_progress import begin, end
 from tlm.artifacts.step import ArtifactRef, Step
-from tlm.artifacts.store import Artifact, ArtifactStore, Inspection
+from tlm.artifacts.store import ArtifactStore, Inspection
 from tlm.machine.runtime import Runtime
 from tlm.planning.plan import Plan
 from tlm.planning.preflight import check
-from tlm.report.saved import FINDINGS_FILE, SUMMARY_FILE, load_findings, load_summary
+from tlm.report.saved import SUMMARY_FILE, load_summary
 from tlm.study.base import slugify
 from tlm.study.config import StudyConfig
-
-SHOWN_FILES = ("report.html", "report.md", FINDINGS_FILE, SUMMARY_FILE)
-"""Of the report, beside the study's run in MLflow."""
 
 
 class Summary(BaseModel):
@@ -45,6 +43,7 @@ class Summary(BaseModel):
     """Artifact, of any study → why the catalogue does not show it."""
     report: ArtifactRef
     mlflow_run_id: str
+    mlflow_experiment_id: str
 
 
 def run_study(planned: Plan, runtime: Runtime) -> Summary:
@@ -65,9 +64,7 @@ def run_study(planned: Plan, runtime: Runtime) -> Summary:
         left_out = rebuild_catalogue(runtime)
         end(store, planned.steps)
         run.numbers["cache_hits"] = len(found) - len(executed)
-        report = store.get(planned.report.ref)
-        run.files += [report.path(name) for name in SHOWN_FILES]
-        run.note = _verdicts(report)
+        run.report = planned.report.ref
     return Summary(
         study=study.name,
         executed=tuple(str(s.ref) for s in planned.steps if s.key in executed),
@@ -76,6 +73,7 @@ def run_study(planned: Plan, runtime: Runtime) -> Summary:
         left_out=left_out,
         report=planned.report.ref,
         mlflow_run_id=run.tracking.parent_run_id,
+        mlflow_experiment_id=run.tracking.experiment_id,
     )
 
 
@@ -92,7 +90,6 @@ def _verified(planned: Plan, store: ArtifactStore) -> dict[str, Inspection]:
 
 def _run_steps(planned: Plan, found: dict[str, Inspection], runtime: Runtime, tracking: Tracking) -> set[str]:
     """Run the steps; return the keys of those that were executed, here and not by another run at the same time."""
-    store = ArtifactStore(runtime.artifacts)
     logger = get_run_logger()
 
     def submit(step: Step, inputs: Sequence[PrefectFuture[Any]]) -> PrefectFuture[Any]:
@@ -101,7 +98,7 @@ def _run_steps(planned: Plan, found: dict[str, Inspection], runtime: Runtime, tr
         if inspection.status == "damaged":
             logger.warning("%s: %s; making it again", step.ref, inspection.reason)
         if hit and inspection.record is not None:
-            StepRun(tracking, step).cached(inspection.record, input_records(store, step))
+            StepRun(tracking, step, runtime).cached(inspection.record)
         # A live Prefect result proves nothing about the artifact: only the store's word decides.
         stage = task_of(step.stage).with_options(refresh_cache=not hit)
         return stage.submit(step=step, runtime=runtime, tracking=tracking, hit_logged=hit, wait_for=list(inputs))
@@ -141,22 +138,15 @@ def show_in_prefect(planned: Plan, runtime: Runtime, summary: Summary) -> None:
     study = planned.study
     name = slugify(study.name).replace(".", "-")
     report = ArtifactStore(runtime.artifacts).get(summary.report)
-    experiment = (report.record.mlflow or {}).get("experiment_id", "1")
     frame = load_summary(report.path(SUMMARY_FILE))
     rows: Any = frame.astype(object).where(frame.notna(), None).to_dict("records")
     create_table_artifact(table=rows, key=f"{name}-results", description=f"Results of {study.title or study.name}")
     create_link_artifact(
-        link=f"{runtime.mlflow_url}/#/experiments/{experiment}/runs/{summary.mlflow_run_id}",
+        link=f"{runtime.mlflow_url}/#/experiments/{summary.mlflow_experiment_id}/runs/{summary.mlflow_run_id}",
         link_text=f"{study.name} in MLflow",
         key=f"{name}-mlflow",
     )
-    if verdicts := _verdicts(report):
-        create_markdown_artifact(markdown=verdicts, key=f"{name}-verdicts", description="What the study says")
+    if found := verdicts(report):
+        create_markdown_artifact(markdown=found, key=f"{name}-verdicts", description="What the study says")
     text = report.path("report.md").read_text(encoding="utf-8")
     create_markdown_artifact(markdown=text, key=f"{name}-report", description=str(flow_run.name))
-
-
-def _verdicts(report: Artifact) -> str:
-    """The verdicts of a report in Markdown, a line each; empty if its study asks nothing."""
-    found = load_findings(report.path(FINDINGS_FILE)).verdicts
-    return "\n".join(f"- **{verdict.outcome}**: {verdict.claim}: {verdict.figure}" for verdict in found)

@@ -27,8 +27,6 @@ from tlm.tuning.objective import Measurement
 from tlm.tuning.search import Search, opened, search_key
 from tlm.tuning.space import as_overrides
 
-FOLDER = "tuning"
-"""Beside the artifacts, under TLM_HOME/data."""
 PLACES = 16
 """In the space, where a field is looked at that does not matter to the study as it is."""
 
@@ -81,7 +79,7 @@ class Tuning:
         """The search, for this process alone, and its key. Raises UserError if another process is at it."""
         measured = [run.step.key for runs in self.measure(self.base).cells.values() for run in runs]
         key = search_key(self.config, measured)
-        with opened(self.config, key, self.runtime.state / "data" / FOLDER, self.start) as search:
+        with opened(self.config, key, self.runtime.tuning, self.start) as search:
             yield search, key
 
 

@@ -18,6 +18,7 @@ from rich.text import Text
 from flows.prefect_environment import set_up
 from flows.terminal import printable
 from flows.tuning import Tuning, check_tuning
+from tasks.answering import check_servers
 from tlm.artifacts.step import ArtifactRef
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
@@ -53,7 +54,7 @@ class TuningBoard:
         self.progress.remove_task(self.bars.pop(ref.key))
 
     def say(self, text: str) -> None:
-        self.console.print(text, highlight=False, soft_wrap=True)
+        self.console.print(printable(text), highlight=False, soft_wrap=True)
 
     def found(self, trial: TrialResult) -> None:
         """A trial that had ended before."""
@@ -123,6 +124,7 @@ def _run(
     runtime, trials = tuning.runtime, tuning.config.trials
     if all(trial.state != "running" for trial in before.trials) and len(before.trials) >= trials:
         return True
+    check_servers(runtime)
     server = set_up(runtime, debug=debug)
     with closing(server.stop), saying(f"interrupted. {GO_ON}"):
         server.start()  # it takes as long as the imports
@@ -130,7 +132,8 @@ def _run(
         from tasks import board
         from tasks.engines import task_runner
         from tasks.flow_runs import run_here
-        from tasks.tuning import StepMaker, tuning_runs
+        from tasks.tuning import StepMaker
+        from tasks.tuning_runs import tuning_runs
 
         task_runner(runtime)  # refused, if it is, before any work
         columns = (

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Literal, Protocol
-
-from prefect import get_run_logger
 
 from tlm.artifacts.step import ArtifactRef
 
@@ -26,12 +25,16 @@ class Board(Protocol):
 
     def close(self, ref: ArtifactRef, end: End) -> None: ...
 
+    def say(self, text: str) -> None:
+        """A line that is no step's: what is waited for, what went wrong beside the work."""
+        ...
+
 
 class LogBoard:
     """A line in the log of the task's run now and then: for workers, whose output is read later, and for Prefect's UI."""
 
     def open(self, ref: ArtifactRef) -> Callable[[int, int], None]:
-        logger = get_run_logger()  # any other logger of a worker is kept below the level that Prefect sets
+        logger = _run_logger()  # any other logger of a worker is kept below the level that Prefect sets
         last = time.monotonic()
 
         def report(done: int, total: int) -> None:
@@ -43,10 +46,19 @@ class LogBoard:
         return report
 
     def note(self, ref: ArtifactRef, note: str) -> None:
-        get_run_logger().info("%s: %s", ref, note)
+        _run_logger().info("%s: %s", ref, note)
 
     def close(self, ref: ArtifactRef, end: End) -> None:
         return None
+
+    def say(self, text: str) -> None:
+        logging.getLogger("tlm").warning("%s", text)
+
+
+def _run_logger() -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
+    from prefect import get_run_logger  # takes seconds, and who only says a line needs it not
+
+    return get_run_logger()
 
 
 _board: Board = LogBoard()

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from tasks.study_run import study_run
-from tasks.tracking import StepRun, Tracking, execute_tracked, input_records
+from tasks.tracking.study import StepRun, Tracking, execute_tracked
 from tlm.artifacts.catalogue import unfit
 from tlm.artifacts.record import Record
 from tlm.artifacts.step import Step
@@ -37,9 +37,9 @@ def import_folder(folder: Path, runtime: Runtime) -> Imported:
     if not found.new:
         return copy_new(found, store)
     origin = folder.resolve().name
-    with study_run(runtime, "import", {"imported_from": origin}) as run:
+    with study_run(runtime, "import", {"imported_from": origin}, command="import") as run:
         others, pages = set_apart(found)
-        done = copy_new(others, store, partial(_imported_run, run.tracking, store, origin))
+        done = copy_new(others, store, partial(_imported_run, run.tracking, runtime, origin))
         make = partial(execute_tracked, runtime=runtime, tracking=run.tracking)
         made, refused = make_again(pages, found.source, make)
         done = replace(done, imported=done.imported + made, refused=done.refused | refused)
@@ -52,7 +52,7 @@ def prepare_bundle(planned: Plan, runtime: Runtime, *, stages: Collection[str] |
     if not unprepared(planned, ArtifactStore(runtime.artifacts), stages):
         return []
     study = planned.study
-    with study_run(runtime, study.name, study.model_dump(mode="json")) as run:
+    with study_run(runtime, study.name, study.model_dump(mode="json"), command="export") as run:
         made = prepare(planned, runtime, stages=stages, run=partial(execute_tracked, tracking=run.tracking))
         run.numbers["steps"] = len(made)
     return made
@@ -60,13 +60,13 @@ def prepare_bundle(planned: Plan, runtime: Runtime, *, stages: Collection[str] |
 
 @contextmanager
 def _imported_run(
-    tracking: Tracking, store: ArtifactStore, origin: str, step: Step, record: Record
+    tracking: Tracking, runtime: Runtime, origin: str, step: Step, record: Record
 ) -> Iterator[dict[str, str]]:
     """The run of one imported artifact: opened before its record is written, ended when it is in place."""
-    run = StepRun(tracking, step)
+    run = StepRun(tracking, step, runtime)
     try:
-        yield run.start_import(input_records(store, step), record, origin)
-        run.finish(store.get(step.ref))
+        yield run.start_import(record, origin)
+        run.finish(ArtifactStore(runtime.artifacts).get(step.ref).record)
     except BaseException as error:
         run.fail(error)
         raise

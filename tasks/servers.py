@@ -45,7 +45,7 @@ class Server:
 
 def servers(runtime: Runtime, prefect_port: int, mlflow_port: int) -> list[Server]:
     """The two servers; their state is under TLM_HOME."""
-    from tasks.tracking import prepare
+    from tasks.tracking.connecting import prepare
 
     local = runtime.model_copy(update={"tracking_uri": None})
     tracking = prepare(local)

@@ -10,7 +10,7 @@ from prefect.context import TaskRunContext
 from prefect.states import Cancelled, Completed
 
 from tasks import board
-from tasks.tracking import Tracking, execute_tracked
+from tasks.tracking.study import Tracking, execute_tracked
 from tlm.artifacts import catalogue as catalogue_views
 from tlm.artifacts.step import ArtifactRef, Step
 from tlm.artifacts.store import ArtifactStore

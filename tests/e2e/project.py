@@ -72,6 +72,14 @@ class Project:
     def record(self, stage: str, part_of_slug: str = "") -> Record:
         return next(r for r in self.store.records() if r.stage == stage and part_of_slug in r.slug)
 
+    def left_running(self) -> list[str]:
+        """The runs that MLflow shows as running."""
+        from mlflow import MlflowClient
+
+        client = MlflowClient(tracking_uri=f"sqlite:///{self.folder / 'home' / 'mlflow' / 'mlflow.db'}")
+        [experiment] = client.search_experiments(filter_string="name = 'tlm'")
+        return [run.info.run_name for run in client.search_runs([experiment.experiment_id], "status = 'RUNNING'")]
+
     def path(self, record: Record, name: str) -> Path:
         return self.store.local_path(record, name)
 

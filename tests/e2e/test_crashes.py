@@ -73,7 +73,7 @@ def test_kill_in_the_middle_of_pretraining(project: Project) -> None:
 
     project.run(*LONGER)
     assert _flow_runs(project)[-2:] == ["CRASHED", "COMPLETED"]
-    assert list(unfinished(project.store)) == []
+    assert list(unfinished(project.store)) == [] == project.left_running()
     after = project.records()
     assert kept.items() <= after.items(), "a finished stage was repeated"
     resumed = {name: digests(r) for name, r in after.items() if name not in before and r.stage != "report"}

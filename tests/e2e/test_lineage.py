@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -72,3 +74,29 @@ def test_the_catalogue_answers_from_any_folder(project: Project, monkeypatch: py
         for view in ("runs", "overlap", "token_counts", "predictions", "results"):
             [(count,)] = connection.execute(f"select count(*) from {view}").fetchall()
             assert count > 0, view
+
+
+def test_an_mlflow_that_was_removed_is_made_again_from_the_records(project: Project, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    other = Project(tmp_path)
+    shutil.copytree(project.folder / "home" / "data" / "artifacts", tmp_path / "home" / "data" / "artifacts")
+    records = project.records().values()
+    assert f"{len(records)} artifacts logged from their records, 0 were there" in other.tlm("track")
+    places = (f"sqlite:///{each.folder / 'home' / 'mlflow' / 'mlflow.db'}" for each in (project, other))
+    before, after = (MlflowClient(tracking_uri=place) for place in places)
+    parents = {record.mlflow["parent_run_id"] for record in records}
+    for run_id in {*parents, *(record.mlflow["run_id"] for record in records)}:
+        old, new = before.get_run(run_id), after.get_run(run_id)
+        assert (new.info.run_name, new.info.status) == (old.info.run_name, old.info.status)
+        assert (new.data.params, new.data.tags) == (old.data.params, old.data.tags)
+        assert new.data.metrics == old.data.metrics
+        if run_id not in parents:
+            assert abs(new.info.end_time - old.info.end_time) < 1000
+            for name in old.data.metrics:
+                points = [
+                    [(m.step, m.value, m.timestamp) for m in client.get_metric_history(run_id, name)]
+                    for client in (before, after)
+                ]
+                assert sorted(points[0]) == sorted(points[1])
+    assert f"0 artifacts logged from their records, {len(records)} were there" in other.tlm("track")

@@ -70,14 +70,14 @@ def test_what_goes_wrong_in_ending_a_run_does_not_stand_in_for_the_cause(
     from mlflow import MlflowClient
 
     from tasks.study_run import study_run
-    from tasks.tracking import StepRun
+    from tasks.tracking.study import StepRun
 
     def broken(*_: Any, **__: Any) -> None:
         raise OSError("MLflow is gone")
 
     with pytest.raises(BaseException) as raised, study_run(runtime, "study", {}) as run:
-        step = StepRun(run.tracking, mini.plan.steps[0])
-        step.start({})
+        step = StepRun(run.tracking, mini.plan.steps[0], mini.runtime)
+        step.start()
         for call in ("set_terminated", "set_tag", "log_batch", "search_runs"):
             monkeypatch.setattr(MlflowClient, call, broken)
         step.fail(error)
@@ -87,15 +87,15 @@ def test_what_goes_wrong_in_ending_a_run_does_not_stand_in_for_the_cause(
 
 def test_a_study_that_is_cancelled_takes_the_runs_of_its_steps_along(runtime: Runtime, mini: Mini) -> None:
     from tasks.study_run import study_run
-    from tasks.tracking import StepRun
+    from tasks.tracking.study import StepRun
 
     done, under_way, stopped, failed = mini.plan.steps[:4]
     with pytest.raises(KeyboardInterrupt), study_run(runtime, "study", {}) as run:
         for step in (done, under_way, stopped, failed):
-            child = StepRun(run.tracking, step)
-            child.start({})
+            child = StepRun(run.tracking, step, mini.runtime)
+            child.start()
             if step is done:
-                child.finish(mini.store.get(step.ref))
+                child.finish(mini.store.get(step.ref).record)
             elif step is not under_way:
                 child.fail(StageStopped("stopped") if step is stopped else StageFailed("bug"))
         raise KeyboardInterrupt
@@ -105,7 +105,7 @@ def test_a_study_that_is_cancelled_takes_the_runs_of_its_steps_along(runtime: Ru
 
 def test_what_another_run_makes_at_the_same_time_is_a_hit_of_this_one(own: Mini, runtime: Runtime) -> None:
     from tasks.study_run import study_run
-    from tasks.tracking import execute_tracked
+    from tasks.tracking.study import execute_tracked
 
     step = only(own.plan, "overlap", ws=60)
     own.store.delete(step.ref)
@@ -126,7 +126,7 @@ def test_what_another_run_makes_at_the_same_time_is_a_hit_of_this_one(own: Mini,
 
 def test_a_hit_that_is_logged_already_is_not_logged_again(own: Mini, runtime: Runtime) -> None:
     from tasks.study_run import study_run
-    from tasks.tracking import execute_tracked
+    from tasks.tracking.study import execute_tracked
 
     step = only(own.plan, "overlap", ws=60)
     with study_run(runtime, "study", {}) as run:

@@ -115,6 +115,11 @@ class Runtime(BaseModel):
         return self.state / "data" / "catalogue.duckdb"
 
     @property
+    def tuning(self) -> Path:
+        """The folders of searches."""
+        return self.state / "data" / "tuning"
+
+    @property
     def mlflow_folder(self) -> Path:
         return self.state / "mlflow"
 

@@ -1,0 +1,217 @@
+"""What MLflow holds of a step, as calls to its client: all of it follows from the step, or from its artifact's record.
+
+Every call may be made again: what is there already is left or overwritten with the same. Metrics bear the time at which the
+record was written, not the time at which they happened to be logged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+
+from tasks.logged_files import is_logged
+from tasks.tracking.recorded import finished
+from tlm.artifacts.fingerprint import canonical_json
+from tlm.artifacts.record import Record
+from tlm.artifacts.step import Step
+from tlm.artifacts.store import Artifact
+
+Described: TypeAlias = Step | Record
+"""A step has a key, labels, configuration and inputs before it is made; a record has the same ones."""
+
+BATCH = 1_000
+"""Most metrics that MLflow takes in one call; a call costs the same for one."""
+TAG_LIMIT, PARAM_LIMIT, DIGEST_LIMIT = 8_000, 6_000, 36
+MOST_INPUTS = 40
+"""Inputs that are logged as datasets and by the runs that made them; all of them are in record.json."""
+MODEL_FILES = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+"""From which transformers loads a model and its tokenizer."""
+
+
+def create(
+    client: MlflowClient,
+    experiment_id: str,
+    parent: str,
+    made: Described,
+    provenance: Mapping[str, Any],
+    more: Mapping[str, str],
+    *,
+    start: int | None = None,
+) -> str:
+    """Open a step's run and return its id.
+
+    Args:
+        parent: the id of the run it belongs to.
+        provenance: of the code that makes, or made, the artifact.
+        more: further tags.
+        start: when it began, in milliseconds since 1970 (None: now).
+    """
+    tags = {
+        "mlflow.parentRunId": parent,
+        "stage": made.stage,
+        "step_key": made.key,
+        "stage_version": made.version,
+        **{name: str(value) for name, value in made.labels.items() if value is not None},
+        **commit_tags(provenance),
+        **more,
+    }
+    seed = made.labels.get("finetune_seed", made.labels.get("pretrain_seed", made.labels.get("corpus_seed")))
+    if seed is not None:
+        tags["seed"] = str(seed)
+    tags = {name: value[:TAG_LIMIT] for name, value in tags.items()}
+    run = client.create_run(experiment_id, start_time=start, run_name=f"{made.stage}/{made.slug}", tags=tags)
+    return str(run.info.run_id)
+
+
+def log_identity(
+    client: MlflowClient, run_id: str, made: Described, inputs: Mapping[str, Record], makers: Mapping[str, str]
+) -> None:
+    """Parameters, input keys, and each input as a dataset with the digest of its content.
+
+    Args:
+        makers: for each input the id of the run that made it, where there is one.
+    """
+    input_keys = canonical_json(dict(made.input_keys))
+    tags = [RunTag("input_keys", input_keys)] if len(input_keys) <= TAG_LIMIT else []
+    if len(inputs) <= MOST_INPUTS:
+        tags += [RunTag(f"input_run.{name}", run) for name, run in makers.items()]
+    params = [Param(name, value[:PARAM_LIMIT]) for name, value in _flat(made.config)][:100]
+    client.log_batch(run_id, params=params, tags=tags)
+    if datasets := [_dataset(name, record) for name, record in list(inputs.items())[:MOST_INPUTS]]:
+        _log_datasets(client, run_id, datasets)
+
+
+def log_numbers(client: MlflowClient, run_id: str, record: Record) -> None:
+    """The numbers of a record as metrics."""
+    log_metrics(client, run_id, numbers_of(record), finished(record))
+
+
+def numbers_of(record: Record) -> dict[str, float]:
+    """The facts of a record that are numbers, and the seconds it took."""
+    return {"seconds": record.seconds, **dict(_numbers(record.facts))}
+
+
+def log_metrics(client: MlflowClient, run_id: str, numbers: Mapping[str, float], at: int) -> None:
+    """Numbers as metrics of step 0. `at`: milliseconds since 1970."""
+    client.log_batch(run_id, metrics=[Metric(name, float(value), at, 0) for name, value in numbers.items()])
+
+
+def log_results(client: MlflowClient, run: Run, artifact: Artifact) -> None:
+    """What the step made: numbers, curves, files, the model."""
+    record, run_id = artifact.record, run.info.run_id
+    log_numbers(client, run_id, record)
+    client.log_dict(run_id, record.model_dump(mode="json"), "record.json")
+    for name in record.outputs:
+        if name == "metrics.parquet":
+            _log_curves(client, run_id, pd.read_parquet(artifact.path(name)), finished(record))
+        if is_logged(record, name):
+            folder = str(Path(name).parent)
+            client.log_artifact(run_id, str(artifact.path(name)), None if folder == "." else folder)
+    if "model.safetensors" in record.outputs and not (run.outputs and run.outputs.model_outputs):
+        _log_model(client, run, artifact)
+
+
+def finish(client: MlflowClient, run: Run, record: Record) -> None:
+    """End the run as finished, when its artifact was."""
+    client.set_terminated(run.info.run_id, "FINISHED", end_time=max(finished(record), run.info.start_time))
+
+
+def now() -> int:
+    """In milliseconds since 1970."""
+    return int(time.time() * 1000)
+
+
+def commit_tags(provenance: Mapping[str, Any]) -> dict[str, str]:
+    commit = provenance.get("git_commit")
+    return {"mlflow.source.git.commit": commit, "git_dirty": str(provenance.get("git_dirty"))} if commit else {}
+
+
+def search(client: MlflowClient, experiments: list[str], query: str) -> Iterator[Run]:
+    """Every run of these experiments that a filter of MLflow's finds, the newest first, deleted ones left out."""
+    token: str | None = None
+    while True:
+        page = client.search_runs(experiments, query, max_results=BATCH, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _log_datasets(client: MlflowClient, run_id: str, datasets: list[DatasetInput]) -> None:
+    """MLflow looks for a dataset and then inserts it; of two runs that do so at once one fails, and may try again."""
+    for attempt in range(5):
+        try:
+            client.log_inputs(run_id, datasets)
+            return
+        except MlflowException as error:
+            if attempt == 4 or not re.search("unique|duplicate", str(error), re.IGNORECASE):
+                raise
+            time.sleep(0.2 * (attempt + 1))
+
+
+def _log_curves(client: MlflowClient, run_id: str, curves: pd.DataFrame, at: int) -> None:
+    columns = [curves[name].tolist() for name in ("name", "value", "step")]
+    metrics = [Metric(name, value, at, step) for name, value, step in zip(*columns, strict=True)]
+    for start in range(0, len(metrics), BATCH):
+        client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+
+
+def _log_model(client: MlflowClient, run: Run, artifact: Artifact) -> None:
+    record, info = artifact.record, run.info
+    begun = client.search_logged_models([info.experiment_id], filter_string=f"source_run_id = '{info.run_id}'")
+    model = (
+        begun[0]
+        if begun
+        else client.create_logged_model(
+            info.experiment_id,
+            name=f"{record.stage}-{record.slug}".replace(".", "-"),
+            source_run_id=info.run_id,
+            tags={"step_key": record.key, "sha256": record.outputs["model.safetensors"].sha256},
+            params={name: str(value) for name, value in record.labels.items() if value is not None},
+            model_type="tlm",
+        )
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        for name in record.outputs.keys() & MODEL_FILES:
+            os.symlink(artifact.path(name).resolve(), Path(folder) / name)
+        client.log_model_artifacts(model.model_id, folder)
+    client.finalize_logged_model(model.model_id, "READY")
+    client.log_outputs(info.run_id, [LoggedModelOutput(model.model_id, 0)])
+
+
+def _dataset(name: str, record: Record) -> DatasetInput:
+    digests = {file: output.sha256 for file, output in sorted(record.outputs.items())}
+    content = hashlib.sha256(canonical_json(digests).encode()).hexdigest()
+    source = {"artifact": str(record.ref), "step_key": record.key, "sha256": digests}
+    return DatasetInput(
+        Dataset(f"{record.stage}/{record.slug}", content[:DIGEST_LIMIT], "tlm", json.dumps(source)),
+        [InputTag("mlflow.data.context", name)],
+    )
+
+
+def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _flat(item, f"{prefix}.{name}" if prefix else name)
+    else:
+        yield prefix, value if isinstance(value, str) else json.dumps(value)
+
+
+def _numbers(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            yield from _numbers(value, f"{prefix}{name}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield f"{prefix}{name}", float(value)

@@ -1,0 +1,277 @@
+"""A study in MLflow: a parent run, a child for each step, opened before the work and completed after it.
+
+Work waits for MLflow only where it needs an id. All else goes to an outbox, and what does not get through follows from the
+records: MLflow can be down from the first step to the last, and the study ends as it would have.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from pydantic import BaseModel, ConfigDict
+
+from tasks.answering import shown
+from tasks.tracking import database, processes, runs
+from tasks.tracking.connecting import EXPERIMENT, FAULTS, experiment_id, experiments, prepare, set_up
+from tasks.tracking.ending import Ending, end_study
+from tasks.tracking.outbox import HURRY, PATIENCE, Outbox
+from tasks.tracking.settling import Settled, settle, settle_steps
+from tasks.tracking.view import FROM_RECORD, NOT_THERE, PROCESS, View, renamed
+from tlm.artifacts.provenance import code_version
+from tlm.artifacts.record import Record
+from tlm.artifacts.step import Step
+from tlm.artifacts.store import ArtifactStore
+from tlm.errors import UserError
+from tlm.execution.execute import Outcome, Progress, execute
+from tlm.execution.process import is_cancellation
+from tlm.machine import interruption
+from tlm.machine.runtime import Runtime
+
+_outboxes: dict[str, Outbox] = {}
+"""Of this process, by the note of the study."""
+_outboxes_lock = threading.Lock()
+
+
+class Tracking(BaseModel):
+    """Where a study's runs go: small, so that tasks on other machines can be told."""
+
+    model_config = ConfigDict(frozen=True)
+
+    uri: str
+    experiment_id: str
+    parent_run_id: str
+    study: str
+    command: str
+    """What made the run: run, import, export or tune."""
+    process: str
+    """The note of the process that opened it (`tasks.tracking.processes`)."""
+
+    @property
+    def outbox(self) -> Outbox:
+        """This process's outbox for the study."""
+        with _outboxes_lock:
+            if self.process not in _outboxes:
+                set_up()
+                _outboxes[self.process] = Outbox(self.uri, partial(MlflowClient, tracking_uri=self.uri))
+            return _outboxes[self.process]
+
+    def view(self, client: MlflowClient, runtime: Runtime) -> View:
+        store = ArtifactStore(runtime.artifacts)
+        return View(client, self.uri, experiments(client), store, processes.folder_of(runtime))
+
+    def recorded(self, run_id: str | None) -> dict[str, str]:
+        """What a record keeps of its run: the id, if MLflow gave one, and where it belongs."""
+        own = {"run_id": run_id, "experiment_id": self.experiment_id} if run_id else {}
+        return {**own, "parent_run_id": self.parent_run_id, "study": self.study, "command": self.command}
+
+
+def open_study(
+    runtime: Runtime, name: str, content: Mapping[str, Any], provenance: Mapping[str, Any], *, command: str = "run"
+) -> Tracking:
+    """Create the study's parent run (and the database and experiment, the first time).
+
+    What earlier processes left running is settled meanwhile.
+
+    Args:
+        content: of study.json.
+        command: what makes the run: run, import or export.
+
+    Raises:
+        UserError: if MLflow does not answer, or if its database is not one that it can work with.
+    """
+    tags = {"study": name, **runs.commit_tags(provenance)}
+    tracking = open_run(runtime, name, tags, command=command)
+    tracking.outbox.put(lambda client: client.log_dict(tracking.parent_run_id, dict(content), "study.json"))
+    return tracking
+
+
+def open_run(
+    runtime: Runtime,
+    name: str,
+    tags: Mapping[str, str],
+    *,
+    command: str,
+    experiment: str = EXPERIMENT,
+    known: str | None = None,
+) -> Tracking:
+    """Open a run that belongs to this process, and settle what earlier processes left running.
+
+    Args:
+        experiment: the name of its experiment.
+        known: the id of the run, if it was opened before and goes on, and if MLflow still knows it.
+
+    Raises:
+        UserError: as `open_study`.
+    """
+    uri = prepare(runtime)
+    folder = processes.folder_of(runtime)
+    client = MlflowClient(tracking_uri=uri)
+    process = ""
+    try:
+        process = processes.begin(folder, {"uri": shown(uri)})
+        own_files = None if runtime.tracking_uri else runtime.mlflow_folder / experiment
+        where = experiment_id(client, own_files, name=experiment)
+        run_id = open_or_reopen(client, uri, where, name, {**tags, PROCESS: process}, known)
+        processes.amend(folder, process, {"uri": shown(uri), "run": run_id})
+    except FAULTS as error:
+        processes.release(folder, process)
+        raise UserError(f"MLflow at {shown(uri)} cannot be used: {database.first_line(error)}.") from error
+    tracking = Tracking(
+        uri=uri, experiment_id=where, parent_run_id=run_id, study=name, command=command, process=process
+    )
+    outbox = tracking.outbox
+    outbox.put(lambda client: settle(tracking.view(client, runtime), outbox.tick))
+    return tracking
+
+
+def open_or_reopen(
+    client: MlflowClient, uri: str, experiment_id: str, name: str, tags: Mapping[str, str], known: str | None
+) -> str:
+    """Open a run, or have the `known` one go on; return its id.
+
+    If MLflow no longer knows it, because its database was removed, it is made again, under its id if that can be had.
+    """
+    if known:
+        try:
+            client.update_run(known, status="RUNNING")
+            for tag, value in tags.items():
+                client.set_tag(known, tag, value)
+            return known
+        except MlflowException as error:
+            if error.error_code not in NOT_THERE:
+                raise
+        tags = {**tags, FROM_RECORD: known}
+    run = client.create_run(experiment_id, run_name=name, tags=dict(tags))
+    return renamed(uri, str(run.info.run_id), known or "")
+
+
+def close_study(tracking: Tracking, runtime: Runtime, ending: Ending) -> None:
+    """End the parent run, and wait until MLflow has been told everything, if it answers and is not slow.
+
+    Whatever MLflow does, this raises nothing of it: the next run tells it the rest.
+    """
+    folder = processes.folder_of(runtime)
+    ending = ending if ending.at else ending.model_copy(update={"at": runs.now()})
+    note = {"uri": shown(tracking.uri), "run": tracking.parent_run_id, "ending": ending.model_dump(mode="json")}
+    with suppress(OSError):  # a full disk
+        processes.amend(folder, tracking.process, note)
+    outbox = tracking.outbox
+    outbox.put(lambda client: _end(tracking.view(client, runtime), tracking.parent_run_id, ending))
+    left = outbox.drain(_patience(tracking, ending))
+    (processes.release if left else processes.end)(folder, tracking.process)
+    with _outboxes_lock:
+        _outboxes.pop(tracking.process, None)
+
+
+def _patience(tracking: Tracking, ending: Ending) -> float:
+    """Seconds to wait for a slow MLflow: for its database at hand, as long as it takes."""
+    if ending.status == "KILLED":
+        return HURRY
+    return math.inf if database.path_of(tracking.uri) else PATIENCE
+
+
+def _end(view: View, run_id: str, ending: Ending) -> None:
+    """End the study's run, and those of its steps that are still open: an answer of MLflow's was lost, or a worker."""
+    settle_steps(view, run_id, Settled())
+    end_study(view, run_id, ending)
+
+
+class StepRun:
+    """One step's child run."""
+
+    def __init__(self, tracking: Tracking, step: Step, runtime: Runtime) -> None:
+        self.tracking = tracking
+        self.step = step
+        self.runtime = runtime
+        self.run_id: str | None = None
+
+    def start(self, reason: str = "") -> dict[str, str]:
+        """Open the run; return what the record keeps of it."""
+        more = {"rebuilt_because": reason[: runs.TAG_LIMIT]} if reason else {}
+        tags = {"tlm.cache": "miss", **({"tlm.rebuilt_because": reason} if reason else {})}
+        return {**self._start(code_version(), tags), **more}
+
+    def start_import(self, made: Record, origin: str) -> dict[str, str]:
+        """Open the run of an artifact that was made elsewhere and came in the folder `origin`; as `start`."""
+        tags = {"tlm.cache": "miss", "tlm.imported_from": origin, "device": str(made.provenance.get("device"))}
+        return {**self._start(made.provenance, tags), "imported_from": origin}
+
+    def finish(self, record: Record) -> None:
+        """Log what the step made and end the run."""
+        self._put(lambda view: self._finish(view, record))
+
+    def fail(self, error: BaseException) -> None:
+        """End the run as failed, and say why, or as killed if the error is a cancellation."""
+        cancelled = is_cancellation(error)
+        text = f"{type(error).__name__}: {error}"[: runs.TAG_LIMIT]
+        if run_id := self.run_id:
+
+            def end(view: View) -> None:
+                if not cancelled:
+                    view.client.set_tag(run_id, "tlm.error", text)
+                view.client.set_terminated(run_id, "KILLED" if cancelled else "FAILED")
+
+            self._put(end)
+
+    def cached(self, record: Record) -> None:
+        """Log a cache hit: the same tags and numbers, and a link to the run that made the artifact.
+
+        That run is completed if it is unfinished.
+        """
+        self._put(lambda view: self._cached(view, record))
+
+    def _start(self, provenance: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, str]:
+        interruption.hold()
+        where = (self.tracking.experiment_id, self.tracking.parent_run_id)
+        self.run_id = self.tracking.outbox.now(lambda client: runs.create(client, *where, self.step, provenance, tags))
+        if run_id := self.run_id:
+            self._put(lambda view: view.identify(run_id, self.step, view.inputs(self.step)))
+        return self.tracking.recorded(self.run_id)
+
+    def _finish(self, view: View, record: Record) -> None:
+        run = view.run(self.run_id) if self.run_id else view.maker(record)
+        parent = None if run else view.run(self.tracking.parent_run_id)
+        if parent:
+            run = view.add(record, parent)
+        if run:  # else the user has removed both
+            view.complete(run, record)
+
+    def _cached(self, view: View, record: Record) -> None:
+        view.found[record.key] = view.ensure(record)
+        if not self.run_id:  # else MLflow fell silent after it was opened, and this is another try
+            where = (self.tracking.experiment_id, self.tracking.parent_run_id)
+            self.run_id = view.open_hit(self.step, record, *where)
+        view.complete_hit(self.run_id, self.step, record)
+
+    def _put(self, job: Any) -> None:
+        self.tracking.outbox.put(lambda client: job(self.tracking.view(client, self.runtime)))
+
+
+def execute_tracked(
+    step: Step, runtime: Runtime, tracking: Tracking, *, progress: Progress | None = None, hit_logged: bool = False
+) -> Outcome:
+    """`tlm.execution.execute.execute`, with a child run: of what was made, or of the hit, unless that is logged already.
+
+    What another run has made while this one waited for it is a hit. Raises what `execute` raises.
+    """
+    run = StepRun(tracking, step, runtime)
+    try:
+        outcome = execute(step, runtime, progress=progress, before_work=run.start)
+        if outcome.status == "executed":
+            run.finish(outcome.record)
+        elif not hit_logged:
+            run.cached(outcome.record)
+    except BaseException as error:
+        run.fail(error)
+        raise
+    finally:
+        if not processes.is_here(processes.folder_of(runtime), tracking.process):
+            tracking.outbox.drain(HURRY)  # this process may end before the study does
+    return outcome
