@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from source_files import TABLES, put, read, write, write_parquet
 
@@ -31,6 +32,34 @@ def test_truth_values_are_labels_as_json_writes_them(tmp_path: Path) -> None:
     write(tmp_path / "items.jsonl", '{"text": "a", "y": true}\n{"text": "b", "y": "false"}\n')
     write_parquet(tmp_path / "items.parquet", text=["a", "b"], y=[True, False])
     assert read(tmp_path, "jsonl").label_names == read(tmp_path, "parquet").label_names == ("false", "true")
+
+
+def test_a_missing_value_is_missing_however_a_program_writes_it(tmp_path: Path) -> None:
+    write(tmp_path / "items.jsonl", '{"text": "a", "y": NaN}')
+    write_parquet(tmp_path / "items.parquet", text=["a"], y=pa.nulls(1))
+    for form in ("jsonl", "parquet"):
+        with pytest.raises(UserError, match="1: the label is missing"):
+            read(tmp_path, form)
+    write(tmp_path / "items.jsonl", '{"text": NaN, "y": 1}')
+    write_parquet(tmp_path / "items.parquet", text=pa.nulls(1), y=["x"])
+    for form in ("jsonl", "parquet"):
+        with pytest.raises(UserError, match="1: the text is empty"):
+            read(tmp_path, form)
+
+
+def test_a_column_may_be_any_kind_of_strings(tmp_path: Path) -> None:
+    texts, labels = pa.array(["a", "b", "c"]), pa.array(["x", "x ", "y"])
+    kinds = (pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string()))
+    for kind in kinds:
+        write_parquet(tmp_path / "items.parquet", text=texts.cast(kind), y=labels.cast(kind))
+        loaded = read(tmp_path, "parquet")
+        assert loaded.label_names == ("x", "y") and loaded.table["text"].to_pylist() == ["a", "b", "c"]
+
+
+def test_blank_lines_of_a_table_are_no_rows(tmp_path: Path) -> None:
+    write(tmp_path / "items.csv", "\n\ntext,y\na,b\n\nc,\n")
+    with pytest.raises(UserError, match="items.csv, line 6: the label is missing"):
+        read(tmp_path, "csv")
 
 
 @pytest.mark.parametrize(

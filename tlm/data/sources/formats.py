@@ -105,7 +105,7 @@ def _table(file: Iterable[str], name: str, form: str, columns: Columns) -> Itera
     reader = csv.reader(file, delimiter=DELIMITERS[form], strict=True)
     line = 1
     try:
-        header = next(reader, None)
+        header = next(filter(None, reader), None)  # a blank line is no row
         if header is None:
             return
         require_columns(columns.wanted, header, name, columns.remedy)

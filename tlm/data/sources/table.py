@@ -112,11 +112,11 @@ def texts_of(values: Any, where: Where) -> Any:
 
 
 def are_strings(kind: pa.DataType) -> bool:
-    """Whether a column of this type holds strings, perhaps as a dictionary of them."""
+    """Whether a column of this type holds strings, perhaps as a dictionary of them, or nothing at all."""
     import pyarrow as pa
 
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    kind, types = kind.value_type if pa.types.is_dictionary(kind) else kind, pa.types
+    return any(of(kind) for of in (types.is_string, types.is_large_string, types.is_string_view, types.is_null))
 
 
 def _blank(text: Any) -> Any:

@@ -98,16 +98,20 @@ class RepeatedKey(ValueError):
 
 
 def parse_json(text: str) -> Any:
-    """One JSON value.
+    """One JSON value. NaN, which some programs write for a missing value and JSON does not have, is None.
 
     Raises:
         RepeatedKey: see there.
         ValueError: if it is not JSON, or is nested too deeply to be read; a JSONDecodeError where there is a place.
     """
     try:
-        return json.loads(text, object_pairs_hook=_distinct)
+        return json.loads(text, object_pairs_hook=_distinct, parse_constant=_constant)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _constant(name: str) -> float | None:
+    return None if name == "NaN" else float(name)
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
