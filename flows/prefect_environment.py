@@ -22,7 +22,6 @@ STOP_SECONDS = 8.0
 class Server:
     """Prefect's server for this process alone; nothing, where PREFECT_API_URL names one.
 
-    Its address is known, and in the environment, before it is started: Prefect reads its settings when it is imported.
     While it starts, what needs it waits at a socket that listens already.
     """
 
@@ -30,17 +29,19 @@ class Server:
         self.runtime = runtime
         self._child: Child | None = None
         self._answers = False
-        self._listener: socket.socket | None = None
-        if not os.environ.get("PREFECT_API_URL"):
-            self._listener = socket.create_server(("127.0.0.1", 0))
-            os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{self._listener.getsockname()[1]}/api"
+        self._is_own = not os.environ.get("PREFECT_API_URL")
 
     def start(self) -> None:
-        """Start it; `wait` until it answers. It stops by itself when this process ends, but then without a last word."""
+        """Start it; `wait` until it answers. It stops by itself when this process ends, but then without a last word.
+
+        Its address is known, and in the environment, at once: Prefect reads its settings when it is imported.
+        """
         self.runtime.prefect_home.mkdir(parents=True, exist_ok=True)  # Prefect makes the folder, but not its parents
-        if self._listener is None:
+        if not self._is_own:
             return
-        with self._listener as listener:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
+            _refresh()
             files = [listener.fileno()]
             self._child = Child("tasks.prefect_server", "Prefect's server", self.runtime, works=False, files=files)
             self._child.say(listener=listener.fileno())
@@ -69,6 +70,7 @@ class Server:
         """Let it write down what it has been told, and wait for its end."""
         if self._child is None:
             return
+        os.environ.pop("PREFECT_API_URL", None)
         if self._answers:
             self._child.say(stop=True)
             with suppress(subprocess.TimeoutExpired):
@@ -94,10 +96,15 @@ def set_up(runtime: Runtime, *, debug: bool = False) -> Server:
     for name, value in settings.items():
         os.environ.setdefault(name, value)
     server = Server(runtime)
-    if "prefect" in sys.modules:  # by an extension
-        from prefect.context import refresh_global_settings_context
-
-        refresh_global_settings_context()
+    _refresh()
     # Prefect says what is left to say when Python ends, but before it comes to what was registered before Prefect.
     atexit.register(server.stop)
     return server
+
+
+def _refresh() -> None:
+    """Have Prefect read its settings again, if an extension has imported it already."""
+    if "prefect" in sys.modules:
+        from prefect.context import refresh_global_settings_context
+
+        refresh_global_settings_context()

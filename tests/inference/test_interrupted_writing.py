@@ -35,7 +35,7 @@ from tlm.planning.plan import plan
 def half(*_):
     assert len(os.listdir({folder!r})) == 1
     interrupted()
-bundle._copy_outputs = half
+bundle.copy_outputs = half
 planned = plan(mini_study(), {data!r})
 run(lambda: bundle.export_bundle(planned, ArtifactStore({store!r}), Path({folder!r}) / "bundle"))
 """
