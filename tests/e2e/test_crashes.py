@@ -134,7 +134,7 @@ def _ends_of_the_last_study(project: Project) -> set[str]:
     return {run.info.status for run in runs if run.data.tags.get("mlflow.parentRunId") == last.info.run_id}
 
 
-@pytest.mark.parametrize("moment", ["write_text", "rename"])
+@pytest.mark.parametrize("moment", ["write_bytes", "rename"])
 def test_kill_while_an_artifact_is_written(project: Project, moment: str) -> None:
     """Killed as the record is written, and between the record and the move into place."""
     project.run()
@@ -149,12 +149,13 @@ from tlm.execution.execute import execute
 from tlm.planning.plan import plan
 from tlm.machine.runtime import Runtime
 def die(*a, **k): os.kill(os.getpid(), signal.SIGKILL)
-{"pathlib.Path.write_text = die" if moment == "write_text" else "os.rename = die"}
+{"pathlib.Path.write_bytes = die" if moment == "write_bytes" else "os.rename = die"}
 runtime = Runtime(home={home!r}, data_root={data!r})
 steps = plan(load_study({str(project.folder / "mini.yaml")!r}), runtime.data_root).steps
 execute(next(s for s in steps if s.key == {record.key!r}), runtime)
 """,
         cwd=project.folder,
+        PYTHONSAFEPATH="1",
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert project.store.inspect(record.ref).status == "missing"
