@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 from pathlib import Path
 
 import requests
@@ -24,7 +25,7 @@ TIMEOUT, RETRIES, BACKOFF = 10, 1, 1
 """Of a request to the server: seconds, how often it is repeated, and seconds before that. MLflow's own add up to a quarter
 of an hour."""
 
-FAULTS = (MlflowException, SQLAlchemyError, requests.RequestException, OSError)
+FAULTS = (MlflowException, SQLAlchemyError, sqlite3.Error, requests.RequestException, OSError)
 """What MLflow's client raises where MLflow is at fault."""
 
 

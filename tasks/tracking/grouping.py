@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tasks.tracking.recorded import recorded_parent
+from tasks.tracking.recorded import finished, recorded_parent
 from tlm.artifacts.lineage import ancestors
-from tlm.artifacts.record import Record
+from tlm.artifacts.record import Record, in_time
 
 EARLIER = "earlier"
 """The run of artifacts whose records name none, and which no report was made from."""
@@ -40,7 +40,7 @@ class Group:
 def group(records: Sequence[Record]) -> list[Group]:
     """The runs that made these artifacts. The records are given, and each group keeps them, in topological order."""
     graph = {record.key: record.input_keys.values() for record in records}
-    reports = sorted((r for r in records if r.stage == "report"), key=lambda report: report.created)
+    reports = in_time(record for record in records if record.stage == "report")
     reach = {report.key: ancestors(graph, {report.key}) for report in reports}
     older = [report for report in reports if not recorded_parent(report)]
     groups: dict[str, Group] = {}
@@ -70,6 +70,6 @@ def _found(made: Group, reports: Sequence[Record], reach: Mapping[str, set[str]]
     """The report that a run found already made, as it does if it only mends what was damaged."""
     if made.command != "run":
         return None
-    before = min(record.created for record in made.records)
-    found = [r for r in reports if r.labels.get("study") == made.study and r.created < before]
+    before = min(finished(record) for record in made.records)
+    found = [r for r in reports if r.labels.get("study") == made.study and finished(r) < before]
     return next((report for report in reversed(found) if made.keys <= reach[report.key]), None)

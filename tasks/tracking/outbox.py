@@ -35,7 +35,7 @@ class Outbox:
     """
 
     attempts = 3
-    """At a job that fails although MLflow answers."""
+    """At a job that fails although MLflow answers. Those after it get one each, until one succeeds."""
     pause = 30.0
     """Seconds before an MLflow that did not answer is asked again."""
     long = 4.0
@@ -85,11 +85,11 @@ class Outbox:
         """Say, from within a job of many parts, that one is done."""
         self._done += 1
 
-    def drain(self, patience: float = PATIENCE) -> list[str]:
+    def drain(self, patience: float = PATIENCE, more: float = PATIENCE) -> list[str]:
         """Wait until all jobs are done, and return why some are not: what failed, or that MLflow is silent or slow.
 
-        A silent one it does not wait for. After `patience` seconds it goes on only if as many more will do, at the pace so
-        far.
+        A silent one it does not wait for. After `patience` seconds it goes on only if, at the pace so far, `more` of them
+        will do.
         """
         if self._lost and self._jobs:
             self._lost = self._silence(self.uri)
@@ -103,7 +103,7 @@ class Outbox:
                 if waited > self.long and not told:
                     self._say(f"waiting for MLflow at {shown(self.uri)}: {len(self._jobs)} updates")
                     told = True
-                if waited > patience and len(self._jobs) > (self._done - before) / waited * patience:
+                if waited > patience and len(self._jobs) > (self._done - before) / waited * more:
                     self._failed.append("it is slow")
                     break
             self._ending = False
@@ -122,7 +122,7 @@ class Outbox:
         return faults
 
     def _work(self) -> None:
-        failures = 0
+        failures, attempts = 0, self.attempts
         while True:
             with self._changed:
                 while not self._jobs:
@@ -144,13 +144,14 @@ class Outbox:
             self._lost = ""
             failures = failures + 1 if fault else 0
             with self._changed:
-                if fault and failures < self.attempts:
+                if fault and failures < attempts:
                     self._changed.wait(failures * 0.5)
                     continue
                 if fault:
                     self._failed.append(fault)
+                attempts = 1 if fault else self.attempts
                 failures = 0
-                self._done += 1
+                self._done += not fault
                 if self._jobs and self._jobs[0] is job:  # unless they were given up meanwhile
                     self._jobs.popleft()
                 self._changed.notify_all()

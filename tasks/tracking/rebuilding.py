@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from tasks.answering import shown
 from tasks.tracking import database, processes, runs
-from tasks.tracking.connecting import FAULTS, experiment_id, experiments, prepare
+from tasks.tracking.connecting import FAULTS, experiment_id, prepare
 from tasks.tracking.ending import Ending, end_study
 from tasks.tracking.grouping import Group, group
 from tasks.tracking.recorded import finished, recorded_parent, started
@@ -23,13 +23,14 @@ from tasks.tuning_runs import rebuild_searches
 from tlm.artifacts.lineage import in_order
 from tlm.artifacts.marts import LABELS_FILE
 from tlm.artifacts.record import Record
-from tlm.artifacts.step import ArtifactRef, Step
+from tlm.artifacts.step import ArtifactRef, Label, Step
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
 from tlm.machine.runtime import Runtime
 from tlm.study.config import StudyConfig
 
 NO_REPORT = "Made from records, none of which is a report's: it ended before its report."
+LABELS = TypeAdapter(dict[str, dict[str, Label]])
 Progress = Callable[[int, int], None]
 
 
@@ -64,11 +65,9 @@ def track(runtime: Runtime, progress: Progress = lambda done, total: None) -> Tr
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".track.lock"):  # of two at once the second finds everything there
             client = MlflowClient(tracking_uri=uri)
-            view = View(client, uri, experiments(client), ArtifactStore(runtime.artifacts), folder)
-            settled = settle(view)
-            searches = rebuild_searches(view, runtime)
-            view = replace(view, experiments=experiments(client))  # that of searches may be new
-            tracked = Tracked(settled=settled, searches=searches)
+            view = View(client, uri, ArtifactStore(runtime.artifacts), folder)
+            tracked = Tracked(settled=settle(view), searches=rebuild_searches(view, runtime))
+            view = replace(view)  # the experiment of searches may be new
             return _Rebuilding(view, experiment_id(client), tracked, progress).run()
     except FAULTS as error:
         raise UserError(
@@ -105,23 +104,20 @@ class _Rebuilding:
 
     def _whole(self) -> list[Record]:
         found = []
-        for record in self.view.store.records():
-            inspected = self.view.store.inspect(record.ref, verify=False)
-            if inspected.status == "complete":
-                found.append(record)
+        for name, inspected in self.view.store.inspect_all():
+            if inspected.status == "complete" and inspected.record:
+                found.append(inspected.record)
             else:
-                self.tracked.left_out[str(record.ref)] = inspected.reason
+                self.tracked.left_out[name] = inspected.reason
         return found
 
     def _artifact(self, record: Record, own: Group) -> None:
         run = self.view.maker(record)
         if run is None:
             run = self.view.add(record, self._parent(own))
-            self.view.complete(run, record)
-            self.tracked.made += 1
+            self.tracked.made += self._complete(run, record)
         elif self.view.is_left(run, others=True):
-            self.view.complete(run, record)
-            self.tracked.settled.completed += 1
+            self.tracked.settled.completed += self._complete(run, record)
         else:
             self.tracked.present += 1
         self.view.found[record.key] = run.info.run_id
@@ -130,6 +126,20 @@ class _Rebuilding:
         if first and (parent := self.view.run(run.data.tags.get(PARENT, ""))):
             self.parents[own.identity] = parent
         self._tick()
+
+    def _complete(self, run: Run, record: Record) -> bool:
+        """Complete a run; return whether it could be done. One bad artifact is named, and the others go on."""
+        try:
+            self.view.complete(run, record)
+        except FAULTS:
+            raise
+        except Exception as error:
+            reason = database.first_line(error)
+            self.tracked.left_out[str(record.ref)] = reason
+            self.client.set_tag(run.info.run_id, "tlm.error", reason)
+            self.client.set_terminated(run.info.run_id, "FAILED")
+            return False
+        return True
 
     def _parent(self, own: Group) -> Run:
         """A group's run, which is made if MLflow does not know it."""
@@ -170,9 +180,9 @@ class _Rebuilding:
     def _hits(self, own: Group, report: Record, parent: Run) -> None:
         where = (parent.info.experiment_id, parent.info.run_id)
         there = {run.data.tags.get("step_key") for run in self.view.search(f"tags.`{PARENT}` = '{where[1]}'")}
-        labels = {}
-        if LABELS_FILE in report.outputs:
-            labels = json.loads(self.view.store.local_path(report, LABELS_FILE).read_text(encoding="utf-8"))
+        labels: dict[str, dict[str, Label]] = {}
+        with suppress(KeyError, ValidationError):  # another version's
+            labels = LABELS.validate_json(self.view.store.local_path(report, LABELS_FILE).read_bytes())
         refs = {ref.key: ref for ref in report.inputs.values()}
         for key in own.hits:
             self._tick()
@@ -222,7 +232,7 @@ def _ending(own: Group) -> Ending:
     return Ending(status="FINISHED", at=last, numbers=numbers, report=own.report.ref)
 
 
-def _step(record: Record, ref: ArtifactRef, labels: dict[str, object]) -> Step:
+def _step(record: Record, ref: ArtifactRef, labels: dict[str, Label]) -> Step:
     """The step of a study that an artifact answers; the study may call it otherwise than its maker did."""
     known = {"stage": record.stage, "version": record.version, "config": record.config, "inputs": record.inputs}
     return Step.model_validate({**known, "slug": ref.slug, "labels": labels})

@@ -6,7 +6,6 @@ records: MLflow can be down from the first step to the last, and the study ends 
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.answering import shown
 from tasks.tracking import database, processes, runs
-from tasks.tracking.connecting import EXPERIMENT, FAULTS, experiment_id, experiments, prepare, set_up
+from tasks.tracking.connecting import EXPERIMENT, FAULTS, experiment_id, prepare, set_up
 from tasks.tracking.ending import Ending, end_study
 from tasks.tracking.outbox import HURRY, PATIENCE, Outbox
 from tasks.tracking.settling import Settled, settle, settle_steps
@@ -64,7 +63,7 @@ class Tracking(BaseModel):
 
     def view(self, client: MlflowClient, runtime: Runtime) -> View:
         store = ArtifactStore(runtime.artifacts)
-        return View(client, self.uri, experiments(client), store, processes.folder_of(runtime))
+        return View(client, self.uri, store, processes.folder_of(runtime))
 
     def recorded(self, run_id: str | None) -> dict[str, str]:
         """What a record keeps of its run: the id, if MLflow gave one, and where it belongs."""
@@ -164,17 +163,17 @@ def close_study(tracking: Tracking, runtime: Runtime, ending: Ending) -> None:
         processes.amend(folder, tracking.process, note)
     outbox = tracking.outbox
     outbox.put(lambda client: _end(tracking.view(client, runtime), tracking.parent_run_id, ending))
-    left = outbox.drain(_patience(tracking, ending))
+    left = outbox.drain(*_patience(tracking, ending))
     (processes.release if left else processes.end)(folder, tracking.process)
     with _outboxes_lock:
         _outboxes.pop(tracking.process, None)
 
 
-def _patience(tracking: Tracking, ending: Ending) -> float:
-    """Seconds to wait for a slow MLflow: for its database at hand, as long as it takes."""
+def _patience(tracking: Tracking, ending: Ending) -> tuple[float, float]:
+    """Of `Outbox.drain`: little if the study was interrupted, much of a database at hand: only many hits make it slow."""
     if ending.status == "KILLED":
-        return HURRY
-    return math.inf if database.path_of(tracking.uri) else PATIENCE
+        return HURRY, HURRY
+    return PATIENCE, PATIENCE * (10 if database.path_of(tracking.uri) else 1)
 
 
 def _end(view: View, run_id: str, ending: Ending) -> None:
@@ -273,5 +272,5 @@ def execute_tracked(
         raise
     finally:
         if not processes.is_here(processes.folder_of(runtime), tracking.process):
-            tracking.outbox.drain(HURRY)  # this process may end before the study does
+            tracking.outbox.drain(HURRY, HURRY)  # this process may end before the study does
     return outcome

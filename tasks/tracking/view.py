@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from filelock import FileLock
@@ -12,6 +14,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from tasks.tracking import database, processes, runs
+from tasks.tracking.connecting import experiments
 from tasks.tracking.recorded import mark, miss_tags, recorded_parent, recorded_run, started
 from tlm.artifacts.record import Record
 from tlm.artifacts.step import Step
@@ -31,11 +34,14 @@ class View:
 
     client: MlflowClient
     uri: str
-    experiments: list[str]
     store: ArtifactStore
     processes: Path
     found: dict[str, str] = field(default_factory=dict)
     """Key → the run that made the artifact, for those that have been asked for."""
+
+    @cached_property
+    def experiments(self) -> list[str]:
+        return experiments(self.client)
 
     def run(self, run_id: str) -> Run | None:
         """The run with this id, None if there is none."""
@@ -164,5 +170,8 @@ def renamed(uri: str, run_id: str, wanted: str) -> str:
     """Give a new run the id that it had in an earlier MLflow, if this one's database is at hand; return its id then."""
     if not wanted or not (file := database.path_of(uri)):
         return run_id
-    database.rename_run(file, run_id, wanted, FROM_RECORD)
+    try:
+        database.rename_run(file, run_id, wanted, FROM_RECORD)
+    except sqlite3.IntegrityError:  # a run with that id was removed by the user, and can still be restored
+        return run_id
     return wanted

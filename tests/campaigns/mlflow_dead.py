@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -32,8 +32,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from helpers import mini_study, write_mini_data
 
+from tasks.guard import Guard
 from tasks.tracking import processes
-from tasks.tracking.connecting import experiments
 from tasks.tracking.recorded import recorded_parent
 from tasks.tracking.runs import numbers_of
 from tasks.tracking.view import View
@@ -180,7 +180,7 @@ def artifacts(runtime: Runtime) -> int:
 def view_of(runtime: Runtime) -> View:
     client = MlflowClient(tracking_uri=runtime.tracking_uri)
     store = ArtifactStore(runtime.artifacts)
-    return View(client, str(runtime.tracking_uri), experiments(client), store, processes.folder_of(runtime))
+    return View(client, str(runtime.tracking_uri), store, processes.folder_of(runtime))
 
 
 def left_running(runtime: Runtime) -> set[str]:
@@ -218,21 +218,21 @@ def free_port() -> int:
 @contextmanager
 def mlflow_server(folder: Path) -> Iterator[int]:
     """An MLflow server of its own; yields its port."""
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    guard = Guard()
     folder.mkdir()
     port = free_port()
     where = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "files")]
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen([*command, *where], stdout=log, stderr=log, start_new_session=True)
+    server = guard.start([*command, *where])
     try:
         deadline = time.monotonic() + 240
         while not answers(port):
-            assert time.monotonic() < deadline and server.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < deadline and server.poll() is None, "the MLflow server does not start"
             time.sleep(0.5)
         yield port
     finally:
-        server.terminate()
-        server.wait(timeout=60)
+        guard.end(server)
 
 
 def answers(port: int) -> bool:

@@ -127,7 +127,7 @@ def test_a_slow_server_is_waited_for_only_so_long_and_one_is_told_for_what(
     never = threading.Event()
     for _ in range(3):
         outbox.put(lambda server: never.wait(30))
-    assert outbox.drain(patience=0.5) == ["it is slow"]
+    assert outbox.drain(0.5, 0.5) == ["it is slow"]
     assert lines[0] == "waiting for MLflow at http://host:1: 3 updates" and len(lines) == 2
     never.set()
 
@@ -135,13 +135,13 @@ def test_a_slow_server_is_waited_for_only_so_long_and_one_is_told_for_what(
 def test_a_server_that_will_soon_be_through_is_waited_for_beyond_that(outbox: Outbox, server: Server) -> None:
     for number in range(10):
         outbox.put(lambda server, number=number: (time.sleep(0.05), server.told.append(number)))
-    assert outbox.drain(patience=0.35) == [] and len(server.told) == 10
+    assert outbox.drain(0.1, 1) == [] and len(server.told) == 10
 
 
 def test_one_that_would_take_much_longer_is_not(outbox: Outbox, server: Server) -> None:
     for number in range(100):
         outbox.put(lambda server, number=number: (time.sleep(0.05), server.told.append(number)))
-    assert outbox.drain(patience=0.2) == ["it is slow"] and 0 < len(server.told) < 20
+    assert outbox.drain(0.2, 0.2) == ["it is slow"] and 0 < len(server.told) < 20
 
 
 def test_after_a_slow_answer_nobody_waits_until_there_was_a_quick_one(

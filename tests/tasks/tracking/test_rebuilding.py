@@ -13,7 +13,7 @@ import pytest
 from helpers import Tlm, command_line, mini_study
 from tracked_home import Home
 
-from tlm.artifacts.record import Record
+from tlm.artifacts.record import RECORD, Record, to_file
 from tlm.artifacts.step import Step
 from tlm.machine.runtime import Runtime
 
@@ -65,8 +65,7 @@ def lost(home: Home, database: Path, folder: Path, change: Callable[[Record], Re
     shutil.copyfile(database, runtime.mlflow_folder / "mlflow.db")
     other = Home(runtime)
     for record in other.store.records():
-        path = Path(other.store.root) / str(record.ref) / "record.json"
-        path.write_text(change(record).model_dump_json())
+        (Path(other.store.root) / str(record.ref) / RECORD).write_bytes(to_file(change(record)))
     return other
 
 
@@ -284,6 +283,29 @@ def test_a_damaged_artifact_is_left_out_by_name(studies: Home, database: Path, t
     other.store.local_path(record, "model.safetensors").unlink()
     done = track(other.runtime)
     assert done.left_out == {str(record.ref): "model.safetensors is missing"} and done.made == 5
+
+
+def test_an_artifact_whose_curves_cannot_be_read_is_named_and_the_others_are_logged(
+    studies: Home, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks.tracking import runs
+    from tasks.tracking.rebuilding import track
+
+    other = lost(studies, database, tmp_path / "other")
+    read = runs.log_results
+
+    def bad(client: Any, run: Any, artifact: Any) -> None:
+        if artifact.record.stage == "corpus":
+            raise ValueError("Parquet magic bytes not found")
+        read(client, run, artifact)
+
+    monkeypatch.setattr(runs, "log_results", bad)
+    [name] = [str(record.ref) for record in other.store.records() if record.stage == "corpus"]
+    for made in (5, 0):
+        done = track(other.runtime)
+        assert (done.made, done.left_out) == (made, {name: "Parquet magic bytes not found"})
+    monkeypatch.undo()
+    assert track(other.runtime).settled.completed == 1
 
 
 def test_an_empty_store_is_no_error(home: Home) -> None:
