@@ -16,7 +16,7 @@ from pathlib import Path
 from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
-from tlm.execution.bundle import read_bundle, unprepared
+from tlm.execution.bundle import ARTIFACTS, inputs_from_outside, read_bundle, unprepared
 from tlm.execution.execute import Outcome, Progress, execute
 from tlm.execution.importing import import_records
 from tlm.execution.process import StageFailed
@@ -108,6 +108,8 @@ def run_bundle(
     steps = read_bundle(folder).steps
     if Path(runtime.home).resolve() != folder.resolve():
         _fetch_inputs(folder, runtime)
+    else:
+        _check_inputs(folder, steps)
     lacking = {stage: STAGES[stage].missing_package() for stage in dict.fromkeys(step.stage for step in steps)}
     for stage, package in lacking.items():
         if package and STAGES[stage].trains:
@@ -154,6 +156,16 @@ def _fetch_inputs(folder: Path, runtime: Runtime) -> None:
     done = import_records(folder, ArtifactStore(runtime.artifacts), closed=False)
     for name, reason in done.refused.items():
         raise UserError(f"{folder}: {name}: {reason}.", "Copy the bundle again.")
+
+
+def _check_inputs(folder: Path, steps: Sequence[Step]) -> None:
+    store = ArtifactStore(f"{folder}/{ARTIFACTS}")
+    for ref in inputs_from_outside(steps):
+        seen = store.inspect(ref)
+        if seen.status != "complete":
+            raise UserError(
+                f"{folder}: {ref} is {seen.status} ({seen.reason or 'no folder'}).", "Copy the bundle again."
+            )
 
 
 def _say(line: str) -> None:

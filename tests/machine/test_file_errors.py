@@ -95,6 +95,7 @@ def test_whatever_fails_where_no_room_is_left_fails_for_want_of_it(
         (lambda path: path.read_text(), ": Is a directory."),
         (lambda path: (path / "file" / "below").read_text(), "below: Not a directory."),
         (lambda path: (path / "loop").read_text(), "loop: Too many levels of symbolic links."),
+        (lambda path: (path / "loop").resolve(), "loop: Too many levels of symbolic links. Something else stands"),
         (lambda path: (path / ("x" * 300)).read_text(), "xxx: File name too long."),
         (lambda path: os.rename(path / "none", path / "other"), "none: No such file or directory."),
         (lambda path: parquet.read_table(path / "none"), "none"),

@@ -17,13 +17,13 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from tlm.artifacts.fingerprint import file_digest
 from tlm.artifacts.marts import SETTINGS, Connection, Unfit, fitting, in_memory, literal, make_marts, one_line
 from tlm.artifacts.record import Record, in_time
 from tlm.artifacts.sql_models import sql_folder
 from tlm.artifacts.store import ArtifactStore, Inspection
 from tlm.artifacts.tables import Stages, Table
 from tlm.errors import UserError
+from tlm.machine.file_errors import file_error
 from tlm.machine.files import locked, remove
 
 READS_ONLY = "A query reads the catalogue's own tables and no file; --csv prints a result that can be kept."
@@ -162,7 +162,11 @@ def left_out(path: Path) -> dict[str, str]:
 
 
 def _build(store: ArtifactStore, fresh: Path, stages: Stages) -> dict[str, str]:
-    found = {name: _with_tables_verified(store, seen, stages) for name, seen in store.inspect_all()}
+    def is_table(record: Record, file: str) -> bool:
+        """A flipped bit in one is no error to whoever reads it."""
+        return record.stage in stages and stages[record.stage].outputs.get(file) is not None
+
+    found = dict(store.inspect_all(verify=is_table))
     left = {name: seen.reason for name, seen in found.items() if seen.status != "complete"}
     complete = in_time(seen.record for name, seen in found.items() if seen.record is not None and name not in left)
     fingerprint = _fingerprint(found, stages)
@@ -193,22 +197,8 @@ def _write(
             connection.unregister("raw_left_out")
             connection.execute("create table main.meta as select ? as fingerprint", [fingerprint])
     except duckdb.Error as error:  # as it is closed, what is left to write is written
-        raise UserError(f"The catalogue cannot be written: {one_line(error)}.") from error
-
-
-def _with_tables_verified(store: ArtifactStore, seen: Inspection, stages: Stages) -> Inspection:
-    """The same, but damaged if one of its tables is not what its record says: a flipped bit is no error to a reader."""
-    record = seen.record
-    if seen.status != "complete" or record is None or record.stage not in stages:
-        return seen
-    for file, table in stages[record.stage].outputs.items():
-        if (
-            table
-            and file in record.outputs
-            and file_digest(store.local_path(record, file)) != record.outputs[file].sha256
-        ):
-            return Inspection("damaged", record, f"{file} differs from the digest in its record")
-    return seen
+        told = file_error(error, path)
+        raise told or UserError(f"The catalogue cannot be written: {one_line(error)}.") from error
 
 
 def _fingerprint(found: Mapping[str, Inspection], stages: Stages) -> str:

@@ -57,7 +57,7 @@ def _names(name: str, selector: str) -> bool:
 
 def verify(store: ArtifactStore) -> Iterator[tuple[str, Inspection]]:
     """Check every artifact and the digests of all its files, by name; a record without a digest of its own gets one."""
-    for name, seen in store.inspect_all(verify=True):
+    for name, seen in store.inspect_all(verify=lambda record, file: True):
         if seen.status == "complete" and seen.record is not None and not seen.record.is_sealed:
             store.seal(seen.record.ref)
         yield name, seen
@@ -88,8 +88,14 @@ def find_garbage(store: ArtifactStore, *, keep: set[str] | None = None, hours: f
 
     The checkpoints of an interrupted training are garbage if its artifact has been made since, or if they are older than
     `hours` and their key is not in `keep`.
+
+    Raises:
+        UserError: if the record of a report is damaged: nobody knows what it needs.
     """
     keep = keep or set()
+    for name, why in without_record(store, "report").items():
+        remedy = f"Run its study again, or remove it: `tlm invalidate {name} --yes`."
+        raise UserError(f"{name} is damaged ({why}): what it was made from is not known, and may be needed.", remedy)
     records = {record.key: record for record in store.records()}
     reports = {record.key for record in records.values() if record.stage == "report"}
     needed = ancestors({key: record.input_keys.values() for key, record in records.items()}, reports | keep)

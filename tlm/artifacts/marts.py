@@ -22,6 +22,7 @@ from tlm.artifacts.step import Label
 from tlm.artifacts.store import ArtifactStore
 from tlm.artifacts.tables import Stages, Table
 from tlm.errors import UserError
+from tlm.machine.file_errors import file_error
 
 Connection: TypeAlias = duckdb.DuckDBPyConnection
 Labels: TypeAlias = Mapping[str, Mapping[str, Label]]
@@ -116,6 +117,7 @@ def make_marts(connection: Connection, files: Files, records: Sequence[Record], 
 
     Raises:
         Unfit: if a record or a file holds what the models cannot read, or the artifacts contradict each other.
+        UserError: if there is too little room on the disk or in memory.
         LookupError: if an artifact is gone.
     """
     from tlm.artifacts.sql_functions import statistics_in_sql  # brings scipy, which reading a catalogue does not need
@@ -134,7 +136,11 @@ def make_marts(connection: Connection, files: Files, records: Sequence[Record], 
             for name in (*models("staging"), *staged):
                 connection.execute(f"drop view {name}")
             _check(connection)
+        except (duckdb.OutOfMemoryException, duckdb.InterruptException) as error:  # no record is at fault
+            raise UserError(f"{CANNOT}{one_line(error)}.") from error
         except (duckdb.Error, pa.ArrowException, ValueError) as error:
+            if told := file_error(error, scratch):
+                raise told from error
             raise Unfit(f"{CANNOT}{one_line(error)}.") from error
     for name in ("raw_records", "raw_files"):
         connection.unregister(name)

@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,6 +32,9 @@ from tlm.machine.places import is_url
 
 STAGE_FOLDER = re.compile(r"[a-z0-9][a-z0-9_-]*")
 ARTIFACT_FOLDER = re.compile(rf".*-[0-9a-f]{{{SHORT}}}")
+
+Chosen = Callable[[Record, str], bool]
+"""Chooses outputs, by the record of their artifact and their names."""
 
 
 @dataclass(frozen=True)
@@ -85,16 +88,19 @@ class ArtifactStore(BuildingPlace):
         folder = self._find(ref)
         if folder is None:
             return Inspection("missing")
-        seen = self._inspect(folder, verify)
+        seen = self._inspect(folder, lambda record, name: verify)
         if seen.record is not None and seen.record.key != ref.key:
             return Inspection("damaged", reason=f"{RECORD} does not describe key {ref.key[:SHORT]}")
         return seen
 
-    def inspect_all(self, *, verify: bool = False) -> Iterator[tuple[str, Inspection]]:
+    def inspect_all(self, *, verify: Chosen = lambda record, name: False) -> Iterator[tuple[str, Inspection]]:
         """Everything that is, or claims to be, an artifact, by name (stage/slug-key), sorted. Drafts are passed over, and
         so is what has neither a record nor such a name.
 
         A folder that is not where its record belongs is no artifact: it is damaged.
+
+        Args:
+            verify: which outputs of which artifacts to hash.
         """
         for stage in map(_name, self._folders("")):
             if not self.fs.isdir(f"{self.root}/{stage}"):
@@ -225,18 +231,18 @@ class ArtifactStore(BuildingPlace):
         return next((f for f in self._folders(ref.stage) if f.endswith(f"-{ref.key[:SHORT]}")), None)
 
     def _folders(self, stage: str) -> list[str]:
-        """Artifact folders of a stage ("" for the stages' own), sorted, without hidden ones. Listed, not globbed: a path
-        may hold any character."""
+        """Artifact folders of a stage ("" for the stages' own), sorted, without what is hidden or named as nothing of ours
+        could be. Listed, not globbed: a path may hold any character."""
         place = f"{self.root}/{stage}".rstrip("/")
         try:
             found = sorted(str(name).rstrip("/") for name in self.fs.ls(place, detail=False))
-            return [folder for folder in found if not _name(folder).startswith(".")]
+            return [folder for folder in found if not _name(folder).startswith(".") and _name(folder).isprintable()]
         except FileNotFoundError:
             return []
         except OSError as error:
             raise UserError(f"Cannot read {place}: {reason(error)}.", "It must be a folder of artifacts.") from error
 
-    def _inspect(self, folder: str, verify: bool) -> Inspection:
+    def _inspect(self, folder: str, verify: Chosen) -> Inspection:
         """What lies in a folder, which its record has to describe."""
         try:
             record = from_file(self.read(f"{folder}/{RECORD}", RECORD_BYTES))
@@ -246,7 +252,7 @@ class ArtifactStore(BuildingPlace):
             return _failed(RECORD, error)
         for name, output in record.outputs.items():
             try:
-                wrong = self._fault(f"{folder}/{name}", output, verify)
+                wrong = self._fault(f"{folder}/{name}", output, verify(record, name))
             except OSError as error:
                 failed = _failed(name, error)
                 return Inspection(failed.status, record, failed.reason)

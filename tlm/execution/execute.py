@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from traceback import clear_frames
 from typing import Literal
 
 from tlm.artifacts.provenance import provenance
@@ -84,6 +85,8 @@ def _file_errors_told(draft: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        # Whoever keeps the error (a task's state does) would keep what its frames hold, such as open databases, to the end.
+        clear_frames(error.__traceback__)
         if not is_cancellation(error) and (told := file_error(error, draft)):
             raise told from error
         raise

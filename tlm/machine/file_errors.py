@@ -21,6 +21,8 @@ FULL = re.compile(
     re.IGNORECASE,
 )
 """As the C library, SQLite, Rust and numpy say it."""
+CIRCLE = re.compile(r"Symlink loop from '(.+)'")
+"""As pathlib says that a link leads to itself."""
 REMEDY = "Make room there and run the same command again: what is finished is kept."
 
 
@@ -39,8 +41,17 @@ def file_error(error: BaseException, place: str | os.PathLike[str] = "") -> User
         return _full(place)
     named = error if isinstance(error, OSError) else error.__cause__
     if isinstance(named, OSError) and named.errno and named.filename:
-        return UserError(f"{os.fsdecode(named.filename)}: {reason(named)}.")
+        return UserError(f"{os.fsdecode(named.filename)}: {reason(named)}.", _remedy(named.errno))
+    if isinstance(error, RuntimeError) and (circle := CIRCLE.match(str(error))):
+        return UserError(f"{circle[1]}: {os.strerror(errno.ELOOP)}.", _remedy(errno.ELOOP))
     return None
+
+
+def _remedy(number: int) -> str:
+    if number in (errno.EACCES, errno.EPERM):
+        return "Make it readable and writable for yourself."
+    in_the_way = number in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.EINVAL)
+    return "Something else stands in its place: move that away." if in_the_way else ""
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
