@@ -13,7 +13,7 @@ from helpers import Mini, only, python
 from benchmarks.gpu.__main__ import engine_of
 from benchmarks.gpu.headline import rebased, shortened
 from benchmarks.gpu.table import table
-from tlm.artifacts.record import Record
+from tlm.artifacts.record import from_file
 from tlm.artifacts.store import ArtifactStore
 from tlm.training.captured import Engine
 
@@ -47,7 +47,7 @@ def test_the_whole_script_runs_with_little_installed_and_a_second_call_finds_wha
     assert not [name for name in names if name.endswith(".safetensors")]
     store = ArtifactStore(str(home / "data/artifacts"))
     planned = json.loads((bundle / "steps.json").read_text())["keys"]
-    records = [Record.model_validate_json(path.read_bytes()) for path in (tmp_path / "there").rglob("record.json")]
+    records = [from_file(path.read_bytes()) for path in (tmp_path / "there").rglob("record.json")]
     assert {record.key for record in records} == {*planned}  # the very steps of the study
     assert all(store.inspect(record.ref).status == "complete" for record in records)
     assert {record.provenance["engine"] for record in records} == {"rectangle launched"}
