@@ -320,7 +320,8 @@ try:
     main()
 except SystemExit as ended:
     assert not ended.code, ended.code
-print("LOADED", [name for name in ("prefect", "mlflow", "torch", "transformers", "datasets") if name in sys.modules])
+heavy = ("prefect", "mlflow", "optuna", "torch", "transformers", "datasets")
+print("LOADED", [name for name in heavy if name in sys.modules])
 """
 
 
