@@ -7,13 +7,14 @@ import io
 import json
 import os
 import sys
-import threading
 from pathlib import Path
+from typing import BinaryIO
 
 import pandas as pd
 import pytest
 from helpers import Mini, Said, Tlm, command_line, write_csv
 
+from tlm.inference import files
 from tlm.inference import models as inference
 
 MODEL = "finetune/topics-one-ws60-s0-p0-f0"
@@ -137,19 +138,20 @@ def test_standard_input_that_is_closed_is_an_error(tlm: Tlm, cheap: None, monkey
     refused(tlm("predict", MODEL, "--file", "-"), "Cannot read standard input (it is closed)")
 
 
-def test_a_pipe_is_read_and_one_that_nobody_writes_to_is_empty(tlm: Tlm) -> None:
+def test_a_pipe_is_read_and_one_that_nobody_writes_to_is_empty(tlm: Tlm, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo("pipe")
     refused(tlm("predict", MODEL, "--file", "pipe"), "pipe holds no text")
-    end = os.open("pipe", os.O_RDWR)  # as the shell's <(…) has it: somebody writes before it is opened
+    end = os.open("pipe", os.O_RDWR)  # as the shell's <(…) has it: somebody is there to write before it is opened
+    open_pipe = files._opened_pipe
 
-    def bring() -> None:
+    def opened(path: Path) -> BinaryIO:
+        pipe = open_pipe(path)
         os.write(end, b"wave tide\n")
         os.close(end)
+        return pipe
 
-    timer = threading.Timer(0.2, bring)
-    timer.start()
+    monkeypatch.setattr(files, "_opened_pipe", opened)
     assert predicted(tlm("predict", MODEL, "--file", "pipe")) == ["wave tide"]
-    timer.join()
 
 
 @pytest.mark.parametrize("name", ["/dev/zero", "/dev/null", "."])
