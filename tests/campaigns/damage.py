@@ -30,7 +30,8 @@ from pyarrow.csv import write_csv
 from rich.console import Console
 from rich.table import Table
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "e2e")]
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
 
 from helpers import mini_tree, write_mini_data
 from project import Project, digests

@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
 from helpers import mini_tree, write_mini_data
 from project import Project, digests
 
-from tlm.artifacts.store import Record
+from tlm.artifacts.record import Record
 
 SMALL = {"corpus__sizes": [60], "treatments": [], "treatment_architectures": None, "committees": []}
 KILLS_PER_HOME = 4
