@@ -79,7 +79,7 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, a
     except Exception as error:
         if debug:
             raise
-        console.print(Text.assemble(("failed:", "red"), f" {error}"), highlight=False, soft_wrap=True)
+        console.print(Text.assemble(("failed:", "red"), f" {server.fault() or error}"), highlight=False, soft_wrap=True)
         console.print(f"{GO_ON} --debug shows the traceback.")
         sys.exit(1)
     answers = _show(summary, store, console, time.monotonic() - started)
