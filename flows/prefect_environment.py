@@ -66,6 +66,11 @@ class Server:
             late.cancel()
         self._answers = True
 
+    def fault(self) -> str:
+        """What to say if it has ended although nobody stopped it, in place of what Prefect says then; "" if it has not."""
+        code = None if self._child is None else self._child.process.poll()
+        return "" if code is None else f"Prefect's server ended with code {code}."
+
     def stop(self) -> None:
         """Let it write down what it has been told, and wait for its end."""
         if self._child is None:

@@ -92,7 +92,8 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, a
             raise
         if told := file_error(error, runtime.state):
             raise told from error
-        console.print(Text.assemble(("failed:", "red"), f" {error}"), highlight=False, soft_wrap=True)
+        fault = server.fault() or error
+        console.print(Text.assemble(("failed:", "red"), f" {fault}"), highlight=False, soft_wrap=True)
         console.print(f"{GO_ON} --debug shows the traceback.")
         sys.exit(1)
     answers = _show(summary, store, console, time.monotonic() - started)

@@ -106,9 +106,8 @@ def _end(code: int | None, number: int, frame: FrameType | None) -> NoReturn:
     _ending.set()
     for close in (*reversed(_open), sys.stdout.flush):
         _call(close)
-    with suppress(OSError, ValueError):  # of a terminal that is gone
-        sys.stderr.write(f"{_lines[-1]}\n")
-        sys.stderr.flush()
+    with suppress(OSError):  # a terminal that is gone
+        os.write(2, f"{_lines[-1]}\n".encode())  # whoever holds sys.stderr may be waiting for what we hold
     for path in tuple(_litter):
         _remove(path)
     os._exit(128 + number if code is None else code)
