@@ -67,7 +67,8 @@ def started(work: str, end: str = "run(work)", setup: str = "") -> Iterator[subp
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_closes_what_is_open_says_one_line_and_exits_with_its_number(number: signal.Signals) -> None:
-    with started(GUARDED, setup="import signal; signal.signal(signal.SIGINT, signal.default_int_handler)") as process:
+    heeded = "signal.signal(signal.SIGINT, signal.default_int_handler); signal.signal(signal.SIGHUP, signal.SIG_DFL)"
+    with started(GUARDED, setup=f"import signal; {heeded}") as process:  # whatever the shell of these tests ignores
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (128 + number, "stopped. Go on.\n")
