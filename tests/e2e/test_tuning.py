@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -36,15 +37,19 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Project:
     (folder / "tuning.yaml").write_text(yaml.safe_dump(tuning), encoding="utf-8")
     project = Project(folder)
     first = project.start(*COMMAND, start_new_session=True)
-    deadline = time.monotonic() + 300
-    while not any(record.stage == "finetune" for record in project.store.records()):
-        assert first.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
-    with (folder / "second.txt").open("w") as out:
-        assert project.start(*COMMAND, out=out).wait(timeout=120) == 2
-    assert "is being tuned by another process" in (folder / "second.txt").read_text()
-    os.killpg(first.pid, signal.SIGKILL)
-    first.wait()
+    try:
+        deadline = time.monotonic() + 600
+        while not any(record.stage == "finetune" for record in project.store.records()):
+            assert first.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        with (folder / "second.txt").open("w") as out:
+            assert project.start(*COMMAND, out=out).wait(timeout=120) == 2
+        assert "is being tuned by another process" in (folder / "second.txt").read_text()
+        assert first.poll() is None
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(first.pid, signal.SIGKILL)
+        first.wait()
     (folder / "said.txt").write_text(project.tlm(*COMMAND), encoding="utf-8")
     return project
 
