@@ -240,3 +240,17 @@ def test_a_machine_without_the_orchestrator_and_its_like_trains_a_bundle(tmp_pat
         record = store.get(step.ref, verify=True).record
         assert record.provenance["device"] == "cpu"
         assert f"executed  {step.ref} ({record.seconds:.1f} s)" in done.stdout
+
+
+def test_a_bundle_whose_inputs_are_damaged_is_refused_before_anything_trains(exported: Path, there: Runtime) -> None:
+    store = ArtifactStore(f"{exported}/data/artifacts")
+    record = next(record for record in store.records() if record.stage == "corpus")
+    path = store.local_path(record, "tokens.ids.npy")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"{record.ref} is damaged \(tokens.ids.npy differs .*Copy the bundle again"):
+        run_bundle(exported, there)
+    shutil.rmtree(path.parent)
+    with pytest.raises(UserError, match=rf"{record.ref} is missing .*Copy the bundle again"):
+        run_bundle(exported, there)

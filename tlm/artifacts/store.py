@@ -235,8 +235,10 @@ class ArtifactStore(BuildingPlace):
         could be. Listed, not globbed: a path may hold any character."""
         place = f"{self.root}/{stage}".rstrip("/")
         try:
-            found = sorted(str(name).rstrip("/") for name in self.fs.ls(place, detail=False))
-            return [folder for folder in found if not _name(folder).startswith(".") and _name(folder).isprintable()]
+            found = (
+                os.listdir(place) if self.is_local else [_name(f.rstrip("/")) for f in self.fs.ls(place, detail=False)]
+            )
+            return [f"{place}/{name}" for name in sorted(found) if not name.startswith(".") and name.isprintable()]
         except FileNotFoundError:
             return []
         except OSError as error:
