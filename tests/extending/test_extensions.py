@@ -70,6 +70,12 @@ def test_an_installed_package_extends_by_an_entry_point(lab: Path, monkeypatch: 
     assert "toy_lab" in extensions.load_extensions()
 
 
+def test_importing_the_library_imports_no_extension() -> None:
+    """An extension imports the library: it must not meet it half imported."""
+    done = python("import tlm.execution.bundle, tlm.execution.importing, tlm.sequential", TLM_EXTENSIONS="not_there")
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
     ("named", "problem"), [("no_such_lab", "cannot be imported: No module named"), ("../lab", "which is no module")]
 )
