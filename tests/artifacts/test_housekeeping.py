@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from helpers import command_line, mini_study, record_all
 
-from tlm.artifacts.building import DRAFTS
+from tlm.artifacts.building import CHECKPOINTS, DRAFTS
 from tlm.artifacts.housekeeping import collect, find_garbage, recent, select
 from tlm.artifacts.in_progress import begin, end, unfinished
 from tlm.artifacts.step import Step
@@ -132,6 +132,25 @@ def test_a_checkpoint_is_collected_once_nothing_can_go_on_from_it(store: Artifac
     collect(store, garbage)
     assert [folder.exists() for folder in folders] == [False, True, False]
     assert find_garbage(store, keep={made.key}, hours=0.5).abandoned == (folders[1],)
+
+
+def test_whatever_lies_among_drafts_and_checkpoints_is_collected_and_nothing_it_leads_to(
+    store: ArtifactStore, tmp_path: Path
+) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").write_bytes(b"x" * 1_000)
+    for place in (DRAFTS, CHECKPOINTS):
+        folder = Path(store.root) / place
+        folder.mkdir(parents=True)
+        (folder / "file").touch()
+        os.mkfifo(folder / "pipe")
+        (folder / "itself").symlink_to("itself")
+        (folder / "elsewhere").symlink_to(tmp_path / "kept")
+    garbage = find_garbage(store)
+    assert (len(garbage.abandoned), garbage.bytes) == (8, 0)
+    collect(store, garbage)
+    assert [list((Path(store.root) / place).iterdir()) for place in (DRAFTS, CHECKPOINTS)] == [[], []]
+    assert (tmp_path / "kept" / "file").exists()
 
 
 def test_a_checkpoint_of_a_training_under_way_is_left_alone(store: ArtifactStore, mini_plan: Plan) -> None:

@@ -24,7 +24,6 @@ def select(store: ArtifactStore, selector: str, *, downstream: bool = True, requ
     Args:
         selector: a stage ("pretrain"), the beginning of `stage/slug` ("finetune/agnews"), a whole `stage/slug-key` as
             tables print it, or the beginning of a key (6 characters or more).
-
         required: refuse a selector that names nothing.
 
     Raises:
@@ -103,7 +102,8 @@ def find_garbage(store: ArtifactStore, *, keep: set[str] | None = None, hours: f
     made, kept = ({key[:SHORT] for key in keys} for keys in (records, keep))
     left = store.abandoned() + _spent_checkpoints(store, made, kept, hours)
     size = sum(o.bytes for r in loose for o in r.outputs.values())
-    size += sum(f.lstat().st_size for folder in left for f in folder.rglob("*") if f.is_file())
+    folders = [folder for folder in left if not folder.is_symlink()]  # what a link leads to is not the store's
+    size += sum(f.lstat().st_size for folder in folders for f in folder.rglob("*") if f.is_file())
     return Garbage(tuple(r.ref for r in loose), tuple(left), size)
 
 
