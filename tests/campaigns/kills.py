@@ -17,12 +17,13 @@ import sqlite3
 import sys
 import tempfile
 import time
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeAlias
 
 import psutil
 import yaml
@@ -33,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
 
 from helpers import mini_tree, write_mini_data
-from project import Project, digests
+from project import Process, Project, digests
 
 from tlm.artifacts.record import Record
 
@@ -43,6 +44,9 @@ GONE_SECONDS = 20.0
 """How long what a killed run has started may take to end: less than a scheduler's patience."""
 SOONEST = 0.3
 """Seconds before which a command is Python's own start and not yet ours."""
+
+Family: TypeAlias = dict[int, psutil.Process]
+"""A command and what it has started, by process id."""
 
 FAULTS = ("wrong", "lost", "orphans", "tracebacks", "wrong exit", "failed again", "left RUNNING")
 
@@ -92,13 +96,21 @@ class Campaign:
         self.random = random.Random(seed)
         self.console = console
         self.counts: dict[str, Counts] = defaultdict(Counts)
-        started = time.monotonic()
+        self.slowness = 1.0
+        """How much longer a run takes to begin now than the undisturbed one did: the machine may be busy."""
+        self.timeline = [0.0]
+        """Of the undisturbed run, in seconds: its start, when each artifact appeared, and its end."""
         reference = self.project("undisturbed")
-        code, said = self.run(reference)
-        assert code == 0, said
-        self.seconds = time.monotonic() - started
+        with self.started(reference) as (process, out):
+            started = time.monotonic()
+            while process.poll() is None:
+                new = _made(reference) - len(self.timeline) + 1
+                self.timeline += [time.monotonic() - started] * new
+                time.sleep(0.02)
+            assert process.returncode == 0, _read(out)
+        self.timeline.append(time.monotonic() - started)
         self.expected = {name: digests(record) for name, record in _comparable(reference).items()}
-        console.print(f"undisturbed: {len(self.expected)} artifacts, {self.seconds:.0f} s", highlight=False)
+        console.print(f"undisturbed: {len(self.expected)} artifacts, {self.timeline[-1]:.0f} s", highlight=False)
 
     def project(self, name: str) -> Project:
         folder = self.folder / name
@@ -107,27 +119,24 @@ class Campaign:
         (folder / "mini.yaml").write_text(yaml.safe_dump({**tree, "baselines": []}), encoding="utf-8")
         return Project(folder)
 
-    def run(self, project: Project) -> tuple[int, str]:
-        """Run a project's study undisturbed: its exit code and what it said."""
+    @contextmanager
+    def started(self, project: Project) -> Iterator[tuple[Process, IO[str]]]:
+        """The run of a project's study, in a process group of its own."""
         with (project.folder / "out").open("w+") as out:
-            code = project.start("run", str(project.folder / "mini.yaml"), out=out).wait()
-            return code, _read(out)
+            yield project.start("run", str(project.folder / "mini.yaml"), out=out, start_new_session=True), out
 
     def one_home(self, name: str, kills: int, until: float) -> int:
         """Kill a home's run up to so many times, then let it end; return how often it was killed."""
         project = self.project(name)
         struck: list[Kill] = []
         for _ in range(kills):
-            if time.monotonic() > until:
-                break
             kill = self.random.choice(KILLS)
-            moment = self.random.uniform(SOONEST, self.seconds)
-            if self.strike(project, kill, moment):
-                struck.append(kill)
-            else:  # it ended first
+            if time.monotonic() > until or not self.strike(project, kill):
                 break
+            struck.append(kill)
         before = _comparable(project)
-        code, said = self.run(project)
+        with self.started(project) as (process, out):
+            code, said = process.wait(), _read(out)
         after = _comparable(project)
         faults = {
             "wrong": sum(digests(record) != self.expected.get(name) for name, record in after.items()),
@@ -136,27 +145,30 @@ class Campaign:
             "failed again": int(code != 0),
             "left RUNNING": _left_running(project),
         }
-        for kill in {str(each) for each in struck}:
-            self.note(kill, faults, f"{name}: {said}")
+        if struck:
+            self.note(str(struck[-1]), faults, f"{name} after {', '.join(map(str, struck))}: {said}")
         if not any(faults.values()):
             shutil.rmtree(project.folder)
         return len(struck)
 
-    def strike(self, project: Project, kill: Kill, moment: float) -> bool:
-        """Start the run and kill it `moment` seconds later; False if it ended before."""
-        before = _comparable(project)
-        with (project.folder / "out").open("w+") as out:
-            process = project.start("run", str(project.folder / "mini.yaml"), out=out, start_new_session=True)
+    def strike(self, project: Project, kill: Kill) -> bool:
+        """Start the run and kill it at a random moment; False if it ended before."""
+        before, there = _comparable(project), _made(project)
+        moment = self.random.uniform(0, self.timeline[-1])
+        made = bisect_right(self.timeline, moment) - 1
+        made = made if made > there else 0
+        with self.started(project) as (process, out):
             family = {process.pid: psutil.Process(process.pid)}
-            deadline = time.monotonic() + moment
-            while process.poll() is None and time.monotonic() < deadline:
-                family |= {each.pid: each for each in _children(process.pid)}
-                time.sleep(0.05)
+            self.reach(project, process, family, made, there)
+            pause = self.random.uniform(0, self.timeline[made + 1] - self.timeline[made]) * self.slowness
+            self.watch(process, family, lambda since: since > max(pause, 0 if made else SOONEST))
             if process.poll() is not None:
                 return False
             kill.strike(process.pid)
             struck = time.monotonic()
             code = process.wait()
+            if code == 0:  # Python's own end was near enough
+                return False
             left = _wait_for(project, list(family.values()))
             seconds = time.monotonic() - struck
             said = _read(out)
@@ -166,16 +178,33 @@ class Campaign:
             "tracebacks": int("Traceback" in said),
             "wrong exit": int(code not in kill.exit_codes or said.count("interrupted") > 1),
         }
-        self.note(str(kill), faults, f"{project.folder.name}, {kill} after {moment:.1f} s, exit code {code}: {said}")
+        when = f"with {made or there} artifacts, {pause:.1f} s later"
+        self.note(str(kill), faults, f"{project.folder.name}, {kill} {when}, exit code {code}: {said}")
         self.counts[str(kill)].kills += 1
         self.counts[str(kill)].slowest = max(self.counts[str(kill)].slowest, seconds)
         return True
+
+    def reach(self, project: Project, process: Process, family: Family, made: int, there: int) -> None:
+        """Wait until the home holds `made` artifacts (0: do not wait); `there` it had at the start."""
+        if made:
+            begun = self.watch(process, family, lambda since: _made(project) > there)
+            self.slowness = max(1.0, begun / self.timeline[1])
+            self.watch(process, family, lambda since: _made(project) >= made)
+
+    def watch(self, process: Process, family: Family, enough: Callable[[float], bool]) -> float:
+        """Note what a run starts until it ends or `enough` says so of the seconds since; return those."""
+        started = time.monotonic()
+        while process.poll() is None and not enough(time.monotonic() - started):
+            with suppress(psutil.NoSuchProcess):
+                family |= {each.pid: each for each in psutil.Process(process.pid).children(recursive=True)}
+            time.sleep(0.03)
+        return time.monotonic() - started
 
     def note(self, kill: str, faults: dict[str, int], story: str) -> None:
         for fault, count in faults.items():
             self.counts[kill].faults[fault] += count
         if any(faults.values()):
-            self.console.print({name: count for name, count in faults.items() if count}, story, highlight=False)
+            self.console.print({name: count for name, count in faults.items() if count}, story[-2000:], highlight=False)
 
     def table(self) -> Table:
         table = Table("killed by", "kills", "slowest end, s", *FAULTS)
@@ -196,10 +225,8 @@ def _changed(before: dict[str, Record], after: dict[str, Record]) -> int:
     return sum(after.get(name) != record for name, record in before.items())
 
 
-def _children(pid: int) -> Sequence[psutil.Process]:
-    with suppress(psutil.NoSuchProcess):
-        return psutil.Process(pid).children(recursive=True)
-    return ()
+def _made(project: Project) -> int:
+    return len(list(Path(project.store.root).glob("*/*/record.json")))
 
 
 def _wait_for(project: Project, family: list[psutil.Process]) -> int:

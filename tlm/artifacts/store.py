@@ -185,7 +185,7 @@ class ArtifactStore(BuildingPlace):
             outputs=outputs,
             facts=facts,
             provenance=provenance,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            created=datetime.now(UTC).isoformat(timespec="milliseconds"),
             seconds=round(seconds, 3),
             mlflow=mlflow,
         )
