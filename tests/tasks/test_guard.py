@@ -63,6 +63,7 @@ def expect_gone(processes: list[psutil.Process]) -> None:
     assert not alive
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_server_ends_with_the_process_that_started_it_however_that_ends(number: int, tmp_path: Path) -> None:
     process = holder(tmp_path / "pids", "time.sleep(600)")

@@ -65,6 +65,7 @@ def kill(those: Running, processes: list[psutil.Process]) -> None:
     those.process.wait(60)
 
 
+@pytest.mark.slow
 def test_one_that_is_killed_comes_again_and_the_other_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,6 +84,7 @@ def test_one_that_is_killed_comes_again_and_the_other_goes_on(
     assert not psutil.wait_procs([*other, *again], timeout=60)[1]
 
 
+@pytest.mark.slow
 def test_one_that_dies_again_and_again_is_given_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with running(server(tmp_path, "ill")) as (ill,):
         ill.start()
@@ -96,6 +98,7 @@ def test_one_that_dies_again_and_again_is_given_up(tmp_path: Path, capsys: pytes
     assert said.count("ill: http://") == servers.STARTS and said.count("stays down") == 1
 
 
+@pytest.mark.slow
 def test_one_that_does_not_start_says_so_and_one_whose_place_is_taken_too(tmp_path: Path) -> None:
     with running(server(tmp_path, "broken", "import sys; sys.exit(7)"), server(tmp_path, "good")) as (broken, good):
         with pytest.raises(UserError, match="The broken server ended with code 7"):
