@@ -10,6 +10,7 @@ from typing import Any
 
 from tlm.errors import UserError
 from tlm.execution.process import Parent, talk_to_parent
+from tlm.machine.file_errors import file_error
 
 CLOSING_SECONDS = 3
 """How long connections that are open have to end."""
@@ -69,11 +70,11 @@ def main() -> None:
         try:
             asyncio.run(serve(app, listener, parent))
         except SystemExit as error:  # uvicorn's way to say that the application did not start
+            home = os.environ["PREFECT_HOME"]
             reason = str(app.fault).partition("\n")[0]
-            raise UserError(
-                f"Prefect's server does not start: {reason}.",
-                f"If its database is damaged, remove {os.environ['PREFECT_HOME']}, which holds no result.",
-            ) from error
+            remedy = f"If its database is damaged, remove {home}, which holds no result."
+            broken = UserError(f"Prefect's server does not start: {reason}.", remedy)
+            raise file_error(app.fault or error, home) or broken from error
 
 
 if __name__ == "__main__":
