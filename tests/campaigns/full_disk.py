@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import yaml
 from rich.console import Console
 from rich.table import Table
@@ -74,8 +75,12 @@ class Campaign:
         assert said.code == 0, said
         self.made = self.comparable()
         self.needed = ROOM - _free(folder / "disk")
+        home = folder / "disk" / "home"
+        self.databases = sum(_size(home / part) for part in ("data/prefect", "mlflow"))
+        """Bytes that the databases of Prefect and MLflow take, most of them before anything is made."""
         self._unmount()
-        console.print(f"undisturbed: {len(self.made)} artifacts, {self.needed / 1e6:.1f} MB", highlight=False)
+        sizes = f"{self.needed / 1e6:.1f} MB, of them {self.databases / 1e6:.1f} MB databases"
+        console.print(f"undisturbed: {len(self.made)} artifacts, {sizes}", highlight=False)
 
     def ask(self, *commands: list[str], here: bool = False) -> list[Said]:
         """What commands answer; `here`, their temporary files are on the disk, too."""
@@ -135,10 +140,18 @@ def _free(place: Path) -> int:
     return status.f_bavail * status.f_frsize
 
 
-def levels(count: int, needed: int) -> list[Level]:
-    """Sizes from almost nothing to just under what is needed."""
-    step = (needed - SMALLEST) / count
-    return [Level(int(SMALLEST + step * number), number % 2 == 1) for number in range(count)]
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def levels(count: int, databases: int, needed: int) -> list[Level]:
+    """Sizes from almost nothing to just under what is needed; two thirds leave room for the databases."""
+    first = count // 3
+    sizes = [
+        *np.linspace(SMALLEST, databases, first, endpoint=False),
+        *np.linspace(databases, needed, count - first, endpoint=False),
+    ]
+    return [Level(int(size), number % 2 == 1) for number, size in enumerate(sizes)]
 
 
 def enter_namespace(arguments: Sequence[str]) -> None:
@@ -160,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(width=160, markup=False)
     with tempfile.TemporaryDirectory(prefix="tlm-full-disk-") as folder:
         campaign = Campaign(Path(folder), console)
-        tried = levels(given.levels, campaign.needed)
+        tried = levels(given.levels, campaign.databases, campaign.needed)
         for level in tried:
             campaign.one(level)
     table = Table("disk, MB", "holds", "whole artifacts", *FAULTS)
