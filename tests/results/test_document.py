@@ -104,6 +104,23 @@ def test_a_study_has_its_verdicts_a_section_plots_and_the_command_that_makes_it(
     assert len(claims) == 2 * 4 + 1, "helps and grows of each task and architecture, and Table 3"
 
 
+def test_its_first_page_says_of_each_claim_whether_it_is_established_refuted_or_open(home: Home) -> None:
+    home.add("sweep", scale="tiny", title="A sweep")
+    home.write()
+    short, _, rest = home.text.partition("## Verdicts")
+    rows = [row.split(" | ") for row in rest.splitlines() if row.startswith("| [sweep](#sweep-tiny) |")]
+    under = {
+        "reproduced": "**Established: ",
+        "yes": "**Established: ",
+        "not reproduced": "**Refuted: ",
+        "no": "**Refuted: ",
+    }
+    for _, claim, outcome, figure, *_ in rows:
+        heading = short[: short.index(f" — {claim}")].rpartition("**\n\n- ")[0].splitlines()[-1]
+        assert heading.startswith(under.get(outcome, "**Open: ")) and heading.endswith(f" of {len(rows)}")
+        assert figure in short
+
+
 def test_the_plots_it_refers_to_are_beside_it_and_no_others(home: Home, really_drawn: None) -> None:
     home.add(scale="tiny")
     home.write()

@@ -14,6 +14,7 @@ from tlm.report.formatting import Table, escape_markdown, markdown_table
 from tlm.report.saved import SavedPlot
 from tlm.results import ANALYSES
 from tlm.results.answers import Answered, Answers
+from tlm.results.summary import TERMS, summary
 from tlm.study.base import slugify
 
 IMAGES = "img"
@@ -63,8 +64,11 @@ def _document(answered: list[Answered]) -> str:
         f"differences in points. {HOW_TO_READ} {HOW_VERDICTS_FALL} What was measured and allows both answers is "
         f"*{UNDECIDED}*. Primary is the last epoch. Test items are looked at once, after it: a best epoch on test, the "
         "reference code's habit, is n/a. Run ids are those of MLflow.",
+        "## In short",
+        TERMS,
+        *(part for scale in _scales(answered) for part in summary(scale, _at(scale, answered))),
         "## Verdicts",
-        *(_verdicts(scale, [a for a in answered if a.study.scale == scale]) for scale in _scales(answered)),
+        *(_verdicts(scale, _at(scale, answered)) for scale in _scales(answered)),
         *_missing(answered),
         *(section for each in answered for section in _section(each)),
     ]
@@ -75,8 +79,12 @@ def _scales(answered: list[Answered]) -> list[str | None]:
     return list(dict.fromkeys(each.study.scale for each in answered))
 
 
+def _at(scale: str | None, answered: list[Answered]) -> list[Answered]:
+    return [each for each in answered if each.study.scale == scale]
+
+
 def _tally(answered: list[Answered], scale: str | None) -> str:
-    return tally([verdict for each in answered if each.study.scale == scale for verdict in each.findings.verdicts])
+    return tally([verdict for each in _at(scale, answered) for verdict in each.findings.verdicts])
 
 
 def _verdicts(scale: str | None, answered: list[Answered]) -> str:
