@@ -192,7 +192,7 @@ def _index(place: list[Any], part: str, path: str) -> int:
     names = [item.get("name") if isinstance(item, dict) else None for item in place]
     if part in names:
         return names.index(part)
-    if part.isdigit() and int(part) < len(place):
+    if part in map(str, range(len(place))):
         return int(part)
     raise UserError(f"--set {path}: no element {part!r}.", f"There are {len(place)}: {[n for n in names if n] or ''}")
 

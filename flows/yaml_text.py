@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
-from tlm.data.sources.values import half_character
+from tlm.data.sources.values import half_character, not_utf8
 from tlm.errors import UserError
+from tlm.machine.files import read_plain, reason
 
 BYTES, VALUES, DEPTH = 1_000_000, 100_000, 64
 """The largest file, how many values it may hold once its aliases are written out, and how deep they may be nested."""
@@ -43,16 +44,13 @@ def read_yaml_file(path: Path) -> Any:
         UserError: naming the file, and the line where there is one: if it cannot be read, is no YAML, has a key twice, or
             is larger or deeper than any study.
     """
-    if path.exists() and not path.is_file():
-        raise UserError(f"Cannot read the study file {path}: it is no plain file.", "`tlm show demo > my_study.yaml`")
     try:
-        with path.open("rb") as file:
-            content = file.read(BYTES + 1)
-        text = content.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"Cannot read the study file {path}: {error}.", "`tlm show demo > my_study.yaml`") from error
-    if len(content) > BYTES:
-        raise UserError(f"{path} has more than {BYTES:,} bytes: that is no study.", "`tlm show demo` prints one.")
+        text = read_plain(path, BYTES).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise not_utf8(path, str(path)) from error
+    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
+        why = reason(error) if isinstance(error, OSError) else error
+        raise UserError(f"Cannot read the study file {path}: {why}.", "`tlm show demo > my_study.yaml`") from error
     try:
         return read_yaml(text)
     except RefusedText as error:
@@ -71,6 +69,8 @@ def read_yaml(text: str) -> Any:
         raise RefusedText(f"line 1: nested more than {DEPTH} deep") from error
     except ValueError as error:  # a date or a number that there is not
         raise yaml.YAMLError(str(error)) from error
+    except (TypeError, LookupError, AttributeError) as error:  # !!map [a], !!bool x
+        raise yaml.YAMLError("a value is not of the type that its tag says") from error
 
 
 def _measure(node: yaml.Node, known: dict[int, tuple[int, int]], depth: int = 1) -> tuple[int, int]:

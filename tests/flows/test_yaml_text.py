@@ -55,7 +55,11 @@ def test_a_block_given_in_two_halves_is_an_error(tmp_path: Path) -> None:
         ("a: 2025-13-45", " is not YAML: month must be in 1..12"),
         ("a: [", " is not YAML: "),
         ('a: 1\ntitle: "\\ud83c"', ", line 2: half a character (\\ud83c), which no file can hold."),
-        (b"a: \xff", "Cannot read the study file"),
+        (b"a: \xff", ", line 1: not UTF-8 (byte 3 of the file)."),
+        *(
+            (f"a: !!{tag}", "a value is not of the type that its tag says")
+            for tag in ("bool x", "map [a]", "timestamp x")
+        ),
     ],
     ids=lambda value: str(value)[:20],
 )
@@ -63,10 +67,11 @@ def test_what_no_study_looks_like_is_refused_on_one_line(tmp_path: Path, text: s
     assert says in refusal(tmp_path, text)
 
 
-def test_a_folder_is_no_study_file(tmp_path: Path) -> None:
-    (tmp_path / "study.yaml").mkdir()
-    with pytest.raises(UserError, match="it is no plain file"):
-        load_study(str(tmp_path / "study.yaml"))
+@pytest.mark.parametrize("name", ["folder.yaml", "\0.yaml", f"{'x' * 300}.yaml", "absent.yaml"])
+def test_what_is_no_file_is_no_study_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder.yaml").mkdir()
+    with pytest.raises(UserError, match="Cannot read the study file"):
+        load_study(f"{tmp_path}/{name}")
 
 
 @pytest.mark.parametrize("value", ["{a: 1, a: 2}", "2025-13-45", "[" * 5_000, "{"])

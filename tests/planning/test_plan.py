@@ -57,6 +57,26 @@ def test_every_stage_is_in_a_study_with_every_treatment(mini_data: Path) -> None
     assert {step.stage for step in make(mini_data, treatments=EVERY_TREATMENT, svd_arm=True).steps} == set(STAGES)
 
 
+def test_names_and_seeds_of_any_length_make_names_of_folders_that_differ(mini_data: Path) -> None:
+    def long(name: str) -> str:
+        return name * (60 // len(name))
+
+    task = {**mini_tree()["tasks"][0], "name": long("task")}
+    one = {**mini_tree()["architectures"][0], "name": long("arch")}
+    foreign = {"kind": "foreign", "name": long("text"), "own": 20, "source": mini_tree()["corpus"]["source"]}
+    seeds = [2**63 - 1, 2**63 - 2]
+    changes = {
+        "tasks": [task],
+        "architectures": [one],
+        "treatments": [foreign],
+        "committees": [],
+        "treatment_architectures": None,
+    }
+    steps = make(mini_data, **changes, pretrain_seeds=seeds, finetune_seeds=seeds).steps
+    assert len({f"{step.stage}/{step.slug}" for step in steps}) == len(steps)
+    assert max(len(str(step.ref).partition("/")[2]) for step in steps) <= 255
+
+
 def test_the_number_of_steps_is_that_of_the_study(mini_plan: Plan) -> None:
     numbers = {stage: sum(step.stage == stage for step in mini_plan.steps) for stage in STAGES}
     assert numbers == {

@@ -93,3 +93,10 @@ def test_an_unknown_recipe_is_refused_with_those_there_are() -> None:
         load_study("demo", ["recipe=modem"])
     with pytest.raises(ValueError, match="unknown"):
         with_recipe({}, "modem")
+
+
+@pytest.mark.parametrize("value", [None, 5, True, "x", [], [5], [None], ["x"], {"kind": [5]}])
+@pytest.mark.parametrize("field", ["recipe", "architectures", "pretrain", "finetune", "initialization", "corpus"])
+def test_whatever_stands_in_a_field_a_study_with_a_recipe_is_refused_by_its_name(field: str, value: Any) -> None:
+    with pytest.raises(ValidationError, match=field):
+        StudyConfig.model_validate({**bare(), "recipe": "modern", field: value})

@@ -16,7 +16,9 @@ from tlm.artifacts.fingerprint import SHORT, step_key
 Label = str | int | float | bool | None
 # Folders are named by these, and records and bundles come from other machines: none may lead out of the store.
 StageName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60)]
-Slug = Annotated[str, Field(pattern=r"^[a-z0-9.-]*$", max_length=240)]
+LONGEST_SLUG = 240
+"""Characters: with its key, a slug is a folder's name, of which file systems take 255 bytes."""
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9.-]*$", max_length=LONGEST_SLUG)]
 Key = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 

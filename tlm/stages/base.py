@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeV
 
 from pydantic import BaseModel, TypeAdapter
 
-from tlm.artifacts.step import Label, Step
+from tlm.artifacts.step import LONGEST_SLUG, Label, Step
 from tlm.artifacts.tables import Table
 from tlm.machine.extensions import load_extensions
 from tlm.study.base import Frozen, slugify
@@ -141,7 +141,7 @@ class Stage:
             version=self.version,
             config=self.config(),
             inputs={name: given.step.ref for name, given in self.inputs().items()},
-            slug=slugify(self.slug),
+            slug=_short(slugify(self.slug)),
             labels=self.labels,
             access=self._access(),
         )
@@ -203,6 +203,12 @@ class Stage:
         own: tuple[Field[Any], ...] = fields(self)  # type: ignore[arg-type]
         values = [(field.name, getattr(self, field.name)) for field in own if not _has_default(self, field)]
         return [(name, value) for name, value in values if not _are_stages(value)]
+
+
+def _short(slug: str) -> str:
+    """A slug that is too long for a folder's name, without its middle: seeds are at its end."""
+    half = LONGEST_SLUG // 2 - 1
+    return slug if len(slug) <= LONGEST_SLUG else f"{slug[:half]}..{slug[-half:]}"
 
 
 def _has_default(stage: Stage, field: Field[Any]) -> bool:

@@ -14,6 +14,7 @@ from pydantic import (
     ModelWrapValidatorHandler,
     SerializationInfo,
     SerializerFunctionWrapHandler,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -25,8 +26,10 @@ from tlm.machine.registry import Registry
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=60)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-"""What every random generator takes, and a column of 64-bit integers holds."""
+TOO_LARGE = 2**63
+"""No column of 64-bit integers holds it."""
+Seed = Annotated[int, Field(ge=0, lt=TOO_LARGE, strict=True)]
+"""What every random generator takes. A whole number as it is: neither text nor `true`."""
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
@@ -49,6 +52,14 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     brief: ClassVar[bool] = False
     """Whether every dump leaves out `added` fields at their default, not only what a key is made from."""
+
+    @field_validator("*")
+    @classmethod
+    def _whole_numbers_fit_a_column(cls, value: Any) -> Any:
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int) and abs(number) >= TOO_LARGE:
+                raise ValueError("a whole number must be less than 2**63")
+        return value
 
     def identity(self, **options: Any) -> dict[str, Any]:
         """What of it, and of the models in it, is part of a key: JSON, without `added` fields at their default.

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import BaseModel
+
 from tlm.study.architecture import VARIANTS
 from tlm.study.families import FAMILIES
 
@@ -92,7 +94,7 @@ def with_recipe(study: Mapping[str, Any], name: str, *, wins: bool = False) -> d
     Raises:
         ValueError: for an unknown recipe; the message lists those there are.
     """
-    if name not in RECIPES:
+    if not isinstance(name, str) or name not in RECIPES:
         raise ValueError(f"recipe: unknown {name!r}; choose from {sorted(RECIPES)}")
     recipe = dict(RECIPES[name])
     options = recipe.pop("options")
@@ -103,7 +105,7 @@ def with_recipe(study: Mapping[str, Any], name: str, *, wins: bool = False) -> d
         if not all(FAMILIES[kind].has_output_bias for kind in kinds if kind in FAMILIES.names()):
             recipe["pretrain"] = {k: v for k, v in recipe["pretrain"].items() if k != "output_bias"}
         own["architectures"] = [
-            _merged({"options": options}, _fields(each), wins) if kind == "encoder" else each
+            _merged({"options": options}, _fields(each), wins) if kind == "encoder" and _has_fields(each) else each
             for each, kind in zip(architectures, kinds, strict=True)
         ]
     return _merged(recipe, own, wins)
@@ -115,17 +117,22 @@ def _merged(recipe: Mapping[str, Any], own: Mapping[str, Any], wins: bool) -> di
     for name, value in recipe.items():
         given = own.get(name)
         if isinstance(value, Mapping) and "kind" not in value and given is not None:
-            merged[name] = _merged(value, _fields(given), wins)
+            merged[name] = _merged(value, _fields(given), wins) if _has_fields(given) else given
         elif name not in own or wins:
             merged[name] = value
     return merged
 
 
+def _has_fields(given: Any) -> bool:
+    """Whether it is a mapping or a model; anything else is left for the study's own validation to refuse."""
+    return isinstance(given, Mapping | BaseModel)
+
+
 def _fields(given: Any) -> dict[str, Any]:
-    """Of a mapping, or those of a model that were given to it."""
-    return (
-        dict(given) if isinstance(given, Mapping) else {name: getattr(given, name) for name in given.model_fields_set}
-    )
+    """Of a mapping, or those of a model that were given to it; of anything else none."""
+    if isinstance(given, BaseModel):
+        return {name: getattr(given, name) for name in given.model_fields_set}
+    return dict(given) if isinstance(given, Mapping) else {}
 
 
 def _kind(architecture: Any) -> str:
