@@ -61,8 +61,13 @@ def variances_so_far(runtime: Runtime) -> tuple[Variances, str]:
         else:
             if found.tasks:
                 return found, f"the variances of {found.runs:,} runs in this home, on {', '.join(found.tasks)}"
+    marts = []
     with ExitStack() as opened:
-        marts = [opened.enter_context(load(place).open()) for place in folders(PUBLISHED)]
+        for place in folders(PUBLISHED):
+            try:
+                marts.append(opened.enter_context(load(place).open()))
+            except UserError as error:
+                unreadable += f" (left out: {error.problem.rstrip('.')})"
         found = measured(marts)
     if found.tasks:
         return found, f"the variances of {found.runs:,} published runs, on {', '.join(found.tasks)}{unreadable}"

@@ -17,7 +17,8 @@ from flows.yaml_text import read_yaml_file
 from tlm.errors import UserError
 from tlm.machine.runtime import Runtime
 from tlm.planning.plan import Identities
-from tlm.planning.preflight import check, check_registries
+from tlm.planning.preflight import check
+from tlm.planning.registries import check_registries
 from tlm.stages import STAGES
 from tlm.study.adapt import with_precision
 from tlm.study.base import slugify

@@ -86,6 +86,7 @@ def plan(
     from flows.planning import show_left_out, show_plan, show_reuse
     from tlm.artifacts.store import ArtifactStore
     from tlm.planning.plan import plan as make_plan
+    from tlm.planning.registries import check_registries
 
     where = runtime(home=home, data_root=data_root, device=device, workers=workers, threads=threads)
     store = ArtifactStore(where.artifacts)
@@ -95,10 +96,11 @@ def plan(
         "origin": origin,
         "limit_steps": limit_steps,
     }
-    plans = {
-        name: make_plan(load_study(name, set_, **options), where.data_root, precision=where.native_precision())
-        for name in dict.fromkeys(study)
-    }
+    plans = {}
+    for name in dict.fromkeys(study):
+        loaded = load_study(name, set_, **options)
+        check_registries(loaded)
+        plans[name] = make_plan(loaded, where.data_root, precision=where.native_precision())
     if len(plans) > 1:
         show_reuse(plans, store, console)
         return

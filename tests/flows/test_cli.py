@@ -73,8 +73,9 @@ def test_a_wrong_value(tlm: Tlm, home: Path) -> None:
     expect_refusal(tlm("run", "demo", "--set", "pretrain.steps=many"), home, "pretrain.steps", "'many'")
 
 
-def test_a_study_with_an_unknown_name_of_a_sampler(tlm: Tlm, home: Path, study: Study) -> None:
-    expect_refusal(tlm("run", study(corpus__sampler="best")), home, "corpus.sampler", "'best'", "'random'")
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_a_study_with_an_unknown_name_of_a_sampler(tlm: Tlm, home: Path, study: Study, command: str) -> None:
+    expect_refusal(tlm(command, study(corpus__sampler="best")), home, "corpus.sampler", "'best'", "'random'")
 
 
 def test_a_size_larger_than_the_corpus(tlm: Tlm, home: Path, study: Study) -> None:

@@ -238,6 +238,16 @@ def test_a_catalogue_that_cannot_be_read_is_said_to_be(rehearsed: Plan, runtime:
     assert "assumed variances (the catalogue of this home cannot be read: " in said(console)
 
 
+def test_what_is_published_and_damaged_is_named_and_keeps_no_study_from_being_planned(
+    rehearsed: Plan, runtime: Runtime, console: Console, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "nothing is published" / "ws-sweep-tiny" / "study.parquet"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(b"damaged")
+    show_verdicts(rehearsed, ITEMS, runtime, console)
+    assert f"(left out: {damaged} cannot be read: " in said(console)
+
+
 def test_a_study_that_asks_nothing_says_nothing_of_verdicts(
     mini_plan: Plan, runtime: Runtime, console: Console
 ) -> None:

@@ -14,7 +14,7 @@ from flows.studies import STUDIES
 from flows.studies.scales import SCALES
 from tlm.errors import UserError
 from tlm.planning.plan import Plan, plan
-from tlm.planning.preflight import check_registries
+from tlm.planning.registries import check_registries
 from tlm.results import ANALYSES
 from tlm.study.adapt import with_precision
 from tlm.study.architecture import VARIANTS

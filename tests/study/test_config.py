@@ -13,13 +13,16 @@ from pydantic import ValidationError
 
 from flows.loading import load_study, to_yaml
 from flows.studies import STUDIES
+from tlm.data.corpus import SAMPLERS
+from tlm.data.injection import REMOVALS, SELECTIONS
 from tlm.errors import UserError
-from tlm.planning.preflight import check_registries
+from tlm.evaluation.baselines import BASELINES
+from tlm.planning.registries import check_registries
 from tlm.study.adapt import reference_compat
 from tlm.study.architecture import Architecture, variant
 from tlm.study.base import slugify
-from tlm.study.config import FinetuneConfig, ItemSelection, PretrainConfig, StudyConfig
-from tlm.study.treatments import MissingTokens
+from tlm.study.config import CorpusConfig, FinetuneConfig, ItemSelection, PretrainConfig, StudyConfig
+from tlm.study.treatments import MissingTokens, Removal
 
 
 def expect_refusal(fragment: str, **changes: Any) -> None:
@@ -136,6 +139,14 @@ def test_names_and_seeds_and_sizes_appear_once() -> None:
 
 def test_sizes_are_sorted() -> None:
     assert mini_study(corpus__sizes=[120, 0, 60]).corpus.sizes == (0, 60, 120)
+
+
+def test_names_that_are_defaults_are_in_their_registries() -> None:
+    """Which is why they are not looked up before a study is planned."""
+    removal = Removal(count=1)
+    assert {*StudyConfig.model_fields["baselines"].default} <= BASELINES.keys()
+    assert CorpusConfig.model_fields["sampler"].default in SAMPLERS
+    assert removal.selection in SELECTIONS and removal.removal in REMOVALS
 
 
 @pytest.mark.parametrize(
@@ -273,6 +284,11 @@ def test_overrides_apply_in_order() -> None:
         ("name.x.y=1", "unknown field 'x'"),
         ("tasks.movies.seed=1", r"no element 'movies'.*'libraries'"),
         ("tasks.9.seed=1", "no element '9'"),
+        ("tasks.²=1", "no element '²'"),
+        (f"tasks.{'9' * 5_000}=1", "no element '9"),
+        ("pretrain_seeds=[true]", r"pretrain_seeds\.0: .*\(got True\)"),
+        (f"pretrain.steps={2**63}", r"pretrain.steps: a whole number must be less than 2\*\*63"),
+        (f"corpus.sizes=[0, 1{'0' * 400}]", r"corpus.sizes: a whole number must be less than 2\*\*63"),
         ("finetune.epochs", "is not field=value"),
         ("=1", "is not field=value"),
         ("finetune.epochs=[", "is not a YAML value"),

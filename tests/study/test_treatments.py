@@ -14,7 +14,8 @@ from tlm.artifacts.step import Step
 from tlm.errors import UserError
 from tlm.machine.runtime import Runtime
 from tlm.planning.plan import Plan, plan
-from tlm.planning.preflight import check, check_registries
+from tlm.planning.preflight import check
+from tlm.planning.registries import check_registries
 from tlm.stages.duplicates import NGRAM
 from tlm.study.config import StudyConfig
 from tlm.study.treatments import Foreign, MissingTokens, Sampled, Shuffled

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import pandas as pd
 import pyarrow.parquet as pq
 
@@ -11,15 +9,13 @@ from tlm.artifacts.fingerprint import canonical_json
 from tlm.artifacts.step import Step
 from tlm.artifacts.store import Artifact, ArtifactStore
 from tlm.data import sources
-from tlm.data.corpus import SAMPLERS, check_sampler, check_size
-from tlm.data.injection import REMOVALS, SELECTIONS
+from tlm.data.corpus import check_size
 from tlm.data.items import select_items
 from tlm.errors import UserError
-from tlm.evaluation.baselines import BASELINES
 from tlm.machine.runtime import Runtime
 from tlm.planning.memory import check_memory
 from tlm.planning.plan import Plan, plan
-from tlm.results import ANALYSES
+from tlm.planning.registries import check_registries
 from tlm.study.base import slugify
 from tlm.study.config import StudyConfig
 from tlm.study.families import FAMILIES
@@ -49,26 +45,6 @@ def check(study: StudyConfig, runtime: Runtime, *, trains_here: bool = True) -> 
         check_memory(study, (step for step in planned.steps if not _is_complete(store, step)), runtime)
     _check_data(study, planned, runtime)
     return planned
-
-
-def check_registries(study: StudyConfig) -> None:
-    """Names in the study that point into registries: analysis, sampler, selection, removal, baseline."""
-    named: list[tuple[str, str, Mapping[str, object]]] = [("corpus.sampler", study.corpus.sampler, SAMPLERS)]
-    named += [("baselines", name, BASELINES) for name in study.baselines]
-    named += [("analysis", name, ANALYSES) for name in (study.analysis,) if name]
-    for treatment in study.treatments:
-        if treatment.kind == "missing_tokens":
-            named.append(("treatments.selection", treatment.selection, SELECTIONS))
-            named.append(("treatments.removal", treatment.removal, REMOVALS))
-        if treatment.kind == "sampled":
-            named.append(("treatments.sampler", treatment.sampler, SAMPLERS))
-    for field, name, registry in named:
-        if name not in registry:
-            raise UserError(f"{field}: unknown {name!r}.", f"Choose from {sorted(registry)}.")
-    check_sampler(study.corpus.sampler, task=False, level=None)
-    for treatment in study.treatments:
-        if treatment.kind == "sampled":
-            check_sampler(treatment.sampler, task=True, level=treatment.level)
 
 
 def _check_tokenizer(study: StudyConfig, planned: Plan, runtime: Runtime) -> None:
