@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
 from tlm.machine.interruption import closing
+from tlm.machine.printing import printable
+
+__all__ = ["PlainConsole", "on_terminal", "printable"]
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -18,7 +23,8 @@ if TYPE_CHECKING:
 
 
 class PlainConsole(Console):
-    """A console on which `[bold]`, `[/pos]` and `:smile:` in a label, a path or an error are letters like all others.
+    """A console on which `[bold]`, `[/pos]` and `:smile:` in a label, a path or an error are letters like all others, and
+    control characters are spelled out.
 
     What moves on it (bars, spinners) stops when a signal ends the command, and the cursor is shown again.
     """
@@ -36,6 +42,14 @@ class PlainConsole(Console):
         super().clear_live()
         self._moving.pop().__exit__(None, None, None)
 
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """What was not spelled out before it was laid out is now, whoever made the `Text`."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
+
     def status(self, status: Any, **options: Any) -> Status:
         return super().status(Text(status) if isinstance(status, str) else status, **options)
 
@@ -43,16 +57,3 @@ class PlainConsole(Console):
 def on_terminal() -> bool:
     """Whether a person reads the output; a pipe gets CSV with all of it."""
     return sys.stdout.isatty()
-
-
-def printable(text: str) -> str:
-    """The text without what a terminal obeys, or cannot show: control characters but line breaks and tabs, and halves of
-    characters, are spelled out.
-    """
-    return "".join(_spelled_out(c) for c in text)
-
-
-def _spelled_out(c: str) -> str:
-    if "\ud800" <= c <= "\udfff":
-        return f"\\u{ord(c):04x}"
-    return f"\\x{ord(c):02x}" if c not in "\n\t" and (c < " " or "\x7f" <= c <= "\x9f") else c

@@ -11,6 +11,7 @@ import yaml
 from helpers import command_line, mini_tree, python, write_csv, write_mini_data
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 import flows
 from flows.commands import base
@@ -33,6 +34,17 @@ def test_a_console_prints_every_text_as_it_is(text: str) -> None:
     with console.status(text):
         pass
     assert out.getvalue().count(text) >= 6
+
+
+def test_no_control_character_reaches_the_terminal_whoever_laid_it_out() -> None:
+    out, text = io.StringIO(), "\x1b]0;title\x07 \x1b[2J \x9b31m"
+    console = PlainConsole(file=out, width=200)
+    table = Table(text, title=text)
+    table.add_row(text)
+    for each in (text, Text(text), table):
+        console.print(each)
+    assert printable(out.getvalue()) == out.getvalue()
+    assert out.getvalue().count("\\x1b[2J") == 5
 
 
 @pytest.mark.parametrize("text", HOSTILE)

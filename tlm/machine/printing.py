@@ -1,0 +1,17 @@
+"""Text from outside as it may be printed: a terminal obeys some characters, and no file can hold others."""
+
+from __future__ import annotations
+
+import re
+
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters but line breaks and tabs, and halves of characters."""
+
+
+def printable(text: str) -> str:
+    r"""The text with what a terminal obeys, or cannot show, spelled out (\x1b, \ud83c)."""
+    return _OBEYED.sub(lambda found: _spelled_out(found[0]), text)
+
+
+def _spelled_out(c: str) -> str:
+    return f"\\u{ord(c):04x}" if c > "\xff" else f"\\x{ord(c):02x}"
