@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from tasks.guard import Guard
 from tlm.errors import UserError
 from tlm.machine import interruption
+from tlm.machine.printing import printable
 from tlm.machine.runtime import SAFE_PATH, Runtime
 
 HOST = "127.0.0.1"
@@ -124,7 +125,7 @@ def serve() -> None:
     """Start both, say when they answer, and look after them as long as one is up."""
     runtime = Runtime.from_environment()
     runtime.check_writable()
-    ports = (int(os.environ.get("TLM_PREFECT_PORT", "4200")), int(os.environ.get("TLM_MLFLOW_PORT", "5000")))
+    ports = (_port("TLM_PREFECT_PORT", "4200"), _port("TLM_MLFLOW_PORT", "5000"))
     for name, value in {**ENVIRONMENT, "PREFECT_HOME": str(runtime.prefect_home)}.items():
         os.environ.setdefault(name, value)
     runtime.prefect_home.mkdir(parents=True, exist_ok=True)
@@ -148,6 +149,13 @@ def serve() -> None:
             stop()
 
 
+def _port(name: str, default: str) -> int:
+    given = os.environ.get(name, default)
+    if not (given.isascii() and given.isdigit() and len(given) <= 5 and 0 < int(given) < 65_536):
+        raise UserError(f"{name}={given} is no port.", f"Give a number from 1 to 65535, such as {default}.")
+    return int(given)
+
+
 def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310 - loopback, built above
@@ -160,7 +168,7 @@ def main() -> None:
     try:
         interruption.run(serve, code=0)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -6,10 +6,8 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
 from flows.terminal import PlainConsole
-from tlm.errors import UserError
 from tlm.machine.runtime import Runtime
 
 app = typer.Typer(
@@ -57,14 +55,5 @@ def example(*commands: str) -> str:
 
 
 def runtime(**given: object) -> Runtime:
-    """The runtime of the environment and of a command's options.
-
-    Raises:
-        UserError: naming the field that has a wrong value.
-    """
-    try:
-        return Runtime.from_environment(**given)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        field = ".".join(str(part) for part in problem["loc"])
-        raise UserError(f"{field}: {problem['msg']} (got {problem.get('input')!r}).") from error
+    """The runtime of the environment and of a command's options. Raises UserError."""
+    return Runtime.from_environment(**given)

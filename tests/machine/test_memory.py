@@ -95,7 +95,7 @@ def test_less_than_the_process_already_holds_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("given", ["0", "-1", "much", "nan", "inf"])
 def test_a_limit_that_is_none_is_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TLM_MEMORY_GIB", given)
-    with pytest.raises(ValueError, match="memory_gib"):
+    with pytest.raises(UserError, match="memory_gib"):
         Runtime.from_environment()
 
 

@@ -29,3 +29,16 @@ def test_unless_it_is_said_there_are_as_many_as_cores_or_one_in_this_process(mon
     with pytest.raises(UserError, match="workers=3 with isolate=False"):
         Runtime.from_environment(isolate=False)
     assert Runtime.from_environment(isolate=False, workers=1).workers == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("TLM_WORKERS", "abc"), ("TLM_DEVICE", "tpu"), ("TLM_STAGE_TIMEOUT", "inf"), ("TLM_THREADS", "0")],
+)
+def test_a_wrong_value_of_the_environment_is_named_for_whoever_reads_it(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=rf"\({name}\): .*\(got '{value}'\)") as raised:
+        Runtime.from_environment()
+    assert "\n" not in str(raised.value)

@@ -114,3 +114,14 @@ def test_one_that_never_answers_is_ended(tmp_path: Path, monkeypatch: pytest.Mon
         with pytest.raises(UserError, match="The mute server does not answer"):
             mute.start()
         assert mute.process is not None and mute.process.poll() is not None
+
+
+@pytest.mark.parametrize("value", ["abc", "0", "65536", "-1", "²", "9" * 5_000])
+def test_a_port_that_is_none_is_refused_before_anything_starts(
+    value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TLM_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TLM_MLFLOW_PORT", value)
+    with pytest.raises(UserError, match=f"TLM_MLFLOW_PORT={value} is no port"):
+        servers.serve()
+    assert not (tmp_path / "home").exists()

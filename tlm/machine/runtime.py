@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from tlm.errors import UserError
 from tlm.machine.files import reason
@@ -45,7 +45,9 @@ class Runtime(BaseModel):
     )
     workers: PositiveInt = Field(default_factory=lambda known: _workers(known["isolate"]), description="stages at once")
     threads: PositiveInt = Field(1, description="CPU threads for each training process")
-    stage_timeout: Annotated[float, Field(gt=0)] | None = Field(None, description="seconds for one training stage")
+    stage_timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None, description="seconds for one training stage"
+    )
     checkpoint_seconds: Annotated[float, Field(ge=0)] = Field(
         60, description="between two checkpoints of a training stage, at least; 0 writes one after each step"
     )
@@ -71,8 +73,8 @@ class Runtime(BaseModel):
         TLM_MEMORY_GIB, TLM_ENGINE, MLFLOW_TRACKING_URI; `given` wins.
 
         Raises:
-            UserError: if TLM_HOME would not be the same place to everything that writes there.
-            ValidationError: if a field has a wrong value.
+            UserError: naming the field that has a wrong value; if TLM_HOME would not be the same place to everything that
+                writes there.
         """
         names = {
             "home": "TLM_HOME",
@@ -92,7 +94,13 @@ class Runtime(BaseModel):
             if field in values and not is_url(str(values[field])):
                 values[field] = os.path.abspath(os.path.expanduser(str(values[field])))
         check_home(str(values.get("home", default_home())))
-        runtime = cls.model_validate(values)
+        try:
+            runtime = cls.model_validate(values)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            field = ".".join(str(part) for part in problem["loc"])
+            known = f" ({names[field]})" if field in names else ""
+            raise UserError(f"{field}{known}: {problem['msg']} (got {problem.get('input')!r}).") from error
         if not runtime.data_root:
             runtime = runtime.model_copy(update={"data_root": f"{runtime.home}/data/raw"})
         return runtime
