@@ -97,12 +97,20 @@ def show(
 
 
 def as_plain(found: pa.Table) -> pa.Table:
-    """The same table with text in place of what CSV has no form for: nested values, intervals, bytes and the like."""
+    """The same table with text in place of what CSV has no form for: nested values, intervals, bytes and the like.
+
+    Dates and times are text as DuckDB writes them: Python and Arrow have none after the year 9999, and no infinite ones.
+    """
     columns = []
     for column in found.columns:
-        if not _is_plain(column.type):
-            texts = [None if value is None else _as_text(value) for value in column.to_pylist()]
-            column = pa.array(texts, pa.string())
+        if pa.types.is_temporal(column.type) and not pa.types.is_interval(column.type):
+            column = catalogue.as_text(column)
+        elif not _is_plain(column.type):
+            try:
+                texts = [None if value is None else _as_text(value) for value in column.to_pylist()]
+                column = pa.array(texts, pa.string())
+            except (OverflowError, ValueError):  # such a date within it
+                column = catalogue.as_text(column)
         columns.append(column)
     return pa.Table.from_arrays(columns, names=found.column_names)
 
@@ -110,7 +118,7 @@ def as_plain(found: pa.Table) -> pa.Table:
 def _is_plain(kind: pa.DataType) -> bool:
     types = pa.types
     tests = (types.is_boolean, types.is_integer, types.is_floating, types.is_decimal, types.is_string)
-    return any(test(kind) for test in (*tests, types.is_large_string, types.is_date, types.is_timestamp, types.is_time))
+    return any(test(kind) for test in (*tests, types.is_large_string))
 
 
 def _as_text(value: Any) -> str:

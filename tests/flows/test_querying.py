@@ -107,3 +107,23 @@ def test_a_query_that_is_not_utf_8_is_an_error_on_one_line(
     (tmp_path / "query.sql").write_bytes("select 'é'".encode("latin-1"))
     said = command_line(monkeypatch, capsys)("sql", "--file", str(tmp_path / "query.sql"))
     assert said.code == 2 and "byte 8 is not UTF-8" in said.err and said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(
+            "timestamp '290000-01-01'",
+            "timestamp 'infinity'",
+            "date '-infinity'",
+            "date '0044-03-15 (BC)'",
+            "time '24:00:00'",
+        ),
+        *("timestamp '2020-02-29 01:02:03.5'", "[timestamp '10000-01-01']", "{'a': date 'infinity'}"),
+    ],
+)
+def test_every_date_and_time_is_shown_as_duckdb_writes_it(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    [[text]] = duckdb.connect().sql(f"select ({value})::varchar").fetchall()
+    assert text in found(f"select {value} as x", 80, monkeypatch)
+    table = querying.as_plain(duckdb.connect().sql(f"select {value} as x").to_arrow_table())
+    assert table["x"].to_pylist() == [text]

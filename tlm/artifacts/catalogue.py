@@ -153,6 +153,13 @@ def query(path: Path, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | 
             raise UserError(one_line(error), "(tables: show tables; columns: describe results)") from error
 
 
+def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column's values as DuckDB writes them."""
+    with in_memory() as connection:
+        texts = connection.from_arrow(pa.table({"value": column})).project("value::varchar as value")
+        return texts.to_arrow_table()["value"]
+
+
 def left_out(path: Path) -> dict[str, str]:
     """What the catalogue does not show, by name, and why. Raises UserError if there is no catalogue."""
     return {row["artifact"]: row["reason"] for row in query(path, "select * from left_out").to_pylist()}
