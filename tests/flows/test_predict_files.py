@@ -119,6 +119,7 @@ def test_standard_input_brings_a_table_if_that_is_said(tlm: Tlm, monkeypatch: py
     [
         (b"", "standard input holds no text"),
         (b"one\n\nthree\n", "standard input, line 2: the text is empty"),
+        ("one\n\u200b\u00ad\n".encode(), "standard input, line 2: the text has no visible character"),
         ("one\ncaf\xe9\n".encode("latin-1"), "standard input, line 2: not UTF-8 (byte 7 of the file)"),
     ],
 )

@@ -140,6 +140,11 @@ def test_bad_parquet_says_which_file_row_and_column(root: Path) -> None:
     expect_refusal(root, "ag_news", "not indices")
     write_parquet(place, text=["a"], label=pa.array([1], pa.int8()))
     assert sources.read(LOCAL["ag_news"], str(root)).table.schema == LABELLED
+    write_parquet(place, text=["a"], label=pa.array([2**64 - 1], pa.uint64()))
+    expect_refusal(root, "ag_news", "ag_news: a label is no index")
+    write_parquet(place, text=["a"], label=[0], QQQQ=[0])
+    place.write_bytes(place.read_bytes().replace(b"QQQQ", b"QQQ\xff"))
+    expect_refusal(root, "ag_news", "ag_news/train.parquet: not a readable Parquet file")
     place.write_bytes(b"PAR1 not really")
     expect_refusal(root, "ag_news", "ag_news/train.parquet: not a readable Parquet file")
     with pytest.raises(UserError, match="not a readable Parquet"):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tlm.data.sources.base import COLUMNS_WAY_OUT, require_columns
-from tlm.data.sources.table import are_strings
+from tlm.data.sources.table import are_strings, parquet_file
 from tlm.data.sources.values import RepeatedKey, Where, not_utf8, parse_json
 from tlm.errors import UserError
 
@@ -160,23 +160,15 @@ def _paragraphs(file: Iterable[str]) -> Iterator[Row]:
 
 
 def _parquet(place: Path, name: str, columns: Columns, at_once: int | None) -> Iterator[Piece]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        # ParquetFile, not read_table: a folder named key=value must not become a column.
-        with pq.ParquetFile(place) as file:
-            require_columns(columns.wanted, file.schema_arrow.names, name, columns.remedy)
-            if at_once is None:
-                yield _columns_of(file.read(columns=columns.wanted), name, columns)
-                return
-            above = 0
-            for batch in file.iter_batches(batch_size=at_once, columns=columns.wanted):
-                yield _columns_of(batch, name, columns, above)
-                above += batch.num_rows
-    except (pa.ArrowException, OSError) as error:
-        message = str(error).splitlines()[0]
-        raise UserError(f"{name}: not a readable Parquet file ({message}).", "Replace it with a whole one.") from error
+    with parquet_file(place, name) as file:
+        require_columns(columns.wanted, file.schema_arrow.names, name, columns.remedy)
+        if at_once is None:
+            yield _columns_of(file.read(columns=columns.wanted), name, columns)
+            return
+        above = 0
+        for batch in file.iter_batches(batch_size=at_once, columns=columns.wanted):
+            yield _columns_of(batch, name, columns, above)
+            above += batch.num_rows
 
 
 def _columns_of(rows: Any, name: str, columns: Columns, above: int = 0) -> Piece:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlm.data.sources.base import Loaded, require_columns
 from tlm.data.sources.values import WHOLE_CHARACTERS, Where, half_character, label_names, sorted_names
+from tlm.data.sources.visible import shows_nothing
 from tlm.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 
 def rows_of(name: str) -> Where:
@@ -25,29 +28,30 @@ def read_parquet(place: Path, name: str, columns: Sequence[str]) -> pa.Table:
     Raises:
         UserError: not a readable Parquet file, or a column is missing (naming those that exist).
     """
+    with parquet_file(place, name) as file:
+        require_columns(columns, file.schema_arrow.names, name)
+        return file.read(columns=list(columns))
+
+
+@contextmanager
+def parquet_file(place: Path, name: str) -> Iterator[pq.ParquetFile]:
+    """An open Parquet file. UserError for what goes wrong while it is, if the file is damaged or none."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         # ParquetFile, not read_table: a folder named key=value must not become a column.
         with pq.ParquetFile(place) as file:
-            require_columns(columns, file.schema_arrow.names, name)
-            return file.read(columns=list(columns))
-    except (pa.ArrowException, OSError) as error:
+            yield file
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last of a column's name
         message = str(error).splitlines()[0]
         raise UserError(f"{name}: not a readable Parquet file ({message}).", "Replace it with a whole one.") from error
 
 
 def parquet_rows(place: Path, name: str) -> int:
     """Number of rows, from the file's metadata alone."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return int(pq.read_metadata(place).num_rows)
-    except (pa.ArrowException, OSError) as error:
-        message = str(error).splitlines()[0]
-        raise UserError(f"{name}: not a readable Parquet file ({message}).", "Replace it with a whole one.") from error
+    with parquet_file(place, name) as file:
+        return int(file.metadata.num_rows)
 
 
 def part(
@@ -103,11 +107,12 @@ def texts_of(values: Any, where: Where) -> Any:
     """Texts as an Arrow column of strings.
 
     Raises:
-        UserError: a text that is not a string, is not UTF-8, holds half a character or is empty (missing, or only white
-            space), with the place of the first one.
+        UserError: a text that is not a string, is not UTF-8, holds half a character, is empty (missing, or only white
+            space) or has no visible character, with the place of the first one.
     """
     text = _strings(values, where, "text")
     _refuse(_blank(text), where, "the text is empty", "Fill it in, or leave the row out.")
+    _refuse(shows_nothing(text), where, "the text has no visible character", "Fill it in, or leave the row out.")
     return text
 
 
@@ -232,7 +237,13 @@ def _indices(table: pa.Table, source_name: str) -> pa.Table:
     label = table["label"]
     if not pa.types.is_integer(label.type):
         raise UserError(f"{source_name}: the labels are {label.type}, not indices.", "Use whole numbers.")
-    return table.set_column(table.column_names.index("label"), "label", label.cast(pa.int64()))
+    try:
+        indices = label.cast(pa.int64())
+    except pa.ArrowInvalid as error:
+        raise UserError(
+            f"{source_name}: a label is no index ({error}).", "Check the labels against the label names."
+        ) from error
+    return table.set_column(table.column_names.index("label"), "label", indices)
 
 
 def _code(parts: Sequence[pa.Table]) -> tuple[list[pa.Table], list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from tlm.data.sources.base import Loaded
 from tlm.errors import UserError
@@ -10,6 +11,13 @@ from tlm.errors import UserError
 INVISIBLE = r"^[\s\pZ\pC\p{Mn}\p{Me}]*$"
 """White space, separators, control, format and private characters, marks that stand on another character: Unicode's general
 categories Z, C, Mn and Me. BERT's normaliser leaves nothing of such a text."""
+
+
+def shows_nothing(text: Any) -> Any:
+    """Of an Arrow column of strings: which of them have no visible character."""
+    import pyarrow.compute as pc
+
+    return pc.match_substring_regex(text, f"(?s){INVISIBLE}")
 
 
 def only_visible(loaded: Loaded, source: str) -> Loaded:
@@ -20,7 +28,7 @@ def only_visible(loaded: Loaded, source: str) -> Loaded:
     """
     import pyarrow.compute as pc
 
-    hidden = pc.match_substring_regex(loaded.table["text"], f"(?s){INVISIBLE}")
+    hidden = shows_nothing(loaded.table["text"])
     count = pc.sum(hidden).as_py() or 0
     if count == loaded.table.num_rows:
         raise UserError(
