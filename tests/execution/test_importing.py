@@ -235,6 +235,7 @@ def test_an_input_may_be_in_the_store_or_be_let_be(own: Mini, mini: Mini, store:
             {"inputs": {"task": {"stage": "task", "key": "0" * 64, "slug": "x"}}},
             "its input task/x-000000000000 is neither",
         ),
+        ({"outputs": {}}, "it lacks predictions.parquet"),
     ],
 )
 def test_what_this_code_could_not_have_made_is_refused(
@@ -243,6 +244,17 @@ def test_what_this_code_could_not_have_made_is_refused(
     forge(own.folder(only(own.plan, "baseline", baseline="majority")), **changes)
     name, reason = next(iter(import_records(Path(own.runtime.home), store).refused.items()))
     assert name.startswith("baseline/topics-majority-") and says in reason
+
+
+@pytest.mark.parametrize("fact", [None, "x", 2**70, [[[]]]])
+def test_facts_that_nobody_could_read_are_refused(own: Mini, store: ArtifactStore, fact: Any) -> None:
+    telling = {f"{step.stage}/{own.folder(step).name}": step for step in own.plan.steps if STAGES[step.stage].told}
+    for step in telling.values():
+        edit_record(own.folder(step), facts=dict.fromkeys(STAGES[step.stage].told, fact) if fact else {})
+    refused = import_records(Path(own.runtime.home), store).refused
+    assert {step.stage for step in telling.values()} >= {"source", "tokenizer", "tokens", "task", "corpus", "inject"}
+    assert telling.keys() <= refused.keys()
+    assert any(reason.startswith("its facts are not those of its stage (") for reason in refused.values())
 
 
 def test_a_claim_of_an_unknown_stage_is_refused_and_other_folders_are_let_be(own: Mini, store: ArtifactStore) -> None:
@@ -274,7 +286,7 @@ ABSURD: dict[str, tuple[str, dict[str, Any], str]] = {
     "a time that DuckDB cannot read": ("source", {"created": "2025-W01-1T00:00:00+00:00"}, "2025-W01-1"),
     "an accuracy above 1": ("baseline", {"facts": {"test_accuracy": 5, "test_items": 20}}, "accuracy_is_a_share"),
     "no accuracy": ("finetune", {"facts": {}}, "accuracy_is_a_share"),
-    "facts of other types": ("inject", {"facts": {"removed": {"a": []}}}, "INT64"),
+    "facts of other types": ("inject", {"facts": {"mean_length": 1, "removed": {"a": []}}}, "INT64"),
 }
 
 

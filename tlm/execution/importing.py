@@ -57,7 +57,10 @@ class Refused(Exception):
 
 
 def import_records(folder: Path, store: ArtifactStore, *, closed: bool = True, track: Track | None = None) -> Imported:
-    """Copy every sound artifact under `folder` (or its `data/artifacts`) that the store lacks; see `survey`."""
+    """Copy every sound artifact under `folder` (or its `data/artifacts`) that the store lacks; see `survey`.
+
+    Pages too (`tlm.execution.pages`): it is for a folder that nobody else had in their hands.
+    """
     return copy_new(survey(folder, store, closed=closed), store, track)
 
 
@@ -193,6 +196,8 @@ def _refuse_foreign(record: Record, name: str) -> None:
             raise Refused(f"{RECORD} names {str(ref)!r}, which no artifact is called")
     if str(record.ref) != name:
         raise Refused(f"{RECORD} is that of {record.ref}")
+    if fault := STAGES[record.stage].fault(record):
+        raise Refused(fault)
 
 
 def _is_complete(store: ArtifactStore, ref: ArtifactRef) -> bool:

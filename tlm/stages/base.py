@@ -8,12 +8,13 @@ from functools import cache, cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar, dataclass_transform, get_type_hints
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError, create_model
 
+from tlm.artifacts.record import first_fault
 from tlm.artifacts.step import LONGEST_SLUG, Label, Step
 from tlm.artifacts.tables import Table
 from tlm.machine.extensions import load_extensions
-from tlm.study.base import Frozen, slugify
+from tlm.study.base import Frozen, Seed, slugify
 
 if TYPE_CHECKING:
     from tlm.artifacts.record import Record
@@ -26,6 +27,8 @@ Flat = Annotated[T, "flat"]
 Aside = Annotated[T, "aside"]
 """A field that is no identity: what a study calls something, or how to reach it."""
 
+Count = Seed
+"""Of facts: a whole number that a column holds."""
 Role = Literal["corpus", "embeds", "pretrains", "predicts", "combines"]
 
 
@@ -88,6 +91,8 @@ class Stage:
     """Makes pages that a browser shows: those that come from another machine are made again (`tlm.execution.pages`)."""
     outputs: ClassVar[Mapping[str, Table | None]] = {}
     """What it makes: file → the table that its rows belong to, None if it is read by other stages alone."""
+    told: ClassVar[Mapping[str, Any]] = {}
+    """Facts that others read (a plan, other stages, what is said once it is made): name → type."""
 
     def __init_subclass__(cls, *, name: str | None = None, version: str = "", trains: bool = False) -> None:
         super().__init_subclass__()
@@ -120,6 +125,18 @@ class Stage:
     def notes(cls, record: Record) -> list[str]:
         """What a person should know of an artifact before training goes on, a sentence each; said once it is made."""
         return []
+
+    @classmethod
+    def fault(cls, record: Record) -> str:
+        """Why others could not use an artifact although it is as its record says: what it lacks. "" if they can."""
+        if lacking := sorted(cls.outputs.keys() - record.outputs.keys()):
+            return f"it lacks {', '.join(lacking)}"
+        try:
+            facts: Any = {name: (kind, ...) for name, kind in cls.told.items()}
+            create_model("facts", **facts).model_validate(record.facts)
+        except ValidationError as error:
+            return f"its facts are not those of its stage ({first_fault(error)})"
+        return ""
 
     @classmethod
     def read_back(cls, artifact: Artifact) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pydantic import FiniteFloat
+
 from tlm.artifacts.step import Label
 from tlm.artifacts.tables import Table
 from tlm.stages.base import Stage
@@ -28,6 +30,7 @@ class PretrainingSet(Stage):
     The held-out split of a treated set is the untreated study's, so that held-out losses are of the same text.
     """
 
+    told = {"mean_length": FiniteFloat}
     role = "corpus"
 
     if TYPE_CHECKING:  # fields of some of these stages, properties of the others

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tlm.errors import UserError
-from tlm.stages.base import Aside, Flat, Stage
+from tlm.stages.base import Aside, Count, Flat, Stage
 from tlm.study.sources import Source as SourceConfig
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ class Source(Stage, name="source", version="2"):
 
     retries = 2
     outputs = {"rows.parquet": None}
+    told = {"rows": Count, "label_names": list[str] | None, "invisible": Count}
 
     @property
     def slug(self) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tlm.artifacts.step import Label
 from tlm.errors import UserError
-from tlm.stages.base import Aside, Flat, Stage
+from tlm.stages.base import Aside, Count, Flat, Stage
 from tlm.stages.source import Source
 from tlm.study.config import ItemSelection
 
@@ -25,6 +25,7 @@ class Task(Stage, name="task", version="2"):
     """False: train and dev items are the same, and there are no others, so that nothing can be chosen by them."""
 
     outputs = {"items.parquet": None}
+    told = {"label_names": list[str], **dict.fromkeys(("labels", "train", "dev", "test"), Count)}
 
     @property
     def slug(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tlm.errors import UserError
-from tlm.stages.base import Aside, Flat, Stage
+from tlm.stages.base import Aside, Count, Flat, Stage
 from tlm.stages.source import Source
 from tlm.study.tokenizers import TokenizerConfig
 
@@ -24,6 +24,7 @@ class Tokenizer(Stage, name="tokenizer", version="2"):
     """The text that it is trained on, if it is."""
 
     retries = 2
+    told = {"vocab_size": Count}
 
     @property
     def slug(self) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tlm.stages.base import Stage
+from pydantic import FiniteFloat
+
+from tlm.stages.base import Count, Stage
 from tlm.stages.source import Source
 from tlm.stages.tokenizer import Tokenizer
 
@@ -25,6 +27,11 @@ class Tokens(Stage, name="tokens", version="1"):
     """None: texts are whole, for rows that are packed."""
 
     outputs = {"tokens.ids.npy": None, "tokens.offsets.npy": None}
+    told = {
+        **dict.fromkeys(("words", "unknown_words", "letters", "unknown_letters", "without_token"), Count),
+        "mean_length": FiniteFloat,
+        "unknown_most": list[tuple[str, Count]],
+    }
 
     @property
     def slug(self) -> str:
