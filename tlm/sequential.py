@@ -11,16 +11,19 @@ import math
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TextIO
 
 from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
 from tlm.execution.bundle import ARTIFACTS, inputs_from_outside, read_bundle, unprepared
 from tlm.execution.execute import Outcome, Progress, execute
-from tlm.execution.importing import import_records
+from tlm.execution.importing import copy_new, survey
 from tlm.execution.process import StageFailed
 from tlm.machine import interruption
+from tlm.machine.printing import printable
 from tlm.machine.runtime import Runtime
 from tlm.planning.plan import Plan
 from tlm.stages import STAGES
@@ -107,7 +110,7 @@ def run_bundle(
     clock = Clock(time_limit)
     steps = read_bundle(folder).steps
     if Path(runtime.home).resolve() != folder.resolve():
-        _fetch_inputs(folder, runtime)
+        _fetch_inputs(folder, steps, runtime)
     else:
         _check_inputs(folder, steps)
     lacking = {stage: STAGES[stage].missing_package() for stage in dict.fromkeys(step.stage for step in steps)}
@@ -151,11 +154,17 @@ def _obstacle(step: Step, waiting: Collection[str], missing_package: str | None)
     return "it needs what is left above" if any(key in waiting for key in step.input_keys.values()) else ""
 
 
-def _fetch_inputs(folder: Path, runtime: Runtime) -> None:
-    """Copy the bundle's artifacts to another home. Theirs were not brought along, so they come without their inputs."""
-    done = import_records(folder, ArtifactStore(runtime.artifacts), closed=False)
-    for name, reason in done.refused.items():
-        raise UserError(f"{folder}: {name}: {reason}.", "Copy the bundle again.")
+def _fetch_inputs(folder: Path, steps: Sequence[Step], runtime: Runtime) -> None:
+    """Copy what the steps are made from to another home, and nothing else that lies in the bundle.
+
+    What that was made from was not brought along, so it comes without its inputs.
+    """
+    store, needed = ArtifactStore(runtime.artifacts), {str(ref) for ref in inputs_from_outside(steps)}
+    found = survey(folder, store, closed=False)
+    for name, reason in found.refused.items():
+        if name in needed:
+            raise UserError(f"{folder}: {name}: {reason}.", "Copy the bundle again.")
+    copy_new(replace(found, new=tuple(record for record in found.new if str(record.ref) in needed)), store)
 
 
 def _check_inputs(folder: Path, steps: Sequence[Step]) -> None:
@@ -168,9 +177,12 @@ def _check_inputs(folder: Path, steps: Sequence[Step]) -> None:
             )
 
 
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+def _say(line: str, stream: TextIO | None = None) -> None:
+    """A line, whatever stands in the bundle and whatever letters the terminal has."""
+    stream = stream or sys.stdout
+    encoding = stream.encoding or "utf-8"
+    stream.write(printable(line).encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    stream.flush()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -191,10 +203,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         runtime = Runtime.from_environment(home=home, device=given.device, isolate=not given.in_process, workers=1)
         left = run_bundle(given.bundle, runtime, time_limit=given.time_limit, say=_say)
     except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
+        _say(f"error: {error}", sys.stderr)
         return 2
     except StageFailed as error:
-        sys.stderr.write(f"failed: {error}\n{GO_ON}\n")
+        _say(f"failed: {error}\n{GO_ON}", sys.stderr)
         return 1
     _say(f"{len(left)} steps are left" + (": run the same command again to go on." if left else "."))
     return 0

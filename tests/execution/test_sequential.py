@@ -107,15 +107,18 @@ def test_a_bundle_makes_the_very_artifacts_and_a_second_run_finds_them(
     assert len(again) == len(lines) and all(line.startswith("cached ") for line in again)
 
 
-def test_another_home_gets_the_artifacts_that_the_bundle_brings_and_the_bundle_stays_as_it_was(
-    exported: Path, there: Runtime, tmp_path: Path
+def test_another_home_gets_what_the_steps_are_made_from_and_no_page_and_the_bundle_stays_as_it_was(
+    mini: Mini, exported: Path, there: Runtime, tmp_path: Path
 ) -> None:
+    needed = {str(record.ref) for record in ArtifactStore(there.artifacts).records()}
+    page = mini.folder(mini.plan.report)  # somebody else laid it there
+    shutil.copytree(page, exported / "data" / "artifacts" / "report" / page.name)
     before = sorted(exported.rglob("*"))
     elsewhere = there.model_copy(update={"home": str(tmp_path / "elsewhere")})
     left = run_bundle(exported, elsewhere, time_limit=0)
     assert left and set(left.values()) == {"no time was left", "it needs what is left above"}
     found = {str(record.ref) for record in ArtifactStore(elsewhere.artifacts).records()}
-    assert found == {str(record.ref) for record in ArtifactStore(there.artifacts).records()}
+    assert found == needed
     assert sorted(exported.rglob("*")) == before
 
 
@@ -213,8 +216,8 @@ def test_the_command_says_what_is_left_and_goes_on_when_run_again(
 def test_the_command_ends_with_one_line_on_what_is_no_bundle(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([str(tmp_path)]) == 2
-    assert capsys.readouterr().err.startswith(f"error: {tmp_path} is not a bundle: {STEPS}: ")
+    assert main([f"{tmp_path}/\x1b[2J", "--home", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path}/\\x1b[2J is not a bundle: {STEPS}: ")
 
 
 @pytest.mark.slow
