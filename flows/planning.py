@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter
@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flows.terminal import printable
 from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore, Inspection
 from tlm.cost.estimate import Cost, Estimate, estimate
@@ -64,7 +63,7 @@ def show_plan(
         show_verdicts(planned, costs.items, runtime, console)
 
 
-def show_left_out(planned: Plan, runtime: Runtime, console: Console) -> None:
+def show_left_out(planned: Plan, runtime: Runtime, say: Callable[[str], object]) -> None:
     """Name what lies in the folders of the study's sources and is not read, a line for each source."""
     for step in planned.steps:
         if step.stage == "source":
@@ -72,9 +71,7 @@ def show_left_out(planned: Plan, runtime: Runtime, console: Console) -> None:
             names = left_out(source, runtime.data_root)
             more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
             if names:
-                console.print(
-                    f"Not read: {printable(', '.join(names[:NAMED]))}{more}.", highlight=False, soft_wrap=True
-                )
+                say(f"Not read: {', '.join(names[:NAMED])}{more}.")
 
 
 def show_reuse(plans: Mapping[str, Plan], store: ArtifactStore, console: Console) -> None:

@@ -75,7 +75,7 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, a
     server = set_up(runtime, debug=debug)
     with console.status("checking the study and its sources"):
         planned = check(study, runtime)
-    show_left_out(planned, runtime, console)
+    show_left_out(planned, runtime, partial(console.print, highlight=False, soft_wrap=True))
     store = ArtifactStore(runtime.artifacts)
     todo = [step.key for step in planned.steps if store.inspect(step.ref, verify=False).status != "complete"]
     console.print(

@@ -11,6 +11,7 @@ from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict
 
+from flows.planning import show_left_out
 from tasks.engines import task_runner
 from tasks.flow_runs import outliving_the_worker
 from tasks.scheduling import run_all
@@ -127,7 +128,9 @@ def run_and_show(study: StudyConfig, runtime: Runtime, planned: Plan | None = No
     Raises:
         UserError: for bad input, before any work and before anything is written.
     """
-    planned = planned or check(study, runtime)
+    if planned is None:
+        planned = check(study, runtime)
+        show_left_out(planned, runtime, get_run_logger().info)
     summary = run_study(planned, runtime)
     show_in_prefect(planned, runtime, summary)
     return summary

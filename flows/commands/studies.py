@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -105,7 +106,7 @@ def plan(
         show_reuse(plans, store, console)
         return
     (planned,) = plans.values()
-    show_left_out(planned, where, console)
+    show_left_out(planned, where, partial(console.print, highlight=False, soft_wrap=True))
     show_plan(planned, store, where, console, steps=steps, time=time, verdicts=time if verdicts is None else verdicts)
 
 

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 from helpers import Tlm, command_line, mini_tree, write_mini_data
+
+from flows import study as flow
+from flows.loading import load_study
+from tlm.machine.runtime import Runtime
+from tlm.planning.plan import plan
 
 ROWS = [{"text": f"text {n} about the {label}", "label": label} for n in range(12) for label in ("sea", "land")]
 
@@ -72,7 +78,9 @@ def test_numbers_beyond_64_bits_and_names_that_only_resemble_numbers_are_labels(
         assert found.code == 2 and "label '--1' has 12 all items, 22 needed" in found.err, found.err
 
 
-def test_what_a_folder_of_texts_holds_beside_them_is_named_before_the_work(tlm: Tlm) -> None:
+def test_what_a_folder_of_texts_holds_beside_them_is_named_before_the_work(
+    tlm: Tlm, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Path("data/books").mkdir()
     for name in ("a.txt", "b.md", "c.docx"):
         Path(f"data/books/{name}").write_text("One paragraph.\n\nAnother.\n")
@@ -80,3 +88,10 @@ def test_what_a_folder_of_texts_holds_beside_them_is_named_before_the_work(tlm: 
     Path("data/task.csv").write_text(CSV)
     found = tlm("plan", study("csv", corpus__source=source), "--no-time")
     assert found.code == 0 and "Not read: books/b.md, books/c.docx." in found.out
+    logged: list[str] = []  # by a worker, in the log of the study's run
+    monkeypatch.setattr(flow, "check", lambda study, runtime: plan(study, runtime.data_root))
+    monkeypatch.setattr(flow, "get_run_logger", lambda: SimpleNamespace(info=logged.append))
+    for name in ("run_study", "show_in_prefect"):
+        monkeypatch.setattr(flow, name, lambda *given: None)
+    flow.run_and_show(load_study("study.yaml"), Runtime.from_environment())
+    assert logged == ["Not read: books/b.md, books/c.docx."]
