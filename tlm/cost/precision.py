@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from tlm.artifacts.fingerprint import SHORT, canonical_json
 from tlm.artifacts.store import ArtifactStore
 from tlm.cost.estimate import language_model_flops
 from tlm.cost.shape import Shape
+from tlm.errors import UserError
 from tlm.execution.process import Child, talk_to_parent
 from tlm.machine.files import locked, read_plain
 from tlm.machine.precision import Resolved, native_precision, processor, processor_name
@@ -39,6 +39,7 @@ from tlm.study.config import StudyConfig
 
 IN_DOUBT = 1.03
 """How many times as fast bfloat16 has to be to be chosen: what is less may be chance, and float32 rounds less."""
+WITHOUT_MEASURING = "Or choose: --set pretrain.precision=float32 --set finetune.precision=float32."
 KEPT_BYTES = 100_000
 """The largest kept measurement that is read; one has about 1 kB."""
 
@@ -73,7 +74,7 @@ def settled(study: StudyConfig, runtime: Runtime, say: Callable[[str], None] = l
     """The same study with every precision "auto" replaced by what it means here, which `say` is told with the reason.
 
     Raises:
-        UserError: if source or vocabulary files are missing, naming all of them.
+        UserError: if source or vocabulary files are missing, naming all of them, or as `measure`.
         StageFailed: if the measuring process dies.
     """
     if "auto" not in (study.pretrain.precision, study.finetune.precision):
@@ -161,16 +162,24 @@ def _read(path: Path) -> Measurement | None:
 
 
 def _write(kept: Measurement, path: Path) -> None:
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".draft", delete=False, encoding="utf-8") as draft:
-        draft.write(kept.model_dump_json(indent=1))
-    os.replace(draft.name, path)
+    draft = path.with_suffix(".draft")
+    draft.write_text(kept.model_dump_json(indent=1), encoding="utf-8")
+    os.replace(draft, path)
 
 
 def measure(shape: Shape, runtime: Runtime) -> Seconds:
-    """Time both precisions in a process like those that train. Raises StageFailed if it dies."""
+    """Time both precisions in a process like those that train.
+
+    Raises:
+        UserError: if the memory does not hold the small batch.
+        StageFailed: if the process dies.
+    """
     with Child("tlm.cost.precision", "measuring precisions", runtime) as child:
         child.say(runtime=runtime.model_dump(mode="json"), shape=shape.model_dump(mode="json"))
-        seconds: Seconds = child.hear()["seconds"]
+        try:
+            seconds: Seconds = child.hear()["seconds"]
+        except UserError as error:
+            raise UserError(error.problem, f"{error.remedy} {WITHOUT_MEASURING}".strip()) from None
         return seconds
 
 
@@ -181,9 +190,11 @@ def main() -> None:
 
         from tlm.cost.measure import prepare
         from tlm.cost.miniature import seconds_in_each
+        from tlm.training.memory import out_of_memory_is
 
         prepare(Runtime.model_validate({**given["runtime"], "device": "cpu"}))
-        parent.say(seconds=seconds_in_each(Shape.model_validate(given["shape"])))
+        with out_of_memory_is("out of memory while measuring which precision is faster"):
+            parent.say(seconds=seconds_in_each(Shape.model_validate(given["shape"])))
 
 
 if __name__ == "__main__":
