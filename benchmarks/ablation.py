@@ -159,7 +159,7 @@ def measure(
     folders = prepare_workloads(cases, workloads, out, console)
     found: dict[str, dict[str, float]] = {}
     for case in cases:
-        setting = Setting(case, load(folders[case.workload]), "cpu", machine.has_bfloat16("cpu"))
+        setting = Setting.of(case, load(folders[case.workload]), "cpu")
         found[case.name] = slowdowns(setting, rounds, seconds)
         save(out, found, machine.facts("cpu", threads))
     return found

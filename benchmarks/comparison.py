@@ -15,6 +15,7 @@ from benchmarks.setting import Setting
 from benchmarks.work import matmul_ceiling
 from benchmarks.workload import load, prepare
 from tlm.errors import UserError
+from tlm.machine.precision import native_precision
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def compare(
     timings: list[speed.Timing] = []
     for case in cases:
         console.print(f"{case.name} …")
-        setting = Setting(case, load(folders[case.workload]), options.device, machine.has_bfloat16(options.device))
+        setting = Setting.of(case, load(folders[case.workload]), options.device)
         notes += _absences(case)
         peaks = _peaks(setting, options) if options.memory else {}
         own, ceilings = _timings(setting, options)
@@ -96,7 +97,7 @@ def _timings(setting: Setting, options: Options) -> tuple[list[speed.Timing], di
     built = {name: contenders.build(name, setting) for name in contenders.names_for(setting.case)}
     plan = speed.plan_rounds(setting, built, options.seconds)
     tokens, hidden, _ = _product(setting.case)
-    ceilings = dict.fromkeys(("float32", "bfloat16") if setting.bfloat16 else ("float32",), 0.0)
+    ceilings: dict[str, float] = dict.fromkeys(["float32", native_precision(setting.device)], 0.0)
     timings: list[speed.Timing] = []
     for number in range(options.rounds):
         timings += speed.measure_round(setting, built, plan, number)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tlm.machine.allocator import ALLOCATORS
-from tlm.machine.precision import cpu_flags, native_precision
+from tlm.machine.precision import cpu_flags, processor_name
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_tile", "asimd", "bf16", "i8mm", "sve")
@@ -35,11 +35,6 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def has_bfloat16(device: str) -> bool:
-    """Whether matrices are multiplied in bfloat16 natively; emulated, it is slower than float32."""
-    return native_precision(device) == "bfloat16"
-
-
 def facts(device: str, threads: int) -> dict[str, str]:
     """What stands under the table and in each line of the CSV."""
     import torch
@@ -48,7 +43,7 @@ def facts(device: str, threads: int) -> dict[str, str]:
     commit = _git("rev-parse", "HEAD")
     return {
         "commit": (commit or "unknown") + (" with changes" if commit and _git("status", "--porcelain") else ""),
-        "processor": _model_name() or platform.processor() or platform.machine(),
+        "processor": processor_name(),
         "flags": " ".join(flag for flag in FLAGS if flag in cpu_flags()),
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
         "threads": str(threads),
@@ -86,15 +81,6 @@ def peak_memory(device: str) -> int:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) << 10
     raise OSError("/proc/self/status has no VmHWM")
-
-
-def _model_name() -> str:
-    """The first processor's name in /proc/cpuinfo, or nothing."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return ""
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
 def _git(*arguments: str) -> str:

@@ -24,7 +24,7 @@ from tlm.training.optimisation import Curve
 
 
 class Ours:
-    """bfloat16 where the device has it, float32 otherwise; batches as tlm's pretrain and finetune make them."""
+    """The precision that "auto" means; batches as tlm's pretrain and finetune make them."""
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting

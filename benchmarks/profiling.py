@@ -78,7 +78,7 @@ def shares(name: str, seconds: float, threads: int, out: Path, workloads: Path |
     torch.set_num_threads(threads)
     case = CASES[name]
     folder = prepare_workloads([case], workloads, out, console)[case.workload]
-    setting = Setting(case, load(folder), "cpu", machine.has_bfloat16("cpu"))
+    setting = Setting.of(case, load(folder), "cpu")
     ours = build(OURS, setting)
     timed(ours.prepare(setting.workload.batches(0, 2, case.batch_size), 1), "cpu")
     each = timed(ours.prepare(setting.workload.batches(0, 2, case.batch_size), 1), "cpu") / 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -12,6 +13,7 @@ from flows.terminal import printable
 from tasks.importing import import_folder, prepare_bundle
 from tlm.artifacts.step import ArtifactRef
 from tlm.artifacts.store import ArtifactStore
+from tlm.cost.precision import settled
 from tlm.execution.bundle import export_bundle
 from tlm.execution.importing import Imported
 from tlm.execution.pages import is_page
@@ -49,8 +51,12 @@ def export_in_terminal(study: StudyConfig, folder: Path, runtime: Runtime, conso
     Raises:
         UserError: for bad input; if nothing is left to train; if the folder is there already.
     """
+    notes: list[str] = []
     with console.status("checking the study and its sources"):
-        planned = check(study, runtime, trains_here=False)
+        settle = partial(settled, runtime=runtime, say=notes.append)
+        planned = check(study, runtime, settle=settle, trains_here=False)
+    for line in notes:
+        console.print(line, highlight=False, soft_wrap=True)
     with console.status("making what the training starts from"):
         made = prepare_bundle(planned, runtime)
     for record in (outcome.record for outcome in made):

@@ -18,6 +18,7 @@ from flows.terminal import printable
 from tasks.answering import check_servers
 from tlm.artifacts.step import ArtifactRef
 from tlm.artifacts.store import ArtifactStore
+from tlm.cost.precision import settled
 from tlm.errors import UserError
 from tlm.machine.file_errors import file_error
 from tlm.machine.interruption import closing, saying
@@ -73,9 +74,13 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, a
     """
     check_servers(runtime)
     server = set_up(runtime, debug=debug)
+    notes: list[str] = []
     with console.status("checking the study and its sources"):
-        planned = check(study, runtime)
-    show_left_out(planned, runtime, partial(console.print, highlight=False, soft_wrap=True))
+        planned = check(study, runtime, settle=partial(settled, runtime=runtime, say=notes.append))
+    say = partial(console.print, highlight=False, soft_wrap=True)
+    for line in notes:
+        say(line)
+    show_left_out(planned, runtime, say)
     store = ArtifactStore(runtime.artifacts)
     todo = [step.key for step in planned.steps if store.inspect(step.ref, verify=False).status != "complete"]
     console.print(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from prefect import Flow, State, flow, get_run_logger
@@ -22,6 +23,7 @@ from tasks.tracking.study import StepRun, Tracking
 from tlm.artifacts.in_progress import begin, end
 from tlm.artifacts.step import ArtifactRef, Step
 from tlm.artifacts.store import ArtifactStore, Inspection
+from tlm.cost.precision import settled
 from tlm.machine.runtime import Runtime
 from tlm.planning.plan import Plan
 from tlm.planning.preflight import check
@@ -129,8 +131,9 @@ def run_and_show(study: StudyConfig, runtime: Runtime, planned: Plan | None = No
         UserError: for bad input, before any work and before anything is written.
     """
     if planned is None:
-        planned = check(study, runtime)
-        show_left_out(planned, runtime, get_run_logger().info)
+        say = get_run_logger().info
+        planned = check(study, runtime, settle=partial(settled, runtime=runtime, say=say))
+        show_left_out(planned, runtime, say)
     summary = run_study(planned, runtime)
     show_in_prefect(planned, runtime, summary)
     return summary

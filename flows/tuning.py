@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from pydantic import ValidationError
 
 from flows.loading import Draft, explain, value_at
 from flows.yaml_text import read_yaml_file
+from tlm.cost.precision import choose, settled
 from tlm.errors import UserError
+from tlm.machine.precision import Resolved
 from tlm.machine.runtime import Runtime
 from tlm.planning.plan import Identities
 from tlm.planning.preflight import check
@@ -51,9 +53,16 @@ class Tuning:
         """What a study is judged by. Raises UserError if it lacks what the objective names."""
         check_registries(study)
         identify = Identities(self.runtime.data_root)
-        measured = self.config.objective.of(with_precision(study, self.runtime.native_precision()), identify)
+        if "auto" in (study.pretrain.precision, study.finetune.precision):
+            study = with_precision(study, self.precision)
+        measured = self.config.objective.of(study, identify)
         identify.raise_errors()
         return measured
+
+    @cached_property
+    def precision(self) -> Resolved:
+        """What "auto" means to all trials: what it means to the study as it is."""
+        return choose(self.base, self.runtime).precision
 
     @cached_property
     def start(self) -> dict[str, Any] | None:
@@ -155,7 +164,7 @@ def check_tuning(tuning: Tuning) -> None:
     Raises:
         UserError: naming what is wrong.
     """
-    check(tuning.base, tuning.runtime)
+    check(tuning.base, tuning.runtime, settle=partial(settled, runtime=tuning.runtime))
     tuning.measure(tuning.base)
     for field in tuning.config.space:
         if not any(_matters(tuning, field, others) for others in _places(tuning, field)):

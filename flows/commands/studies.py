@@ -82,10 +82,11 @@ def plan(
     home: Home = None,
     data_root: DataRoot = None,
 ) -> None:
-    """Say what a run would do: stages, tokens, time, what is cached, and how well it will tell. Writes nothing."""
+    """Say what a run would do: stages, tokens, time, what is cached, and how well it will tell. Makes nothing of it."""
     from flows.loading import load_study
     from flows.planning import show_left_out, show_plan, show_reuse
     from tlm.artifacts.store import ArtifactStore
+    from tlm.cost.precision import settled
     from tlm.planning.plan import plan as make_plan
     from tlm.planning.registries import check_registries
 
@@ -97,11 +98,12 @@ def plan(
         "origin": origin,
         "limit_steps": limit_steps,
     }
+    say = partial(console.print, highlight=False, soft_wrap=True) if len({*study}) == 1 else lambda line: None
     plans = {}
     for name in dict.fromkeys(study):
         loaded = load_study(name, set_, **options)
         check_registries(loaded)
-        plans[name] = make_plan(loaded, where.data_root, precision=where.native_precision())
+        plans[name] = make_plan(settled(loaded, where, say), where.data_root)
     if len(plans) > 1:
         show_reuse(plans, store, console)
         return
@@ -149,12 +151,13 @@ def explain(
     """Say which field changed since a recorded run, and which steps run again because of it."""
     from flows.loading import load_study
     from tlm.artifacts.store import ArtifactStore
+    from tlm.cost.precision import settled
     from tlm.planning.explain import explain as find_changes
     from tlm.planning.plan import plan as make_plan
 
     where = runtime(home=home, data_root=data_root)
     loaded = load_study(study, set_, reference=reference_compat, scale=scale, origin=origin)
-    planned = make_plan(loaded, where.data_root, precision=where.native_precision())
+    planned = make_plan(settled(loaded, where), where.data_root)
     found = find_changes(planned, ArtifactStore(where.artifacts), against)
     console.print(f"Against {found.against.ref} of {found.against.created}:")
     if not found.changes:

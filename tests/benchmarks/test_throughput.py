@@ -25,6 +25,7 @@ from benchmarks.setting import Setting
 from benchmarks.speed import Timing
 from benchmarks.work import useful_flops
 from benchmarks.workload import Workload, load
+from tlm.cost import miniature
 from tlm.data.ragged import Ragged
 from tlm.errors import UserError
 from tlm.execution.process import child_environment
@@ -47,6 +48,7 @@ needs_accelerate = pytest.mark.skipif(find_spec("accelerate") is None, reason="t
 @pytest.fixture(autouse=True)
 def quick_and_threads_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(work, "BLOCK_SECONDS", 0.0)
+    monkeypatch.setattr(miniature, "ENOUGH", 0)
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)

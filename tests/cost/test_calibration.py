@@ -57,14 +57,14 @@ def test_every_workload_is_measured_once_and_nothing_is_left_on_disk(
 
 
 def test_what_is_timed_is_the_engines_own_step(workloads: list[Workload], monkeypatch: pytest.MonkeyPatch) -> None:
-    real = loop._gradients
+    real = loop.gradients
     batches: list[int] = []
 
     def spy(model: object, inputs: loop.Inputs, *rest: object) -> torch.Tensor:
         batches.append(len(inputs["ids_R"]))  # type: ignore[arg-type]
         return real(model, inputs, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loop, "_gradients", spy)
+    monkeypatch.setattr(loop, "gradients", spy)
     small = {"num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
     decoder = Architecture.model_validate({"name": "gpt", "kind": "decoder", **small})
     decoders = [workload.model_copy(update={"architecture": decoder}) for workload in workloads]

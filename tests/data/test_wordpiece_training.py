@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tlm.data.wordpiece import TrainedTokenizer, WordPiece, read_vocabulary, write_vocabulary
-from tlm.data.wordpiece_training import CONTINUES, SPECIAL_TOKENS, WORD_LENGTH, choose_alphabet, train_wordpiece
+from tlm.data.wordpiece_training import (
+    CONTINUES,
+    SPECIAL_TOKENS,
+    WORD_LENGTH,
+    choose_alphabet,
+    count_pieces,
+    cut_into_words,
+    normalize,
+    train_wordpiece,
+)
 
 
 def sentences(size: int = 150) -> list[str]:
@@ -71,6 +81,38 @@ def test_the_alphabet_is_the_most_frequent_characters_that_have_room(
     left_out = counts.keys() - set(chosen)
     assert all(counts[kept] >= counts[other] for kept in chosen for other in left_out)
     assert chosen == choose_alphabet(dict(reversed(counts.items())), continuing, limit, room), "whatever their order"
+
+
+@given(st.lists(st.text(max_size=12)), st.booleans())
+def test_words_are_counted_as_if_each_text_were_cut_whole(texts: list[str], lowercase: bool) -> None:
+    whole: Counter[str] = Counter()
+    for text in texts:
+        pieces = cut_into_words(WORD_LENGTH).pre_tokenize_str(normalize(lowercase).normalize_str(text))
+        whole.update(piece for piece, _ in pieces)
+    assert count_pieces(texts, lowercase) == whole
+
+
+def test_the_tokens_are_those_that_the_library_finds_in_the_texts_themselves() -> None:
+    from tokenizers import Tokenizer, models, trainers
+
+    texts = [*many_scripts(), "naïve café 中文 ##a [MASK] don't", "x" * 250]
+    tokens = train_wordpiece(texts, vocab_size=600, limit_alphabet=300)
+    alone = [token for token in tokens[5:] if len(token) == 1]
+    first = [token for token in tokens if token in SPECIAL_TOKENS or (token.startswith(CONTINUES) and len(token) == 3)]
+    plain = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    plain.normalizer, plain.pre_tokenizer = normalize(lowercase=True), cut_into_words(WORD_LENGTH)
+    plain.train_from_iterator(
+        texts,
+        trainers.WordPieceTrainer(
+            vocab_size=600,
+            special_tokens=first,
+            initial_alphabet=alone,
+            limit_alphabet=len(alone),
+            min_frequency=2,
+            show_progress=False,
+        ),
+    )
+    assert plain.get_vocab() == {token: number for number, token in enumerate(tokens)}
 
 
 def test_training_and_encoding_repeat_themselves_in_another_process_with_other_threads(

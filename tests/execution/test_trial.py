@@ -64,8 +64,8 @@ def test_a_trial_trains_a_few_real_steps_and_leaves_no_checkpoint(
     steps: list[int] = []
     from tlm.training import loop
 
-    real = loop._gradients
-    monkeypatch.setattr(loop, "_gradients", lambda *given: (steps.append(1), real(*given))[1])
+    real = loop.gradients
+    monkeypatch.setattr(loop, "gradients", lambda *given: (steps.append(1), real(*given))[1])
     fitting: list[int] = []
     try_batches(job_of(mini, step, tmp_path / "out"), 9, fitting.append)
     assert fitting == [1, 2, 4]

@@ -1,4 +1,4 @@
-"""Precision "auto" is resolved once, from the device, and is then part of every training step's identity."""
+"""What a device has instructions for, and precision as part of every training step's identity."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from helpers import mini_study, write_mini_data
 
 from tlm.machine import precision
 from tlm.machine.precision import cpu_flags, native_precision
-from tlm.machine.runtime import Runtime
 from tlm.planning.plan import plan
 from tlm.study.adapt import reference_compat, with_precision
 
@@ -33,15 +32,13 @@ def test_bfloat16_is_found_in_the_processors_flags(
     monkeypatch.setattr(precision, "cpu_flags", lambda: flags)
     assert native_precision("cpu") == expected
     assert native_precision("cuda") == "bfloat16"
-    assert Runtime(device="cpu").native_precision() == expected
-    assert Runtime(device="cuda").native_precision() == "bfloat16"
 
 
 def test_a_kernel_that_does_not_say_means_float32(tmp_path: Path) -> None:
     assert cpu_flags(str(tmp_path / "none")) == frozenset()
 
 
-def test_auto_becomes_what_the_device_has_and_a_choice_stays() -> None:
+def test_auto_becomes_what_it_is_said_to_be_and_a_choice_stays() -> None:
     study = mini_study(pretrain__precision="auto")
     resolved = with_precision(study, "bfloat16")
     assert (resolved.pretrain.precision, resolved.finetune.precision) == ("bfloat16", "float32")

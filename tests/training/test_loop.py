@@ -133,7 +133,7 @@ def test_any_other_error_stays_what_it_is(error: BaseException) -> None:
 
 @pytest.mark.parametrize("run", [pretrained, finetuned])
 def test_a_batch_that_does_not_fit_is_named_with_its_step(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, calls = loop._gradients, []
+    real, calls = loop.gradients, []
 
     def gradients(*given: Any) -> torch.Tensor:
         calls.append(1)
@@ -141,7 +141,7 @@ def test_a_batch_that_does_not_fit_is_named_with_its_step(run: Any, monkeypatch:
             raise RuntimeError("can't allocate memory: you tried to allocate 9 bytes")
         return real(*given)
 
-    monkeypatch.setattr(loop, "_gradients", gradients)
+    monkeypatch.setattr(loop, "gradients", gradients)
     with pytest.raises(BatchTooLarge, match=r"out of memory on cpu with a batch of 7 at step 3 \(tried .* 9 bytes\)"):
         run(batch_size=7)
 

@@ -125,29 +125,33 @@ def batch_to_measure(workload: Workload) -> int:
 
 def _train(workload: Workload, batch_size: int, device: str, stopwatch: Stopwatch) -> None:
     """Train without an end, in steps too small to diverge on text without sense."""
-    vocabulary = Vocabulary(
-        (*SPECIAL_TOKENS, *map(str, range(workload.vocab_size - len(SPECIAL_TOKENS)))), 0, 1, 2, 3, 4
-    )
+    vocabulary = made_up_vocabulary(workload.vocab_size)
+    lengths = (workload.mean_length, workload.max_length, workload.vocab_size)
     common: dict[str, Any] = {"max_length": workload.max_length, "seed": 0, "device": device, "hooks": [stopwatch]}
     change = {"learning_rate": 1e-6, "max_steps": None, "batch_size": batch_size}
     if workload.pretrain is not None:
         endless = workload.pretrain.model_copy(
             update={**change, "epochs": None, "steps": ENDLESS, "embedding_init": "normal"}
         )
-        texts = made_up_texts(workload, BATCHES * endless.batch_size)
+        texts = made_up_texts(*lengths, BATCHES * endless.batch_size)
         pretrain(texts, texts, vocabulary, workload.architecture, endless, **common)
     if workload.finetune is not None:
         tuning = workload.finetune.model_copy(update={**change, "epochs": ENDLESS})
-        texts = made_up_texts(workload, max(BATCHES * tuning.batch_size, workload.labels))
+        texts = made_up_texts(*lengths, max(BATCHES * tuning.batch_size, workload.labels))
         rows = np.arange(len(texts))
         items = pd.DataFrame({"row": rows, "label": rows % workload.labels, "part": "train"})
         finetune(texts, items, vocabulary, workload.architecture, tuning, **common, sink=lambda predictions: None)
 
 
-def made_up_texts(workload: Workload, count: int) -> Ragged:
-    """So many texts of random tokens, no special ones, with lengths as a workload has them."""
-    lengths = lengths_around(workload.mean_length - 2, workload.max_length - 2, count)
-    ids = np.random.default_rng(0).integers(len(SPECIAL_TOKENS), workload.vocab_size, lengths.sum(), dtype=np.uint16)
+def made_up_vocabulary(size: int) -> Vocabulary:
+    """The special tokens, and numbers."""
+    return Vocabulary((*SPECIAL_TOKENS, *map(str, range(size - len(SPECIAL_TOKENS)))), 0, 1, 2, 3, 4)
+
+
+def made_up_texts(mean_length: int, max_length: int, vocab_size: int, count: int) -> Ragged:
+    """So many texts of random tokens, no special ones; their lengths vary, and [CLS] and [SEP] count in the mean."""
+    lengths = lengths_around(mean_length - 2, max_length - 2, count)
+    ids = np.random.default_rng(0).integers(len(SPECIAL_TOKENS), vocab_size, lengths.sum(), dtype=np.uint16)
     return Ragged(ids, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -60,15 +60,19 @@ class WordPiece:
         Most words of a text are in many others, and what stands between two spaces is cut on its own: each is encoded
         once, in all of the library's threads.
         """
+        import numpy as np
+
         from tlm.data.ragged import Ragged
 
         words = [text.split(" ") for text in texts]
-        distinct = list(dict.fromkeys(chain.from_iterable(words)))
-        encoded = self._fast.encode_batch_fast(distinct, add_special_tokens=False)
-        ids_of = {word: encoding.ids for word, encoding in zip(distinct, encoded, strict=True)}
-        return Ragged.from_lists(
-            islice(chain.from_iterable(ids_of[word] for word in of_text), max_length) for of_text in words
-        )
+        number_of = {word: number for number, word in enumerate(dict.fromkeys(chain.from_iterable(words)))}
+        encoded = self._fast.encode_batch_fast(list(number_of), add_special_tokens=False)
+        pieces = Ragged.from_lists(encoding.ids for encoding in encoded)
+        counts = [len(of_text) for of_text in words]
+        numbers = np.fromiter(map(number_of.__getitem__, chain.from_iterable(words)), np.int64, sum(counts))
+        strung = pieces.take(numbers)
+        whole = Ragged(strung.ids, strung.offsets[np.cumsum([0, *counts])])
+        return whole if max_length is None else whole.cut(max_length)
 
     def unknown_words(self, texts: Sequence[str]) -> Counter[str]:
         """Each word of the texts that becomes [UNK], with its number."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tokenizers.normalizers import Normalizer
@@ -16,6 +16,8 @@ CONTINUES = "##"
 """What a token begins with that continues a word."""
 WORD_LENGTH = 100
 """Characters of the longest word. BERT's limit: the time that a word takes grows with the square of its length."""
+AT_ONCE = 10_000
+"""Words of a text that is made up of words."""
 
 
 def normalize(lowercase: bool) -> Normalizer:
@@ -45,18 +47,50 @@ def train_wordpiece(
     Returns:
         The tokens by id, the special ones first.
     """
-    texts = list(texts)
-    words = Counter(chain.from_iterable(text.split(" ") for text in texts))
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordPiece
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+    from tokenizers.trainers import WordPieceTrainer
+
+    pieces = count_pieces(texts, lowercase)
     # The library numbers the pieces "##a" … in the order of a randomly seeded hash map, and breaks ties between merges by
-    # those numbers; it breaks ties between characters, too, by chance. A first pass over each word once, without merges,
-    # finds both; given in order, the second repeats itself.
-    found = _train(list(words), SPECIAL_TOKENS, lowercase, vocab_size=0)
-    continuing = {token[-1] for token in found if token.startswith(CONTINUES) and len(token) == 3}
+    # those numbers; it breaks ties between characters, too, by chance. Given both in order, it repeats itself.
+    continuing = {character for piece in pieces for character in piece[1:]}
     room = (vocab_size - len(SPECIAL_TOKENS)) // 2
-    alphabet = choose_alphabet(_count_characters(words, lowercase), continuing, limit_alphabet, room)
-    first = (*SPECIAL_TOKENS, *(CONTINUES + character for character in sorted(continuing.intersection(alphabet))))
-    exactly = {"initial_alphabet": alphabet, "limit_alphabet": len(alphabet)}
-    return _train(texts, first, lowercase, vocab_size=vocab_size, **exactly)
+    alphabet = choose_alphabet(_count_characters(pieces), continuing, limit_alphabet, room)
+    first = [*SPECIAL_TOKENS, *(CONTINUES + character for character in sorted(continuing.intersection(alphabet)))]
+    tokenizer = Tokenizer(WordPiece(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    trainer = WordPieceTrainer(
+        vocab_size=vocab_size,
+        special_tokens=first,
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
+        min_frequency=2,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_spelled_out(pieces), trainer)
+    by_id = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    return tuple(token for token, _ in by_id)
+
+
+def count_pieces(texts: Iterable[str], lowercase: bool) -> Counter[str]:
+    """What `normalize` and `cut_into_words` make of the texts: each word, with its number.
+
+    What stands between two spaces is cut on its own, and a space changes nothing in its neighbours: each such string is cut
+    once, together with others that occur as often.
+    """
+    normalizer, cut = normalize(lowercase), cut_into_words(WORD_LENGTH)
+    together: dict[int, list[str]] = {}
+    for word, times in Counter(chain.from_iterable(text.split(" ") for text in texts)).items():
+        together.setdefault(times, []).append(word)
+    pieces: Counter[str] = Counter()
+    for times, words in together.items():
+        for start in range(0, len(words), AT_ONCE):
+            text = normalizer.normalize_str(" ".join(words[start : start + AT_ONCE]))
+            for piece, number in Counter(piece for piece, _ in cut.pre_tokenize_str(text)).items():
+                pieces[piece] += times * number
+    return pieces
 
 
 def choose_alphabet(counts: Mapping[str, int], continuing: set[str], limit: int, room: int) -> list[str]:
@@ -74,26 +108,16 @@ def choose_alphabet(counts: Mapping[str, int], continuing: set[str], limit: int,
     return chosen
 
 
-def _count_characters(words: Mapping[str, int], lowercase: bool) -> dict[str, int]:
-    """Occurrences of each character that words have once they are normalised."""
-    normalizer = normalize(lowercase)
+def _count_characters(pieces: Mapping[str, int]) -> Counter[str]:
     counts: Counter[str] = Counter()
-    for word, times in words.items():
-        for character in normalizer.normalize_str(word):
+    for piece, times in pieces.items():
+        for character in piece:
             counts[character] += times
-    return {character: count for character, count in counts.items() if not character.isspace()}
+    return counts
 
 
-def _train(texts: list[str], first: tuple[str, ...], lowercase: bool, **options: Any) -> tuple[str, ...]:
-    """One pass of the library's trainer, with its `options`: tokens by id, those of `first` first."""
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordPiece
-    from tokenizers.trainers import WordPieceTrainer
-
-    tokenizer = Tokenizer(WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalize(lowercase)
-    tokenizer.pre_tokenizer = cut_into_words(WORD_LENGTH)
-    trainer = WordPieceTrainer(special_tokens=list(first), min_frequency=2, show_progress=False, **options)
-    tokenizer.train_from_iterator(texts, trainer)
-    by_id = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
-    return tuple(token for token, _ in by_id)
+def _spelled_out(pieces: Mapping[str, int]) -> Iterator[str]:
+    """Texts in which each word stands as often as it was counted: the library takes no numbers."""
+    for piece, times in pieces.items():
+        for start in range(0, times, AT_ONCE):
+            yield " ".join([piece] * min(AT_ONCE, times - start))

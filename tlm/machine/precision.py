@@ -1,4 +1,4 @@
-"""Which precision "auto" means: bfloat16 where the device computes with it, float32 elsewhere. Imports no torch."""
+"""Which precisions a device has instructions for. Whether they make it faster is measured (`tlm.cost.precision`)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ def cpu_flags(path: str = "/proc/cpuinfo") -> frozenset[str]:
 
 
 def native_precision(device: str) -> Resolved:
-    """What "auto" means on a device ("cpu" or "cuda"). Every GPU that current torch supports well has bfloat16."""
+    """bfloat16 if a device ("cpu" or "cuda") has instructions for it. Every GPU that current torch supports well has them.
+
+    It is what "auto" means to training code that is called without a plan; plans have it settled by measurement before.
+    """
     if device == "cuda" or cpu_flags() & BFLOAT16_FLAGS:
         return "bfloat16"
     return "float32"
@@ -37,3 +40,14 @@ def processor() -> str:
     """The processor's name and those of its instructions that matter here, for a report."""
     found = sorted(cpu_flags() & {*BFLOAT16_FLAGS, "avx2", "avx512f", "avx512_vnni"})
     return f"{platform.machine()} with {', '.join(found)}" if found else platform.machine()
+
+
+@cache
+def processor_name(path: str = "/proc/cpuinfo") -> str:
+    """The first processor's name as the kernel has it, or what Python calls it."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine()

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 from tlm.errors import UserError
 from tlm.machine.files import reason
 from tlm.machine.places import check_home, is_url
-from tlm.machine.precision import Resolved, native_precision
 
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 PACKAGE_PARENT = Path(__file__).resolve().parents[2]
@@ -128,6 +127,11 @@ class Runtime(BaseModel):
         return self.state / "data" / "tuning"
 
     @property
+    def precisions(self) -> Path:
+        """How fast each precision was (`tlm.cost.precision`), a file for each processor and shape."""
+        return self.state / "data" / "precision"
+
+    @property
     def mlflow_folder(self) -> Path:
         return self.state / "mlflow"
 
@@ -140,10 +144,6 @@ class Runtime(BaseModel):
     @property
     def prefect_home(self) -> Path:
         return self.state / "data" / "prefect"
-
-    def native_precision(self) -> Resolved:
-        """What precision "auto" means on the device, known without torch."""
-        return native_precision("cuda" if self.trains_on_gpu else "cpu")
 
     @property
     def trains_on_gpu(self) -> bool:

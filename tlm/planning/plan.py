@@ -42,7 +42,8 @@ def plan(study: StudyConfig, data_root: str, *, precision: Resolved | None = Non
     """Wire `study`. Reads only what identifies its sources (digests, versions).
 
     Args:
-        precision: what "auto" means (`Runtime.native_precision`); by default what it means on this processor.
+        precision: what "auto" means, if the study still has it (commands settle it before: `tlm.cost.precision.settled`);
+            by default bfloat16 if this processor has instructions for it.
 
     Raises:
         UserError: if source or vocabulary files are missing, naming all of them.

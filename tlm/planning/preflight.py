@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pandas as pd
 import pyarrow.parquet as pq
 
@@ -22,13 +24,21 @@ from tlm.study.families import FAMILIES
 from tlm.study.sources import Source
 
 
-def check(study: StudyConfig, runtime: Runtime, *, trains_here: bool = True) -> Plan:
+def check(
+    study: StudyConfig,
+    runtime: Runtime,
+    *,
+    settle: Callable[[StudyConfig], StudyConfig] = lambda study: study,
+    trains_here: bool = True,
+) -> Plan:
     """Return the study's plan once everything that can be checked without doing the work holds.
 
     Local sources that no artifact holds yet are read and compared with what the study asks of them. Hub sources are only
     reached for; their sizes are known once they are downloaded, in the study's first stage.
 
     Args:
+        settle: what says which precision "auto" is (`tlm.cost.precision.settled`): it may measure for a second, and is
+            called once all else holds.
         trains_here: whether it is to be trained on this machine, which then needs the memory.
 
     Raises:
@@ -38,12 +48,13 @@ def check(study: StudyConfig, runtime: Runtime, *, trains_here: bool = True) -> 
     runtime.check_writable()
     if runtime.device == "cuda":
         runtime.torch_device()
-    planned = plan(study, runtime.data_root, precision=runtime.native_precision())
+    planned = plan(study, runtime.data_root)
     _check_tokenizer(study, planned, runtime)
+    _check_data(study, planned, runtime)
+    planned = plan(settle(study), runtime.data_root)
     if trains_here:
         store = ArtifactStore(runtime.artifacts)
         check_memory(study, (step for step in planned.steps if not _is_complete(store, step)), runtime)
-    _check_data(study, planned, runtime)
     return planned
 
 

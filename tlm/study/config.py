@@ -119,7 +119,8 @@ class Optimisation(Frozen):
     )
     precision: Precision = Field(
         "auto",
-        description="auto: bfloat16 where the device computes with it, float32 elsewhere; what it was is recorded",
+        description="auto: the one that a short measurement on this machine finds faster, or that a home's models have "
+        "already; what it was is recorded",
     )
     optimizer: SerializeAsAny[Optimizer] = added(
         default_factory=lambda: Optimizer.registry["adamw"](), description="its kind, and fields that only it has"

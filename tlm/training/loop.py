@@ -71,7 +71,7 @@ def train(
         with out_of_memory_is(
             f"out of memory on {device} with a batch of {len(rows)} at step {run.step + 1}", len(rows)
         ):
-            loss = _gradients(model, batches.inputs(run.step + 1, rows), config, device)
+            loss = gradients(model, batches.inputs(run.step + 1, rows), config, device)
             run.optimizer.step()
         run.step += 1
         run.unread.append(UnreadLoss(run.step, run.learning_rate, rows, loss))
@@ -83,7 +83,7 @@ def train(
     _check_weights(model, steps)
 
 
-def _gradients(model: Any, inputs: Inputs, config: Optimisation, device: str) -> Tensor:
+def gradients(model: Any, inputs: Inputs, config: Optimisation, device: str) -> Tensor:
     """The loss of a batch, its gradients, clipped if that is asked for, left in the parameters."""
     model.zero_grad(set_to_none=True)
     moved = {name: value.to(device) for name, value in inputs.items()}
