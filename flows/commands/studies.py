@@ -98,12 +98,14 @@ def plan(
         "origin": origin,
         "limit_steps": limit_steps,
     }
-    say = partial(console.print, highlight=False, soft_wrap=True) if len({*study}) == 1 else lambda line: None
+    alone = len({*study}) == 1
+    say = partial(console.print, highlight=False, soft_wrap=True) if alone else lambda line: None
     plans = {}
     for name in dict.fromkeys(study):
         loaded = load_study(name, set_, **options)
         check_registries(loaded)
-        plans[name] = make_plan(settled(loaded, where, say), where.data_root)
+        # What nothing was made of yet is planned alike in either precision: to measure is worth its time with the time.
+        plans[name] = make_plan(settled(loaded, where, say, measuring=time and alone), where.data_root)
     if len(plans) > 1:
         show_reuse(plans, store, console)
         return

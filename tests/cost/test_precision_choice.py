@@ -152,6 +152,16 @@ def test_a_home_that_cannot_be_written_is_answered_too(
     assert len(measured) == 2
 
 
+def test_without_measuring_what_was_measured_counts_or_else_the_processors_instructions(
+    study: StudyConfig, runtime: Runtime, measures: Callable[..., list[Shape]]
+) -> None:
+    measured = measures(FULL)
+    assert choose(study, runtime, measuring=False).precision == "bfloat16"
+    assert measured == [] and not Path(runtime.home).exists()
+    choose(study, runtime)
+    assert choose(study, runtime, measuring=False).precision == "float32" and len(measured) == 1
+
+
 def test_a_study_is_told_what_it_got_and_why(
     study: StudyConfig, runtime: Runtime, measures: Callable[..., list[Shape]]
 ) -> None:

@@ -273,11 +273,9 @@ def test_planning_a_named_study_from_the_command_line_imports_nothing_heavy(tmp_
     heavy = ("torch", "transformers", "prefect", "mlflow", "datasets", "duckdb", "numpy", "pandas", "scipy")
     code = (
         "import sys; from flows.cli import main; sys.argv = ['tlm', 'plan', 'demo', '--no-time']\n"
-        "from tlm.cost import precision\n"
-        "precision.measure = lambda *_: {'float32': 1.0, 'bfloat16': 2.0}\n"
         "try:\n    main()\nexcept SystemExit as end:\n    print('ended with', end.code)\n"
         f"print([m for m in {heavy} if m in sys.modules])"
     )
     done = python(code, cwd=tmp_path, TLM_HOME=str(tmp_path))
     assert done.stdout.splitlines()[-2:] == ["ended with 0", "[]"], done.stdout + done.stderr
-    assert "Precision: float32: " in done.stdout
+    assert "Precision: " in done.stdout and not list(tmp_path.iterdir())

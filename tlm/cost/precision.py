@@ -70,8 +70,17 @@ class Choice:
         return f"Precision: {self.precision}: {self.reason}."
 
 
-def settled(study: StudyConfig, runtime: Runtime, say: Callable[[str], None] = lambda line: None) -> StudyConfig:
+def settled(
+    study: StudyConfig,
+    runtime: Runtime,
+    say: Callable[[str], None] = lambda line: None,
+    *,
+    measuring: bool = True,
+) -> StudyConfig:
     """The same study with every precision "auto" replaced by what it means here, which `say` is told with the reason.
+
+    Args:
+        measuring: False takes what the processor has instructions for where nothing was measured yet, and writes nothing.
 
     Raises:
         UserError: if source or vocabulary files are missing, naming all of them, or as `measure`.
@@ -79,13 +88,13 @@ def settled(study: StudyConfig, runtime: Runtime, say: Callable[[str], None] = l
     """
     if "auto" not in (study.pretrain.precision, study.finetune.precision):
         return study
-    choice = choose(study, runtime)
+    choice = choose(study, runtime, measuring=measuring)
     say(str(choice))
     return with_precision(study, choice.precision)
 
 
-def choose(study: StudyConfig, runtime: Runtime) -> Choice:
-    """What "auto" means for this study, in this home, on this machine. Raises as `settled`."""
+def choose(study: StudyConfig, runtime: Runtime, *, measuring: bool = True) -> Choice:
+    """What "auto" means for this study, in this home, on this machine. Arguments and errors are those of `settled`."""
     begun = _begun(study, runtime)
     if begun is not None:
         return Choice(begun, "what the study's models in this home were trained in")
@@ -93,7 +102,9 @@ def choose(study: StudyConfig, runtime: Runtime) -> Choice:
         return Choice("bfloat16", "the GPU multiplies it")
     if native_precision("cpu") == "float32":
         return Choice("float32", "this processor has no instructions for bfloat16")
-    measured = _kept_or_measured(study, runtime)
+    measured = _kept_or_measured(study, runtime, measuring)
+    if measured is None:
+        return Choice("bfloat16", "this processor has instructions for it; a run measures whether it is faster")
     shape, seconds = measured.shape, measured.seconds
     layers = shape.architecture.num_hidden_layers
     return Choice(
@@ -133,7 +144,7 @@ def _begun(study: StudyConfig, runtime: Runtime) -> Resolved | None:
     return None if full == half else "float32" if full > half else "bfloat16"
 
 
-def _kept_or_measured(study: StudyConfig, runtime: Runtime) -> Measurement:
+def _kept_or_measured(study: StudyConfig, runtime: Runtime, measuring: bool) -> Measurement | None:
     """What was measured here before, or is measured now and kept. One command measures, others wait for it."""
     wanted = Measurement(
         processor=f"{processor_name()}, {processor()}",
@@ -142,22 +153,24 @@ def _kept_or_measured(study: StudyConfig, runtime: Runtime) -> Measurement:
         shape=shape_of(study, runtime.data_root),
     )
     path = runtime.precisions / f"{wanted.key[:SHORT]}.json"
+    if not measuring:
+        return _read(path, wanted)
     with ExitStack() as held:
         with suppress(OSError):  # a home that is only read keeps nothing
             held.enter_context(locked(path.with_suffix(".lock")))
-        kept = _read(path)
-        if kept is None or kept.key != wanted.key:
+        kept = _read(path, wanted)
+        if kept is None:
             kept = wanted.model_copy(update={"seconds": measure(wanted.shape, runtime)})
             with suppress(OSError):
                 _write(kept, path)
     return kept
 
 
-def _read(path: Path) -> Measurement | None:
-    """A kept measurement; None if there is none, or something else stands there: it is measured anew."""
+def _read(path: Path, wanted: Measurement) -> Measurement | None:
+    """What was kept of a measurement; None if nothing was, or something else stands there: it is measured anew."""
     with suppress(OSError, ValidationError):
         kept = Measurement.model_validate_json(read_plain(path, KEPT_BYTES))
-        return kept if {*kept.seconds} == {"float32", "bfloat16"} else None
+        return kept if kept.key == wanted.key and {*kept.seconds} == {"float32", "bfloat16"} else None
     return None
 
 
