@@ -42,6 +42,7 @@ def recipe(scale: Scale) -> StudyConfig:
         corpus=scale.corpus(scale.ws),
         architectures=scale.architectures("bert1"),
         tasks=scale.tasks(*TASKS),
+        svd_arm=False,  # of each arm it would be an arm of its own; other studies have it
         arms=arms(scale),
     )
 
