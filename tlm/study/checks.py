@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import ValidationError
+
 
 def unique(field: str, names: Any) -> list[Any]:
     names = list(names)
@@ -26,3 +28,8 @@ def known(field: str, names: Any, there: list[Any]) -> None:
     unknown = [n for n in names if n not in there]
     if unknown:
         raise ValueError(f"{field}: unknown {unknown}; choose from {there}")
+
+
+def first_complaint(error: ValueError) -> str:
+    """What an error says; of several complaints of pydantic's the first."""
+    return error.errors()[0]["msg"].removeprefix("Value error, ") if isinstance(error, ValidationError) else str(error)

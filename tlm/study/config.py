@@ -10,13 +10,13 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, SerializeAsAny, ValidationError, field_validator, model_validator
+from pydantic import Field, PositiveInt, SerializeAsAny, field_validator, model_validator
 
 from tlm.errors import UserError
 from tlm.study.architecture import Architecture
 from tlm.study.arms import Arm
 from tlm.study.base import Frozen, Name, Precision, Probability, Registered, Seed, added, slugify
-from tlm.study.checks import different, known, unique
+from tlm.study.checks import different, first_complaint, known, unique
 from tlm.study.families import FAMILIES, Family
 from tlm.study.initialization import EmbeddingInit, Initialization, PpmiSvdConfig
 from tlm.study.recipes import with_recipe
@@ -308,7 +308,7 @@ class StudyConfig(Frozen):
                 try:
                     yield name, steps, StudyConfig.model_validate(arm.applied(fields, steps))
                 except ValueError as error:
-                    raise ValueError(f"arms.{name}: {_first(error)}") from error
+                    raise ValueError(f"arms.{name}: {first_complaint(error)}") from error
 
     @property
     def scratch_seeds(self) -> tuple[int, ...]:
@@ -324,8 +324,3 @@ class StudyConfig(Frozen):
     @property
     def architecture_of(self) -> dict[str, Architecture]:
         return {a.name: a for a in self.architectures}
-
-
-def _first(error: ValueError) -> str:
-    """Its message; of several complaints of pydantic's the first."""
-    return error.errors()[0]["msg"].removeprefix("Value error, ") if isinstance(error, ValidationError) else str(error)
