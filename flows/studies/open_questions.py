@@ -14,6 +14,8 @@ IN_DOMAIN = 2_000
 """Of the 2,500 biomedical sentences that FewRel 2.0 comes with."""
 DOCSTRINGS = 30_000
 """Fewer paragraphs than the installed libraries hold of 15 words or more."""
+SECOND_SEED = 2_507
+"""Of the second draw of items; every other study draws them with seed 0."""
 
 
 @study
@@ -109,6 +111,21 @@ def word_order(scale: Scale) -> StudyConfig:
         tasks=scale.tasks("fewrel"),
         treatments=(Shuffled(ws=scale.ws, scope="sentence"), Shuffled(ws=scale.ws, scope="corpus")),
         treatment_architectures=None if scale.deep_treatments else ("bert1",),
+    )
+
+
+@study
+def second_draw(scale: Scale) -> StudyConfig:
+    """The headline gaps again, on a draw of items of every task that no other study has."""
+    drawn = scale.tasks(*TASKS)
+    again = (task.model_copy(update={"name": f"{task.name}-second", "seed": SECOND_SEED}) for task in drawn)
+    return assemble(
+        scale,
+        "second-draw",
+        "Do the gaps repeat on items never used before?",
+        corpus=scale.corpus(0, max(scale.sizes)),
+        architectures=scale.architectures("bert6", "bert1"),
+        tasks=(*drawn, *again),
     )
 
 

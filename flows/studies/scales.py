@@ -79,6 +79,10 @@ class Scale:
     """Fine-tuning seeds of each pre-training, where committees need many members."""
     further_scratch_seeds: tuple[int, ...] = ()
     """Of fine-tunings from scratch beside `seeds`."""
+    budgets: tuple[int, ...] = (75, 300, 1_200)
+    """Pre-training steps of the study of recipes, of the modern one."""
+    paper_rates: dict[str, Any] = field(default_factory=dict)
+    """Fields of the paper's recipe with which it trains well at this width, by part of a study; default: its own."""
 
     def at(self, origin: Origin | None) -> Scale:
         """The same scale with its sources on the Hub or under the data root."""
@@ -188,6 +192,10 @@ SCALES: dict[str, Scale] = {
             committee_tasks=("fewrel",),
             deep_treatments=False,
             further_scratch_seeds=(3, 4, 5),
+            paper_rates={
+                "pretrain": {"learning_rate": 2e-3, "warmup_share": 0.05, "max_grad_norm": 1.0},
+                "finetune": {"learning_rate": 1.4e-3, "warmup_share": 0.1},
+            },
         ),
         Scale(
             name="small",
@@ -205,6 +213,11 @@ SCALES: dict[str, Scale] = {
             finetune=FinetuneConfig(epochs=10, learning_rate=2e-4, warmup_share=0.1),
             items=PAPERS_ITEMS,
             injected=(500, 2_000, 5_000),
+            budgets=(300, 1_200, 4_800),
+            paper_rates={
+                "pretrain": {"learning_rate": 5e-4, "warmup_share": 0.05, "max_grad_norm": 1.0},
+                "finetune": {"learning_rate": 2e-4, "warmup_share": 0.1},
+            },
         ),
         Scale(
             # arXiv 2507.14871 and its released code.
@@ -221,6 +234,7 @@ SCALES: dict[str, Scale] = {
             finetune=FinetuneConfig(epochs=50),
             items=PAPERS_ITEMS,
             injected=(500, 2_000, 5_000),
+            budgets=(2_200, 8_800, 35_200),  # four times the last is the paper's 50 epochs of 90,000
         ),
     )
 }

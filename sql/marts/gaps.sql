@@ -44,7 +44,8 @@ grouped as (
         results.task,
         results.kind,
         results.system,
-        coalesce(results.arch, results.system) as from_scratch,
+        -- Two arms may differ in their pre-training alone: they share their models from scratch, which bear one's name.
+        if(results.kind = 'finetune', results.setting, coalesce(results.arch, results.system)) as from_scratch,
         results.rule,
         results.ws,
         results.treatment,
@@ -97,9 +98,17 @@ measured as (
 ),
 
 scratch as (
-    select *
+    select
+        task,
+        kind,
+        from_scratch,
+        rule,
+        setting,
+        if(count(*) = 1, max(accuracy), sum(accuracy * runs) / sum(runs)) as accuracy,
+        flatten(list(correctness order by system)) as correctness
     from measured
     where ws = 0 and treatment is null and kind != 'baseline'
+    group by all
 ),
 
 compared as (
@@ -114,7 +123,7 @@ compared as (
             measured.ws > 0
             and measured.task = scratch.task
             and measured.kind = scratch.kind
-            and measured.from_scratch = scratch.system
+            and measured.from_scratch = scratch.from_scratch
             and measured.rule is not distinct from scratch.rule
             and measured.setting = scratch.setting
 ),

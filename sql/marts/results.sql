@@ -2,8 +2,10 @@
 -- key: the artifact whose predictions were measured (a committee has a row for each rule)
 -- kind: its stage: finetune, committee, baseline, or another that predicts
 -- task: name of the task
--- system: what was measured: the architecture (with ", SVD only" if init is svd), the committee, the baseline, or the stage
+-- system: the architecture (with arm and budget, and ", SVD only" if init is svd), the committee, the baseline, or the stage
 -- arch: architecture (finetune only)
+-- arm: the arm of its study, whose way to train it is; null where there are none
+-- budget: pre-training steps that the arm asks for, where it has several numbers of them
 -- rule: how the committee combined its members (soft, logit, vote); null otherwise
 -- init: pretrained, svd (word vectors from counts and nothing else) or scratch; null for baselines
 -- ws: paragraphs in the pre-training set; 0 is from scratch; null for baselines
@@ -33,6 +35,8 @@
 -- weighted_jaccard: sum of the smaller over sum of the larger token frequency
 -- js_divergence: Jensen-Shannon divergence, bits
 -- kl_divergence: divergence of the task from the (smoothed) pre-training set, bits
+-- pretrain_flops: floating point operations of its pre-training, with those of the word vectors that it began with
+-- finetune_flops: those of its fine-tuning; null for baselines and committees
 -- setting: digest of the task, tokens, architecture and fine-tuning, without seeds: equal ones differ in pre-training only
 -- pretrain_setting: digest of the pre-training and its corpus, without seeds; null from scratch and for baselines
 -- seconds: wall-clock time of this stage
@@ -99,6 +103,8 @@ beginnings as (
         corpora.injected_tokens,
         (described.facts ->> 'heldout_loss')::double as heldout_loss,
         (described.facts ->> 'heldout_accuracy')::double as heldout_accuracy,
+        (described.facts ->> 'flops')::double
+        + if(described.embeddings_key is null, 0, (embeddings.facts ->> 'flops')::double) as pretrain_flops,
         -- What is not in the catalogue is like nothing but itself.
         md5(
             concat_ws(
@@ -131,8 +137,13 @@ overlap_of_all as (
 singles as (
     select
         described.*,
-        coalesce(described.baseline, described.arch, described.stage)
-        || if(described.init = 'svd', ', SVD only', '') as system,
+        concat_ws(
+            ', ',
+            coalesce(described.baseline, described.arch, described.stage),
+            described.arm,
+            described.budget || ' steps',
+            if(described.init = 'svd', 'SVD only', null)
+        ) as system,
         null::varchar as rule,
         (described.facts ->> 'test_accuracy')::double as accuracy,
         (described.facts ->> 'dev_accuracy')::double as dev_accuracy,
@@ -143,6 +154,8 @@ singles as (
         beginnings.injected_tokens,
         beginnings.heldout_loss,
         beginnings.heldout_accuracy,
+        beginnings.pretrain_flops,
+        (described.facts ->> 'flops')::double as finetune_flops,
         md5(concat_ws('|', described.seedless, described.task_key, described.tokens_key)) as setting,
         coalesce(beginnings.pretrain_setting, described.pretrain_key, described.embeddings_key) as pretrain_setting
     from described
@@ -202,6 +215,8 @@ committees as (
         null::bigint as injected_tokens,
         null::double as heldout_loss,
         null::double as heldout_accuracy,
+        null::double as pretrain_flops,
+        null::double as finetune_flops,
         committee_inputs.setting,
         committee_inputs.pretrain_setting
     from committee_rules
@@ -221,6 +236,8 @@ final as (
         measured.task,
         measured.system,
         measured.arch,
+        measured.arm,
+        measured.budget,
         measured.rule,
         measured.init,
         measured.ws,
@@ -250,6 +267,8 @@ final as (
         overlap_of_all.weighted_jaccard,
         overlap_of_all.js_divergence,
         overlap_of_all.kl_divergence,
+        measured.pretrain_flops,
+        measured.finetune_flops,
         measured.setting,
         measured.pretrain_setting,
         measured.seconds,

@@ -7,6 +7,8 @@
 -- ws: paragraphs in the pre-training set; 0 is from scratch
 -- corpus_seed: seed of the corpus sample
 -- arch: architecture
+-- arm: the arm of its study, whose way to train it is; null where there are none
+-- budget: pre-training steps that the arm asks for, where it has several numbers of them
 -- task: name of the task
 -- init: pretrained, svd (word vectors from counts and nothing else) or scratch
 -- pretrain_seed: seed of pre-training
@@ -40,6 +42,8 @@ final as (
         (labels ->> 'ws')::bigint as ws,
         (labels ->> 'corpus_seed')::bigint as corpus_seed,
         labels ->> 'arch' as arch,
+        labels ->> 'arm' as arm,
+        (labels ->> 'budget')::bigint as budget,
         labels ->> 'task' as task,
         labels ->> 'init' as init,
         (labels ->> 'pretrain_seed')::bigint as pretrain_seed,

@@ -13,11 +13,12 @@ import pytest
 from helpers import Mini, mini_study, only, sentence, write_csv
 
 from tlm.artifacts.store import ArtifactStore
-from tlm.cost.estimate import EVALUATIONS, Cost, Estimate, estimate, language_model_flops, sequences_seen
+from tlm.cost.estimate import EVALUATIONS, Cost, Estimate, estimate
 from tlm.data.ragged import Ragged
 from tlm.execution.execute import execute
 from tlm.machine.runtime import Runtime
 from tlm.modeling import cost as model_cost
+from tlm.modeling.cost import pretraining_flops, sequences_seen
 from tlm.planning.plan import Plan, plan
 from tlm.study.architecture import Architecture
 from tlm.study.config import PretrainConfig
@@ -102,7 +103,7 @@ def test_a_decoder_predicts_every_position_and_an_encoder_its_masked_ones() -> N
     config = PretrainConfig(steps=1, mlm_probability=0.15)
     for architecture, predicted in ((encoder, 3), (decoder, 21)):
         expected = model_cost.language_model_flops(architecture, 22, predicted, 300)
-        assert language_model_flops(architecture, config, 22, 300) == pytest.approx(expected)
+        assert pretraining_flops(architecture, config, 22, 300) == pytest.approx(expected)
 
 
 def test_a_study_of_decoders_is_estimated(mini_data: Path) -> None:

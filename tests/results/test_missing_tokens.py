@@ -6,7 +6,7 @@ import pytest
 from made_up import MadeUp, outcome, study
 
 from tlm.report.comparison import compare
-from tlm.results.missing_tokens import OUTSIDE, analyse
+from tlm.results.missing_tokens import analyse
 from tlm.study.config import StudyConfig
 from tlm.study.treatments import MissingTokens
 
@@ -42,7 +42,9 @@ def test_missing_tokens_that_cost_accuracy_are_found_and_worth_a_smaller_ws() ->
     cost = next(verdict for verdict in findings.verdicts if "200 missing tokens cost" in verdict.claim)
     assert cost.figure.startswith("−") and f"instead of {WS:,}" in cost.figure and len(cost.links) == 6
     worth = [row[-1].text for row in findings.tables[0].rows]
-    assert worth[0] == f"{WS:,}" and 350 < float(worth[-1]) < 450
+    value, low, high = (float(end.strip(",[]")) for end in worth[-1].split(" (")[0].split())
+    assert worth[0] == f"{WS:,}" and 250 < low < 350 < value < 450 < high < 700
+    assert outcome(findings, "worth one much smaller", "random") == "reproduced"
     counts = [row[5].text for row in findings.tables[0].rows]
     assert counts == ["0", "50", "100", "200"]
 
@@ -51,12 +53,15 @@ def test_missing_tokens_that_help_are_not_reproduced() -> None:
     findings = analyse(with_missing(natural(asked("random")), "random", (-0.05, -0.1, -0.2)).evidence())
     assert outcome(findings, "200 missing tokens cost") == "not reproduced"
     assert outcome(findings, "The more tokens") == "not reproduced"
-    assert findings.tables[0].rows[-1][-1].text == OUTSIDE
+    assert findings.tables[0].rows[-1][-1].text == f"> {WS:,} [{WS:,}, no end] (3 seeds)"
+    assert outcome(findings, "worth one much smaller") == "not reproduced"
 
 
 def test_missing_tokens_without_effect_are_not_resolved() -> None:
     findings = analyse(with_missing(natural(asked("random")), "random", (0.0, 0.0, 0.0)).evidence())
-    assert {verdict.outcome for verdict in findings.verdicts} == {"undecided at this scale"}
+    costs = [verdict.outcome for verdict in findings.verdicts if "worth" not in verdict.claim]
+    assert set(costs) == {"undecided at this scale"}
+    assert outcome(findings, "worth one much smaller") == "not reproduced"
 
 
 def test_selections_are_judged_each_for_itself() -> None:
@@ -76,7 +81,7 @@ def test_one_count_has_a_cost_and_no_trend() -> None:
     made = natural(asked("random", counts=(200,)))
     made.finetuned("topics", "shallow", WS, 0.4, treatment="random-unk-200", injected_tokens=200.0)
     verdicts = analyse(made.evidence()).verdicts
-    assert [verdict.outcome for verdict in verdicts] == ["reproduced"]
+    assert [verdict.outcome for verdict in verdicts] == ["reproduced", "reproduced"]
 
 
 @pytest.mark.parametrize("treated", [False, True])

@@ -41,13 +41,14 @@ def measured(
 
 
 def outcomes(evidence: Evidence) -> list[str]:
-    """Occurrences better than types; a measure beyond log Ws."""
+    """Occurrences better than types; a measure beyond log Ws; the best measure's R²."""
     return [verdict.outcome for verdict in analyse(evidence).verdicts]
 
 
 def test_occurrences_that_predict() -> None:
     findings = analyse(measured("occurrence_overlap"))
-    assert [verdict.outcome for verdict in findings.verdicts] == ["yes", "yes"]
+    assert [verdict.outcome for verdict in findings.verdicts] == ["yes", "yes", "yes"]
+    assert "R² of Occurrence overlap" in findings.verdicts[2].figure and findings.verdicts[2].half_width is not None
     assert "Occurrence overlap" in findings.verdicts[1].figure
     r2 = {row[0].text: float(row[1].text.split()[0].replace("−", "-")) for row in findings.tables[0].rows}
     assert r2["Occurrence overlap"] > 0.8 > 0.3 > max(r2["Type overlap"], r2["log Ws"])
@@ -58,27 +59,27 @@ def test_occurrences_that_predict() -> None:
 
 
 def test_types_that_predict_are_a_no() -> None:
-    assert outcomes(measured("type_overlap")) == ["no", "yes"]
+    assert outcomes(measured("type_overlap")) == ["no", "yes", "yes"]
 
 
 def test_nothing_that_predicts_is_not_resolved() -> None:
-    assert outcomes(measured(None)) == [UNRESOLVED, UNRESOLVED]
+    assert outcomes(measured(None)) == [UNRESOLVED, UNRESOLVED, UNRESOLVED]
 
 
 def test_one_seed_resolves_nothing() -> None:
-    assert outcomes(measured("occurrence_overlap", seeds=1)) == [UNRESOLVED, UNRESOLVED]
+    assert outcomes(measured("occurrence_overlap", seeds=1)) == [UNRESOLVED, UNRESOLVED, UNRESOLVED]
 
 
 def test_too_few_sets_are_not_measured() -> None:
     found = analyse(measured("type_overlap", sizes=(0, 100, 200), sets=3)).verdicts
-    assert [verdict.outcome for verdict in found] == ["not measured"] * 2
+    assert [verdict.outcome for verdict in found] == ["not measured"] * 3
     assert found[0].figure == "5 pre-training sets, and 6 are needed"
-    assert outcomes(MadeUp(study()).evidence()) == ["not measured"] * 2
+    assert outcomes(MadeUp(study()).evidence()) == ["not measured"] * 3
 
 
 def test_a_measure_that_does_not_vary_predicts_nothing() -> None:
     findings = analyse(measured("occurrence_overlap", constant="type_overlap"))
-    assert [verdict.outcome for verdict in findings.verdicts] == ["not measured", "yes"]
+    assert [verdict.outcome for verdict in findings.verdicts] == ["not measured", "yes", "yes"]
     assert [cell.text for cell in findings.tables[0].rows[1][1:]] == ["n/a"] * 3
 
 

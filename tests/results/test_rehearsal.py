@@ -63,3 +63,9 @@ def test_every_verdict_of_every_named_study_has_a_half_width_or_says_why(name: s
     assert found and all((each.half_width is None) != (not each.missing) for each in found)
     measured = [each for each in found if not each.missing.startswith("not measured")]
     assert len(measured) >= len(found) - 1, [each.missing for each in found]
+
+
+def test_the_arm_svd_only_is_rehearsed_beside_the_pre_trained_models() -> None:
+    found = expected(study(analysis="ws-sweep", sizes=(0, 400), svd_arm=True), rehearsals=1)
+    beyond = [each for each in found if "SVD only" in each.claim]
+    assert len(beyond) == 2 and all(each.half_width for each in beyond)

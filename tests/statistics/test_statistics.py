@@ -17,7 +17,6 @@ from tlm.statistics import (
     cross_validated_r2,
     difference,
     difference_p_value,
-    equivalent_ws,
     holm,
     mean_accuracy,
     paired_bootstrap_p_value,
@@ -222,9 +221,6 @@ BAD: dict[str, Bad] = {
     "lengths": (cross_validated_r2, (LINE, LINE[:5], LINE), {}, "'x': 6, 'y': 5"),
     "collinear": (partial_correlation, (2 * LINE, LINE**2, LINE), {}, "choose another covariate"),
     "infinite": (partial_correlation, (LINE, LINE**2, [*LINE[:5], -np.inf]), {}, "-inf at .* leave such points"),
-    "scratch": (equivalent_ws, ([0, 10], [0.1, 0.2], 0.15), {}, "leave training from scratch out"),
-    "twice": (equivalent_ws, ([10, 10], [0.1, 0.2], 0.15), {}, "mean accuracy over seeds"),
-    "no target": (equivalent_ws, ([10, 20], [0.1, 0.2], np.nan), {}, "target is nan"),
 }  # fmt: skip
 
 

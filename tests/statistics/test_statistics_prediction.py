@@ -13,7 +13,7 @@ from scipy import stats
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 
-from tlm.statistics import cross_validated_r2, equivalent_ws, partial_correlation
+from tlm.statistics import cross_validated_r2, partial_correlation
 
 
 class TestPrediction:
@@ -89,38 +89,3 @@ class TestPrediction:
         x, y = scale * self.X + shift, scale * self.Y - shift
         assert cross_validated_r2(x, y, self.MANY).value == pytest.approx(r2)
         assert partial_correlation(x + slope * self.WS, y, scale * self.WS).value == pytest.approx(r)
-
-
-class TestEquivalentWs:
-    WS = (10_000, 40_000, 90_000)
-
-    @pytest.mark.parametrize("ws", [10_000, 20_000, 45_000, 90_000])
-    def test_it_inverts_a_curve_that_is_linear_in_log_ws(self, ws: float) -> None:
-        curve = 0.1 * np.log(self.WS)
-        assert equivalent_ws(self.WS, curve, 0.1 * math.log(ws)) == pytest.approx(ws)
-
-    def test_half_of_the_way_in_accuracy_is_the_geometric_mean(self) -> None:
-        assert equivalent_ws([10_000, 40_000], [0.4, 0.6], 0.5) == pytest.approx(20_000)
-
-    @pytest.mark.parametrize("target", [0.39, 0.71])
-    def test_nothing_is_extrapolated(self, target: float) -> None:
-        assert equivalent_ws(self.WS, [0.4, 0.6, 0.7], target) is None
-
-    def test_a_dip_is_levelled_to_a_plateau_whose_smallest_ws_counts(self) -> None:
-        ws, curve = [1_000, 2_000, 4_000, 8_000], [0.2, 0.5, 0.3, 0.6]
-        assert equivalent_ws(ws, curve, 0.4) == pytest.approx(2_000)
-        assert equivalent_ws(ws, curve, 0.3) == pytest.approx(1_000 * 2**0.5)
-        assert equivalent_ws(ws, curve, 0.5) == pytest.approx(4_000 * 2**0.5)
-
-    @LAW
-    @given(st.lists(st.integers(0, 20).map(lambda n: n / 20), min_size=1, max_size=6), st.floats(0, 1), st.floats(0, 1))
-    def test_a_higher_accuracy_never_needs_less_data(self, curve: list[float], one: float, other: float) -> None:
-        ws = 1_000 * 2.0 ** np.arange(len(curve))
-        less, more = (equivalent_ws(ws, curve, target) for target in sorted((one, other)))
-        assert less is None or more is None or ws[0] <= less <= more * (1 + 1e-12) <= ws[-1] * (1 + 1e-9)
-
-    def test_the_order_of_the_points_does_not_matter(self) -> None:
-        assert equivalent_ws([40_000, 10_000], [0.6, 0.4], 0.5) == equivalent_ws([10_000, 40_000], [0.4, 0.6], 0.5)
-
-    def test_one_point_is_worth_itself(self) -> None:
-        assert equivalent_ws([10_000], [0.4], 0.4) == 10_000

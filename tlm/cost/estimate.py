@@ -7,7 +7,7 @@ are none it is assumed, and the assumption is said.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from tlm.artifacts.step import ArtifactRef, Step
 from tlm.data import sources
 from tlm.data.sources.base import confine, read_json, read_label_names
+from tlm.modeling.cost import TRAINING, between, pretraining_flops, sequences_seen
 from tlm.modeling.families.base import family_of
 from tlm.planning.plan import Plan
 from tlm.study.architecture import Architecture
@@ -24,8 +25,6 @@ from tlm.study.config import FinetuneConfig, ItemSelection, PretrainConfig
 from tlm.study.sources import Source
 from tlm.study.tokenizers import TokenizerConfig
 
-TRAINING = 3
-"""How many forward passes a training step costs: the backward pass has two products for each of the forward pass."""
 EVALUATIONS = 5
 """How often pre-training measures its held-out part: `tlm.training.pretrain.EVALUATIONS`, which needs torch."""
 LENGTH_STEP = 4
@@ -63,7 +62,7 @@ class Workload(Frozen):
         """Operations of the forward pass of one sequence of `length` tokens."""
         if self.pretrain is None:
             return family_of(self.architecture).classifier_flops(self.architecture, length, self.labels)
-        return language_model_flops(self.architecture, self.pretrain, length, self.vocab_size)
+        return pretraining_flops(self.architecture, self.pretrain, length, self.vocab_size)
 
 
 @dataclass(frozen=True)
@@ -113,23 +112,6 @@ def estimate(planned: Plan, facts: Mapping[str, Facts], data_root: str) -> Estim
     costs = {step.key: cost[step.stage](step, known) for step in planned.steps if step.stage in cost}
     items = {str(step.labels["task"]): known.items(step) for step in planned.steps if step.stage == "task"}
     return Estimate(costs, items, tuple(known.assumptions))
-
-
-def language_model_flops(architecture: Architecture, config: PretrainConfig, length: int, vocab_size: int) -> float:
-    """Operations of the forward pass of a language model over a sequence of `length` tokens in pre-training.
-
-    The objective says how many of its positions are predicted. What a teacher or generator of its own computes is not
-    counted.
-    """
-    family = family_of(architecture)
-    predicted = config.objective_for(family).predicted_positions(config, length)
-    return _between(lambda count: family.language_model_flops(architecture, length, count, vocab_size), predicted)
-
-
-def sequences_seen(steps: int, items: int, batch_size: int) -> int:
-    """Sequences in `steps` batches; an epoch's last batch may be short."""
-    epochs, rest = divmod(steps, math.ceil(items / batch_size))
-    return epochs * items + rest * batch_size
 
 
 def _pretrain(step: Step, known: _Known) -> Cost:
@@ -183,15 +165,9 @@ class _Model:
         }
 
     def cost(self, workload: Workload, steps: int, sequences: int, evaluated: int) -> Cost:
-        forward = _between(workload.forward_flops, self.length)
+        forward = between(workload.forward_flops, self.length)
         tokens = round(sequences * self.length)
         return Cost(workload, steps, sequences, tokens, TRAINING * sequences * forward, evaluated * forward)
-
-
-def _between(cost: Callable[[int], float], at: float) -> float:
-    """Linear interpolation of `cost`, a function of whole numbers, at a number that need not be whole."""
-    low = math.floor(at)
-    return cost(low) if low == at else cost(low) + (at - low) * (cost(low + 1) - cost(low))
 
 
 @dataclass

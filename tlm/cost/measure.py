@@ -15,13 +15,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tlm.cost.estimate import TRAINING, Workload
+from tlm.cost.estimate import Workload
 from tlm.data.ragged import Ragged, Rows
 from tlm.data.tokenizer import Vocabulary
 from tlm.data.wordpiece_training import SPECIAL_TOKENS
 from tlm.machine.memory import limit_memory
 from tlm.machine.precision import processor
 from tlm.machine.runtime import Runtime
+from tlm.modeling.cost import TRAINING
 from tlm.training.finetune import finetune
 from tlm.training.hooks import Hook, Run
 from tlm.training.memory import no_substitutes, out_of_memory_is

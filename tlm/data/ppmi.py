@@ -19,6 +19,8 @@ COUNTED_AT_ONCE = 4_000_000
 """Tokens of text whose pairs are counted together, so that memory does not grow with Ws."""
 POWER_ITERATIONS = 4
 """Of the randomised SVD (Halko, Martinsson and Tropp 2011): more of them make the last dimensions exact."""
+OVERSAMPLES = 10
+"""Columns that it computes beside those that are asked for: scikit-learn's default."""
 
 
 def ppmi_svd(sequences: Ragged, vocab_size: int, dimensions: int, config: PpmiSvdConfig) -> NDArray[np.float32]:
@@ -30,15 +32,20 @@ def ppmi_svd(sequences: Ragged, vocab_size: int, dimensions: int, config: PpmiSv
     Raises:
         UserError: if there are more dimensions than tokens, or no two tokens next to each other.
     """
+    return factorised(ppmi_matrix(sequences, vocab_size, config), dimensions, config)
+
+
+def factorised(ppmi: Any, dimensions: int, config: PpmiSvdConfig) -> NDArray[np.float32]:
+    """The second half of `ppmi_svd`, from what `ppmi_matrix` makes."""
     from sklearn.utils.extmath import randomized_svd
     from threadpoolctl import threadpool_limits
 
+    vocab_size = ppmi.shape[0]
     if dimensions > vocab_size:
         raise UserError(
             f"ppmi_svd: {dimensions} dimensions are asked of a vocabulary of {vocab_size} tokens.",
             f"Use a hidden_size of {vocab_size} or less, or a larger vocabulary.",
         )
-    ppmi = ppmi_matrix(sequences, vocab_size, config)
     if not ppmi.nnz:
         raise UserError(
             "ppmi_svd: no two tokens of the pre-training set go together more often than by chance.",
@@ -50,6 +57,17 @@ def ppmi_svd(sequences: Ragged, vocab_size: int, dimensions: int, config: PpmiSv
     known_V = np.diff(ppmi.indptr) > 0
     vectors_VD[~known_V] = 0.0
     return (vectors_VD * (config.std / vectors_VD[known_V].std())).astype(np.float32)
+
+
+def svd_flops(ppmi: Any, dimensions: int) -> float:
+    """About how many floating point operations `factorised` takes; counting pairs, in whole numbers, is left out.
+
+    With K = dimensions + OVERSAMPLES columns, a product with the matrix is 2·nnz·K, and each of the 2·POWER_ITERATIONS + 2
+    products is followed by work on a dense (V, K) matrix, 2·V·K².
+    """
+    columns = dimensions + OVERSAMPLES
+    products = 2 * POWER_ITERATIONS + 2
+    return float(products * (2 * ppmi.nnz * columns + 2 * ppmi.shape[0] * columns**2))
 
 
 def ppmi_matrix(sequences: Ragged, vocab_size: int, config: PpmiSvdConfig) -> Any:

@@ -5,9 +5,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 from tlm.modeling.families.base import Shape, family_of
+from tlm.study.architecture import Architecture
+from tlm.study.config import PretrainConfig
+
+TRAINING = 3
+"""How many forward passes a training step costs: the backward pass has two products for each of the forward pass."""
 
 
 def count_parameters(model: Any) -> int:
@@ -39,3 +46,26 @@ def language_model_flops(shape: Shape, seq_len: int, predicted: int, vocab_size:
 def sequential_depth(shape: Shape) -> int:
     """Matrix products and convolutions of a classifier that have to wait for each other."""
     return family_of(shape).sequential_depth(shape)
+
+
+def pretraining_flops(architecture: Architecture, config: PretrainConfig, length: int, vocab_size: int) -> float:
+    """Operations of the forward pass of a language model over a sequence of `length` tokens in pre-training.
+
+    The objective says how many of its positions are predicted. What a teacher or generator of its own computes is not
+    counted.
+    """
+    family = family_of(architecture)
+    predicted = config.objective_for(family).predicted_positions(config, length)
+    return between(lambda count: family.language_model_flops(architecture, length, count, vocab_size), predicted)
+
+
+def sequences_seen(steps: int, items: int, batch_size: int) -> int:
+    """Sequences in `steps` batches; an epoch's last batch may be short."""
+    epochs, rest = divmod(steps, math.ceil(items / batch_size))
+    return epochs * items + rest * batch_size
+
+
+def between(cost: Callable[[int], float], at: float) -> float:
+    """Linear interpolation of `cost`, a function of whole numbers, at a number that need not be whole."""
+    low = math.floor(at)
+    return cost(low) if low == at else cost(low) + (at - low) * (cost(low + 1) - cost(low))

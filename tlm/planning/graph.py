@@ -42,8 +42,10 @@ def in_order(wanted: Iterable[Stage]) -> list[Stage]:
 def _wanted(study: StudyConfig, identify: Identify) -> Iterator[Stage]:
     data = prepare(study, identify)
     yield from data.stages()
+    for arm, steps, own in study.in_arms():
+        yield from Runs(prepare(own, identify), arm, steps).stages()
     runs = Runs(data)
-    yield from runs.stages()
+    yield from () if study.arms else runs.stages()
     yield from committees(study, runs)
     yield from evaluations(runs.models())
     for name in study.baselines:
@@ -57,8 +59,9 @@ def _wanted(study: StudyConfig, identify: Identify) -> Iterator[Stage]:
 class Runs:
     """Every model of a study: pre-trained on each set; fine-tuned from that, from word vectors, from scratch."""
 
-    def __init__(self, data: Data) -> None:
-        self.data = data
+    def __init__(self, data: Data, arm: str | None = None, budget: int | None = None) -> None:
+        """Of one of a study's arms, `data` is that of the study as this arm has it."""
+        self.data, self.arm, self.budget = data, arm, budget
         self.study = data.study
         self._of: dict[tuple[str, str, str], list[Finetune]] = {}
         self._in_order = [*self._pretrained(), *self._from_vectors(), *self._from_scratch()]
@@ -121,6 +124,8 @@ class Runs:
             seed=seed,
             initialization=self.study.initialization,
             embeddings=self._vectors(corpus, arch) if config.embedding_init == "ppmi_svd" else None,
+            arm=self.arm,
+            budget=self.budget,
         )
 
     def _vectors(self, corpus: PretrainingSet, arch: Architecture) -> PpmiSvd:
@@ -154,6 +159,7 @@ class Runs:
                 initialization=self.study.initialization,
                 pretrained=pretrained,
                 embeddings=embeddings,
+                arm=self.arm,
             )
 
 

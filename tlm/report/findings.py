@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Literal
 
 from tlm.report.drawing import Plot
@@ -23,9 +24,11 @@ Unit = Literal[
     "% of the gap",
     "R²",
     "correlation",
+    "times",
+    "paragraphs",
 ]
 """What an estimate counts once it is written: points and percent are a hundred times the share that is kept."""
-PURE: tuple[Unit, ...] = ("R²", "correlation")
+PURE: tuple[Unit, ...] = ("R²", "correlation", "times", "paragraphs")
 """Written as they are kept."""
 ONE_SAMPLE = "Each pre-training set was drawn once: seeds vary the training, not the paragraphs."
 """A note for studies of treatments."""
@@ -55,8 +58,9 @@ class Verdict:
 
     @property
     def half_width(self) -> float | None:
-        """Of the estimate's 95 % interval, in `unit`; None without an estimate, and with one seed, which bounds nothing."""
-        if self.estimate is None or self.estimate.seeds == 1:
+        """Of the estimate's 95 % interval, in `unit`; None without an estimate, with one seed, which bounds nothing, and
+        where the interval has no end."""
+        if self.estimate is None or self.estimate.seeds == 1 or not isfinite(self.estimate.half_width):
             return None
         return self.estimate.half_width * (1 if self.unit in PURE else 100)
 

@@ -25,11 +25,11 @@ Tables = Mapping[str, pa.Table]
 _INTEGERS = {
     *("ws", "size", "instance", "pretrain_seed", "finetune_seed", "corpus_seed", "members", "parameters", "test_items"),
     *("injected_tokens", "corpus_types", "task_types", "common_types", "missing_from_corpus", "missing_from_task"),
-    *("token_id", "corpus_count", "corpus_documents", "task_count", "task_documents"),
+    *("budget", "token_id", "corpus_count", "corpus_documents", "task_count", "task_documents"),
 }
 _NUMBERS = {
     *("accuracy", "dev_accuracy", "heldout_loss", "heldout_accuracy", "seconds", "type_overlap", "occurrence_overlap"),
-    *("jaccard", "weighted_jaccard", "js_divergence", "kl_divergence"),
+    *("jaccard", "weighted_jaccard", "js_divergence", "kl_divergence", "pretrain_flops", "finetune_flops"),
 }
 _RIGHT = pa.list_(pa.bool_())
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 from tlm.report.drawing import Plot
 from tlm.report.evidence import Evidence
@@ -55,6 +55,7 @@ class Making:
 class SavedFindings:
     """The content of findings.json."""
 
+    __pydantic_config__ = ConfigDict(ser_json_inf_nan="strings")  # an interval may have no end
     format: Literal[1]
     study: str
     scale: str | None

@@ -16,6 +16,33 @@ def svd_only(arch: str) -> str:
     return f"{arch}, SVD only"
 
 
+def in_arm(arch: str, arm: str, budget: int | None) -> str:
+    """What the marts call an architecture of an arm, at one of its budgets (None: it has but one, or from scratch)."""
+    return f"{arch}, {arm}" + ("" if budget is None else f", {budget} steps")
+
+
+def models(study: StudyConfig) -> list[str]:
+    """What the marts call the study's pre-trained models: its architectures, or of each those of its arms."""
+    names = [arch.name for arch in study.architectures]
+    if not study.arms:
+        return names
+    return [
+        in_arm(name, arm, steps)
+        for name in names
+        for arm, own in study.arms.items()
+        for steps in own.budgets or (None,)
+    ]
+
+
+def svd_models(study: StudyConfig) -> list[str]:
+    """What the marts call those that began with word vectors and nothing else; none if the study does not have them."""
+    if not study.svd_arm:
+        return []
+    names = [arch.name for arch in study.architectures]
+    arms = [in_arm(name, arm, None) for name in names for arm in study.arms]
+    return [svd_only(name) for name in (arms if study.arms else names)]
+
+
 def corpora(study: StudyConfig, task: str) -> list[tuple[int, str | None]]:
     """(Ws, treatment) of every pre-training set that models of this task start from, each with its treatments."""
     found: list[tuple[int, str | None]] = []
@@ -29,11 +56,8 @@ def corpora(study: StudyConfig, task: str) -> list[tuple[int, str | None]]:
 def systems(study: StudyConfig) -> list[tuple[str, dict[str, Any]]]:
     """(heading, what to look for in the mart `gaps`) of everything that was measured, in the study's order."""
     found: list[tuple[str, dict[str, Any]]] = [
-        (arch.name, {"kind": "finetune", "system": arch.name}) for arch in study.architectures
+        (name, {"kind": "finetune", "system": name}) for name in (*models(study), *svd_models(study))
     ]
-    if study.svd_arm:
-        names = [svd_only(arch.name) for arch in study.architectures]
-        found += [(name, {"kind": "finetune", "system": name}) for name in names]
     for committee in study.committees:
         for rule in RULES:
             found.append((f"{committee.name} ({rule})", {"kind": "committee", "system": committee.name, "rule": rule}))

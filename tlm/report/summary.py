@@ -9,7 +9,7 @@ import pandas as pd
 from tlm.report.evidence import Evidence
 from tlm.report.formatting import Row, corpus_label, signed
 from tlm.report.marts import Rows
-from tlm.report.study_systems import corpora
+from tlm.report.study_systems import corpora, models
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -28,8 +28,8 @@ def summary(evidence: Evidence) -> pd.DataFrame:
     for task in study.tasks:
         tfidf = gaps.find(task=task.name, kind="baseline", system="tfidf")
         for ws, treatment in corpora(study, task.name):
-            for arch in study.architectures:
-                row = gaps.find(task=task.name, kind="finetune", system=arch.name, ws=ws, treatment=treatment)
+            for system in models(study):
+                row = gaps.find(task=task.name, kind="finetune", system=system, ws=ws, treatment=treatment)
                 if row is None or not ws:
                     continue
                 line = {
@@ -38,7 +38,7 @@ def summary(evidence: Evidence) -> pd.DataFrame:
                     "treatment": treatment,
                     "type_overlap": _percent(row, "type_overlap"),
                     "occurrence_overlap": _percent(row, "occurrence_overlap"),
-                    "architecture": arch.name,
+                    "architecture": system,
                     "scratch": _percent(row, "scratch_accuracy"),
                     "pretrained": _percent(row, "accuracy"),
                     "gap": _percent(row, "gap"),

@@ -11,7 +11,7 @@ from tlm.report.comparison import difference_text
 from tlm.report.evidence import Correct, Evidence
 from tlm.report.formatting import Cell, Link, Row, Table, corpus_label, links_of, number, percent, word
 from tlm.report.marts import estimate, rows
-from tlm.report.study_systems import corpora, deepest, svd_only, systems
+from tlm.report.study_systems import corpora, deepest, in_arm, svd_only, systems
 from tlm.statistics import difference
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ def results_table(evidence: Evidence, task: str) -> Table:
 def gap_table(evidence: Evidence, task: str) -> Table:
     """Accuracy minus that of the same system from scratch, and what pre-training adds to the word vectors of its set."""
     columns = [(heading, wanted) for heading, wanted in systems(evidence.study) if wanted["kind"] != "baseline"]
-    beside_svd = [arch.name for arch in evidence.study.architectures] if evidence.study.svd_arm else []
+    study = evidence.study
+    beside_svd = [arch.name for arch in study.architectures] if study.svd_arm and not study.arms else []
     body = []
     for ws, treatment in corpora(evidence.study, task):
         if not ws:
@@ -173,11 +174,12 @@ def pretraining_table(connection: Connection) -> Table:
             (facts ->> 'heldout_loss')::double as loss, (facts ->> 'heldout_accuracy')::double as right,
             (facts ->> 'steps')::bigint as steps, (facts ->> 'tokens')::bigint as tokens,
             (facts ->> 'parameters')::bigint as parameters
-        from runs where role = 'pretrains' order by arch, ws, treatment nulls first, pretrain_seed, key""",
+        from runs where role = 'pretrains'
+        order by arch, arm nulls first, budget, ws, treatment nulls first, pretrain_seed, key""",
     )
     body = tuple(
         (
-            word(row["arch"]),
+            word(row["arch"] if row["arm"] is None else in_arm(row["arch"], row["arm"], row["budget"])),
             word(corpus_label(row["ws"], row["treatment"])),
             word(row["pretrain_seed"]),
             number(row["loss"], 3, links_of(row)),

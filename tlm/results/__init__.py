@@ -22,6 +22,8 @@ class Analysis:
 
     target: str
     question: str
+    gap: bool = False
+    """Whether a gap is what it asks for: what language modelling adds to "SVD only" is then a verdict beside it."""
 
     @cached_property
     def function(self) -> Callable[[Evidence], Findings]:
@@ -31,7 +33,7 @@ class Analysis:
 
 
 ANALYSES: dict[str, Analysis] = {
-    "ws-sweep": Analysis("tlm.results.ws_sweep:analyse", "How does the gap depend on Ws?"),
+    "ws-sweep": Analysis("tlm.results.ws_sweep:analyse", "How does the gap depend on Ws?", gap=True),
     "missing-tokens": Analysis("tlm.results.missing_tokens:analyse", "What do missing tokens cost at fixed Ws?"),
     "committee": Analysis(
         "tlm.results.committees:analyse", "Can a soft committee of shallow models replace a deep one?"
@@ -43,25 +45,35 @@ ANALYSES: dict[str, Analysis] = {
     "irrelevant-tokens": Analysis(
         "tlm.results.irrelevant_tokens:analyse", "What do tokens do that the task never uses?"
     ),
-    "domain-shift": Analysis("tlm.results.domain_shift:analyse", "What is Wikipedia worth to tasks of another domain?"),
+    "domain-shift": Analysis(
+        "tlm.results.domain_shift:analyse", "What is Wikipedia worth to tasks of another domain?", gap=True
+    ),
     "decoder-committee": Analysis(
-        "tlm.results.decoder_committee:analyse", "Do committees of shallow decoders replace a deep one?"
+        "tlm.results.decoder_committee:analyse", "Do committees of shallow decoders replace a deep one?", gap=True
     ),
     "task-complexity": Analysis(
         "tlm.results.task_complexity:analyse", "How do gap and committee depend on the number of labels?"
     ),
-    "word-order": Analysis("tlm.results.word_order:analyse", "How much of the gap is word order?"),
+    "word-order": Analysis("tlm.results.word_order:analyse", "How much of the gap is word order?", gap=True),
+    "recipe": Analysis("tlm.results.recipe:analyse", "How many FLOPs does a better recipe save at equal accuracy?"),
+    "second-draw": Analysis("tlm.results.second_draw:analyse", "Do the gaps repeat on items never used before?"),
 }
 """By name, in the order of the document: the paper's results, then what it leaves open."""
 
 
 def find(evidence: Evidence) -> Findings:
-    """What the study's analysis finds, and the baselines beside it; nothing if the study names no analysis."""
+    """What the study's analysis finds, with "SVD only" and the baselines beside it; nothing if it names no analysis."""
     from tlm.report.findings import Findings
     from tlm.results.baselines import baseline_table
+    from tlm.results.svd_only import beyond_svd, svd_table
 
     study = evidence.study
     if study.analysis is None:
         return Findings()
-    findings = ANALYSES[study.analysis].function(evidence)
-    return replace(findings, tables=[*findings.tables, *baseline_table(evidence)])
+    analysis = ANALYSES[study.analysis]
+    findings = analysis.function(evidence)
+    return replace(
+        findings,
+        verdicts=[*findings.verdicts, *(beyond_svd(evidence) if analysis.gap else ())],
+        tables=[*findings.tables, *svd_table(evidence), *baseline_table(evidence)],
+    )

@@ -14,14 +14,15 @@ import numpy as np
 from tlm.report.comparison import Comparison, adjusted, compare_measured, point, shown, verdict
 from tlm.report.drawing import Plot, lines
 from tlm.report.evidence import Correct, Evidence
-from tlm.report.findings import ONE_SAMPLE, Findings, Unit, Verdict
+from tlm.report.findings import NOT_KNOWN, NOT_MEASURED, ONE_SAMPLE, UNDECIDED, Findings, Outcome, Unit, Verdict
 from tlm.report.formatting import NOT_AVAILABLE, Cell, Link, Table, number, word
-from tlm.statistics import equivalent_ws
 from tlm.statistics.contrast import contrast, contrast_p_value
+from tlm.statistics.reaching import Reached, cost_to_reach
 from tlm.study.treatments import MissingTokens
 
-OUTSIDE = "outside the measured curve"
 TABLE_4 = "lower, as after a much smaller Ws (Table 4)"
+MUCH_SMALLER = 0.5
+"""Of Ws: the paper's word, made a number."""
 PER = 1_000
 """Trends are points for so many more missing tokens."""
 TREND_COUNTS = 3
@@ -75,6 +76,7 @@ def analyse(evidence: Evidence) -> Findings:
             *(_costs(evidence, series, doses, costs) for series, doses in found.items()),
             *(_falls(series, trends[series], _links(evidence, series, doses)) for series, doses in found.items()
               if series in trends),
+            *(_worth(evidence, series, doses) for series, doses in found.items()),
         ],
         tables=[_table(evidence, found, costs)],
         plots=[
@@ -84,7 +86,9 @@ def analyse(evidence: Evidence) -> Findings:
         notes=[
             ONE_SAMPLE,
             "Tokens are distinct ones of the task that the untreated set holds. Seeds do not vary which are missing.",
-            "Equivalent Ws: the Ws at which the untreated sets reach the same accuracy, by interpolation in log Ws.",
+            "Equivalent Ws: the Ws at which the untreated sets reach the same accuracy, by interpolation in log Ws; its "
+            "interval is a parametric bootstrap over seeds and items (`tlm.statistics.reaching`). Much smaller means less "
+            f"than {MUCH_SMALLER:g} of Ws, with the whole interval; the paper names no number.",
         ],
     )  # fmt: skip
 
@@ -143,7 +147,7 @@ def _costs(evidence: Evidence, series: Series, doses: list[Dose], costs: dict[Qu
     if not doses:
         return verdict(f"Missing tokens cost accuracy ({series})", None, paper=True, known=TABLE_4)
     dose = doses[-1]
-    worth = _equivalent(evidence, series, dose)
+    worth = _worth_text(_equivalent(evidence, series, dose))
     return verdict(
         f"{dose.tokens:,.0f} missing tokens cost accuracy ({series})",
         costs.get(Question(series, dose)),
@@ -162,6 +166,24 @@ def _falls(series: Series, trend: Comparison, links: tuple[Link, ...]) -> Verdic
     return verdict(claim, trend, paper=True, positive=False, known=TABLE_4, links=links, more=more, unit=unit)
 
 
+def _worth(evidence: Evidence, series: Series, doses: list[Dose]) -> Verdict:
+    """Of the largest count: whether the whole interval of its equivalent Ws is below a share of Ws, or above it."""
+    if not doses:
+        claim = f"Missing tokens leave a set worth a much smaller one ({series})"
+        return Verdict(claim, NOT_MEASURED, NOT_KNOWN, TABLE_4)
+    claim = f"{doses[-1].tokens:,.0f} missing tokens leave a set worth one much smaller ({series})"
+    found = _equivalent(evidence, series, doses[-1])
+    if found is None:
+        return Verdict(claim, NOT_MEASURED, NOT_KNOWN, TABLE_4)
+    outcome: Outcome = UNDECIDED
+    ends, limit = found.estimate, MUCH_SMALLER * series.ws
+    if ends.seeds > 1 and (ends.high < limit or ends.low >= limit):
+        outcome = "reproduced" if ends.high < limit else "not reproduced"
+    figure = f"equivalent Ws {found.text(0)} instead of {series.ws:,}"
+    links = _links(evidence, series, doses[-1:])
+    return Verdict(claim, outcome, figure, TABLE_4, links, ends, "paragraphs")
+
+
 def _links(evidence: Evidence, series: Series, doses: Sequence[Dose]) -> tuple[Link, ...]:
     task, arch, ws = series.task, series.arch, series.ws
     of_doses = [link for dose in doses for link in evidence.links(task, arch, [ws], dose.label)]
@@ -171,14 +193,16 @@ def _links(evidence: Evidence, series: Series, doses: Sequence[Dose]) -> tuple[L
 # --- table and plots ---
 
 
-def _equivalent(evidence: Evidence, series: Series, dose: Dose) -> str:
-    accuracy = evidence.accuracy(series.task, series.arch, series.ws, dose.label)
-    natural = {ws: evidence.accuracy(series.task, series.arch, ws) for ws in evidence.study.corpus.sizes if ws}
-    curve = {ws: measured.value for ws, measured in natural.items() if measured is not None}
-    if accuracy is None or not curve:
-        return NOT_AVAILABLE
-    ws = equivalent_ws([*curve], [*curve.values()], accuracy.value)
-    return OUTSIDE if ws is None else f"{ws:,.0f}"
+def _equivalent(evidence: Evidence, series: Series, dose: Dose) -> Reached | None:
+    """None where the treated set, or every untreated one, was not measured."""
+    target = _treated(evidence, series, dose)
+    natural = {ws: evidence.correct(series.task, series.arch, ws) for ws in evidence.study.corpus.sizes if ws}
+    curve = [(float(ws), correct) for ws, correct in natural.items() if correct is not None]
+    return None if target is None or not curve else cost_to_reach(curve, target)
+
+
+def _worth_text(found: Reached | None) -> str:
+    return NOT_AVAILABLE if found is None else found.text(0)
 
 
 def _table(evidence: Evidence, found: dict[Series, list[Dose]], costs: dict[Question, Comparison]) -> Table:
@@ -192,7 +216,7 @@ def _table(evidence: Evidence, found: dict[Series, list[Dose]], costs: dict[Ques
             accuracy = evidence.accuracy(series.task, series.arch, series.ws, dose.label)
             links = evidence.links(series.task, series.arch, [series.ws], dose.label)
             cost = shown(costs.get(Question(series, dose)))
-            worth = Cell(_equivalent(evidence, series, dose))
+            worth = Cell(_worth_text(_equivalent(evidence, series, dose)))
             rows.append((*about, number(dose.tokens), shown(accuracy, links), cost, worth))
     return Table(
         "Accuracy by number of missing tokens",

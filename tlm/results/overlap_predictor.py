@@ -76,7 +76,7 @@ def analyse(evidence: Evidence) -> Findings:
     """Out-of-set R² of every measure, beside that of log Ws; whether occurrences predict better than types."""
     samples = gathered(evidence)
     columns = centred(samples)
-    verdicts = [_better(samples, columns), _beyond_ws(samples, columns)]
+    verdicts = [_better(samples, columns), _beyond_ws(samples, columns), _best(samples, columns)]
     notes = [
         f"{len(samples)} points from {columns.sets} pre-training sets. Gap, measures and log Ws are centred within task "
         "and architecture before anything is fitted, so that levels of tasks are not what is predicted.",
@@ -135,11 +135,11 @@ def usable(columns: Columns, name: str) -> bool:
     return all(np.ptp(it[rows]) > STILL for it in (columns.predictors[name], columns.gap) for rows in kept)
 
 
-def r2(columns: Columns, name: str) -> Estimate | None:
+def r2(columns: Columns, name: str, *, confidence: float = 0.95) -> Estimate | None:
     """Out-of-set R² of one predictor; None if it is not `usable`."""
     if not usable(columns, name):
         return None
-    return cross_validated_r2(columns.predictors[name], columns.gap, columns.groups)
+    return cross_validated_r2(columns.predictors[name], columns.gap, columns.groups, confidence=confidence)
 
 
 def r2_difference(columns: Columns, name: str, other: str) -> Estimate | None:
@@ -210,6 +210,20 @@ def _beyond_ws(samples: list[Sample], columns: Columns) -> Verdict:
     return Verdict(claim, outcome, figure, estimate=found, unit="correlation")
 
 
+def _best(samples: list[Sample], columns: Columns) -> Verdict:
+    """Of the measure with the highest R²: it was chosen, and is judged by an interval that holds for all of them."""
+    claim = "The best measure of overlap predicts the gap of sets that were not fitted (R² above 0)"
+    known = {name: it for name in MEASURES if (it := r2(columns, name, confidence=FOR_EVERY_MEASURE)) is not None}
+    if not known:
+        return Verdict(claim, NOT_MEASURED, _why_not(columns))
+    best = max(known, key=lambda name: known[name].value)
+    outcome: Outcome = UNDECIDED
+    if _repeated(samples) and known[best].resolved:
+        outcome = "yes" if known[best].value > 0 else "no"
+    found = r2(columns, best)
+    return Verdict(claim, outcome, f"R² of {MEASURES[best]}: {_plain(found)}", estimate=found, unit="R²")
+
+
 def _why_not(columns: Columns) -> str:
     if columns.sets < LEAST_SETS:
         return f"{columns.sets} pre-training sets, and {LEAST_SETS} are needed"
@@ -241,8 +255,9 @@ def _table(columns: Columns) -> Table:
         ("Predictor", "Out-of-set R²", "Minus that of log Ws", "Partial correlation given log Ws"),
         tuple(body),
         "Below 0, a predictor does worse than the mean gap. Intervals are the jackknife's over pre-training sets, each of "
-        f"95 % by itself; the verdict on partial correlations is judged by wider ones, which hold for all {len(MEASURES)} "
-        f"measures together (Bonferroni). n/a: fewer than {LEAST_SETS} sets, or the predictor does not vary.",
+        f"95 % by itself; the verdicts on partial correlations and on the best R² are judged by wider ones, which hold for "
+        f"all {len(MEASURES)} measures together (Bonferroni). n/a: fewer than {LEAST_SETS} sets, or the predictor does not "
+        "vary.",
     )
 
 

@@ -170,7 +170,7 @@ def _answer(published: Published, command: str) -> Answered:
 def differences(studies: Mapping[str, Published]) -> list[str]:
     """Where studies of one scale set other things beside each other under one name, a sentence for each.
 
-    What is compared is the mart's `setting` of each architecture on each task, and the `pretrain_setting` of each at each
+    What is compared is the mart's `setting` of each system on each task, and the `pretrain_setting` of each at each
     untreated Ws: sources, vocabulary, training and precision, without seeds.
     """
     seen: dict[tuple[str | None, str], tuple[str, str]] = {}
@@ -179,9 +179,9 @@ def differences(studies: Mapping[str, Published]) -> list[str]:
         for row in each.tables["results"].to_pylist():
             if row["kind"] != "finetune":
                 continue
-            settings = {f"{row['arch']} on {row['task']}": row["setting"]}
+            settings = {f"{row['system']} on {row['task']}": row["setting"]}
             if row["ws"] and row["treatment"] is None:
-                settings[f"the pre-training of {row['arch']} with Ws = {row['ws']:,}"] = row["pretrain_setting"]
+                settings[f"the pre-training of {row['system']} with Ws = {row['ws']:,}"] = row["pretrain_setting"]
             for what, setting in settings.items():
                 other, before = seen.setdefault((each.study.scale, what), (name, setting))
                 if before != setting:

@@ -15,7 +15,8 @@ import numpy as np
 from tlm.artifacts.step import Step
 from tlm.evaluation.committee import disjoint
 from tlm.report.findings import NOT_MEASURED, PURE, Unit, Verdict
-from tlm.results import ANALYSES
+from tlm.report.study_systems import in_arm, svd_only
+from tlm.results import find
 from tlm.results.made_up import MadeUpResults, Margin
 from tlm.results.overlap_predictor import MEASURES
 from tlm.results.variances import Variances
@@ -23,6 +24,8 @@ from tlm.study.config import StudyConfig
 from tlm.study.treatments import MissingTokens, Sampled, Treatment
 
 REHEARSALS = 5
+FLOPS_A_STEP = 1e9
+"""Of pre-training, made up: what is measured of arms is how many times more operations one takes than another."""
 Items = Mapping[str, Mapping[str, int]]
 """By task: `labels`, and the number of `test` items."""
 
@@ -51,12 +54,12 @@ def rehearse(
     """
     if study.analysis is None:
         return []
-    analyse, every = ANALYSES[study.analysis].function, list(steps)
+    every = list(steps)
     found: dict[str, list[Verdict]] = {}
     for seed in range(rehearsals):
         evidence = _drawn(study, every, items, variances, seed).evidence()
         with evidence.connection:
-            for verdict in analyse(evidence).verdicts:
+            for verdict in find(evidence).verdicts:
                 found.setdefault(verdict.claim, []).append(verdict)
     return [_expected(claim, verdicts) for claim, verdicts in found.items()]
 
@@ -64,7 +67,7 @@ def rehearse(
 def _expected(claim: str, verdicts: list[Verdict]) -> Expected:
     unit = verdicts[-1].unit
     if unit in PURE:
-        return Expected(claim, unit, None, "depends on the overlap that is measured")
+        return Expected(claim, unit, None, "depends on more than seeds and items: on what is measured")
     if widths := [verdict.half_width for verdict in verdicts if verdict.half_width is not None]:
         return Expected(claim, unit, median(widths))
     if verdicts[0].outcome == NOT_MEASURED:
@@ -110,24 +113,29 @@ def _finetuned(
     labels = step.labels
     task, arch, ws = str(labels["task"]), str(labels["arch"]), int(labels["ws"] or 0)
     treatment = None if labels.get("treatment") is None else str(labels["treatment"])
-    system = (arch, ws, treatment)
+    arm, budget = labels.get("arm"), labels.get("budget")
+    name = in_arm(arch, str(arm), None if budget is None else int(budget)) if arm else arch
+    name = svd_only(name) if labels.get("init") == "svd" else name
+    system = (name, ws, treatment)
     # Fine-tunings of one pre-training deviate alike here: of two parts of their variance that is the one that costs more.
-    together = (task, *system, labels["pretrain_seed"]) if ws and crossed else None
+    seed = labels.get("pretrain_seed")
+    together = (task, *system, seed) if seed is not None and crossed else None
     margin = made.margin(
         task,
         items["test"],
-        variances.accuracy(task, arch, ws, treatment),
+        variances.accuracy(task, name, ws, treatment),
         step.key,
         shares=variances.shares(task),
-        spread=variances.deviation(task, arch, pretrained=ws > 0),
+        spread=variances.deviation(task, name, pretrained=ws > 0),
         seeded_by=together,
         system=system,
     )
-    seeds = {"pretrain_seed": labels.get("pretrain_seed"), "finetune_seed": labels["finetune_seed"]}
+    seeds = {"pretrain_seed": seed, "finetune_seed": labels["finetune_seed"]}
     about = {"arch": arch, "ws": ws, "treatment": treatment, "init": labels.get("init"), **seeds}
+    about |= {"arm": arm, "budget": budget, "pretrain_flops": FLOPS_A_STEP * int(budget) if budget else None}
     if ws:
         about |= {**_measures(made, ws, treatment), "injected_tokens": _removed(treatments.get((ws, treatment or "")))}
-    made.result(step.key, "finetune", task, arch, margin > 0, labels=items["labels"], **about)
+    made.result(step.key, "finetune", task, name, margin > 0, labels=items["labels"], **about)
     return margin
 
 

@@ -12,6 +12,7 @@ from tlm.report.drawing import Plot, lines
 from tlm.report.evidence import Evidence
 from tlm.report.findings import NOT_MEASURED, ONE_SAMPLE, UNDECIDED, Findings, Outcome, Verdict
 from tlm.report.formatting import NOT_AVAILABLE, Cell, Table, corpus_label, percent, word
+from tlm.report.study_systems import svd_only
 from tlm.statistics import Estimate, mean_accuracy
 from tlm.statistics.contrast import share_of_gap
 from tlm.statistics.runs import LEAST_ITEMS
@@ -205,8 +206,9 @@ def _clean_tables(evidence: Evidence, places: list[Place], largest: int) -> list
 def _accuracy_plot(evidence: Evidence, task: str, sizes: list[int]) -> Plot:
     series, levels = [], []
     for arch in evidence.study.architectures:
-        measured = {ws: evidence.accuracy(task, arch.name, ws) for ws in sizes}
-        series.append((arch.name, [point(ws, found) for ws, found in measured.items() if found]))
+        for system in (arch.name, *((svd_only(arch.name),) if evidence.study.svd_arm else ())):
+            measured = {ws: evidence.accuracy(task, system, ws) for ws in sizes}
+            series.append((system, [point(ws, found) for ws, found in measured.items() if found]))
         scratch = evidence.accuracy(task, arch.name, 0)
         levels += [(f"{arch.name}, scratch", 100 * scratch.value)] if scratch else []
     baseline = evidence.baseline(task)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from tlm.artifacts.step import Label
 from tlm.artifacts.tables import METRICS, PREDICTIONS
-from tlm.stages.base import Stage
+from tlm.stages.base import Aside, Stage
 from tlm.stages.ppmi_svd import PpmiSvd
-from tlm.stages.pretrain import CONFIG_AND_WEIGHTS, Pretrain
+from tlm.stages.pretrain import CONFIG_AND_WEIGHTS, Pretrain, in_arm
 from tlm.stages.task import Task
 from tlm.stages.tokenizer import Tokenizer
 from tlm.stages.tokens import Tokens
@@ -38,6 +38,8 @@ class Finetune(Stage, name="finetune", version="4", trains=True):
     """None: from scratch."""
     embeddings: PpmiSvd | None = None
     """What the tokens of a model from scratch begin as; None: at random."""
+    arm: Aside[str | None] = None
+    """Of the study, whose way to train this is."""
 
     role = "predicts"
     requires = ("torch", "transformers")
@@ -49,9 +51,10 @@ class Finetune(Stage, name="finetune", version="4", trains=True):
 
     @property
     def slug(self) -> str:
-        start = f"{self.architecture.name}-scratch"
+        name = "-".join(part for part in (self.architecture.name, self.arm) if part)
+        start = f"{name}-scratch"
         if self.embeddings is not None:
-            start = f"{self.architecture.name}-svd-{self.embeddings.corpus.step.slug}"
+            start = f"{name}-svd-{self.embeddings.corpus.step.slug}"
         if self.pretrained is not None:
             start = self.pretrained.step.slug
         return f"{self.task.slug}-{start}-f{self.seed}"
@@ -65,7 +68,7 @@ class Finetune(Stage, name="finetune", version="4", trains=True):
             start = {**self.embeddings.labels, "arch": self.architecture.name, "init": "svd"}
         else:
             start = {"ws": 0, "arch": self.architecture.name, "treatment": None, "init": "scratch"}
-        return {**start, "task": self.task.task, "finetune_seed": self.seed}
+        return {**in_arm(self.arm), **start, "task": self.task.task, "finetune_seed": self.seed}
 
     def run(self, job: Job) -> Facts:
         import torch

@@ -43,8 +43,10 @@ class PpmiSvd(Stage, name="ppmi_svd", version="1"):
     def run(self, job: Job) -> Facts:
         import numpy as np
 
-        from tlm.data.ppmi import ppmi_svd
+        from tlm.data.ppmi import factorised, ppmi_matrix, svd_flops
 
-        vectors_VD = ppmi_svd(job.sequences("corpus"), len(job.vocabulary()), self.dimensions, self.settings)
+        ppmi = ppmi_matrix(job.sequences("corpus"), len(job.vocabulary()), self.settings)
+        vectors_VD = factorised(ppmi, self.dimensions, self.settings)
         np.save(job.out / VECTORS, vectors_VD)
-        return {"vectors": len(vectors_VD), "known": int((vectors_VD != 0).any(axis=1).sum())}
+        known = int((vectors_VD != 0).any(axis=1).sum())
+        return {"vectors": len(vectors_VD), "known": known, "flops": svd_flops(ppmi, self.dimensions)}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tlm.artifacts.step import Label
 from tlm.artifacts.tables import METRICS
-from tlm.stages.base import Stage
+from tlm.stages.base import Aside, Stage
 from tlm.stages.ppmi_svd import PpmiSvd
 from tlm.stages.pretraining_set import PretrainingSet
 from tlm.stages.tokenizer import Tokenizer
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from tlm.stages.job import Facts, Job
 
 CONFIG_AND_WEIGHTS = ("config.json", "model.safetensors")
+
+
+def in_arm(arm: str | None, budget: int | None = None) -> dict[str, Label]:
+    """The labels of an arm's models; none where a study has no arms."""
+    return {name: label for name, label in (("arm", arm), ("budget", budget)) if label is not None}
 
 
 class Pretrain(Stage, name="pretrain", version="4", trains=True):
@@ -32,6 +37,10 @@ class Pretrain(Stage, name="pretrain", version="4", trains=True):
     initialization: Initialization = Initialization()
     embeddings: PpmiSvd | None = None
     """What its tokens begin as; None: at random."""
+    arm: Aside[str | None] = None
+    """Of the study, whose way to train this is."""
+    budget: Aside[int | None] = None
+    """The arm's number of steps, where it has several."""
 
     role = "pretrains"
     requires = ("torch", "transformers")
@@ -39,11 +48,14 @@ class Pretrain(Stage, name="pretrain", version="4", trains=True):
 
     @property
     def slug(self) -> str:
-        return f"{self.architecture.name}-{self.corpus.step.slug}-p{self.seed}"
+        budget = None if self.budget is None else str(self.budget)
+        parts = (self.architecture.name, self.arm, budget, self.corpus.step.slug, f"p{self.seed}")
+        return "-".join(part for part in parts if part)
 
     @property
     def labels(self) -> dict[str, Label]:
-        return {**self.corpus.labels, "arch": self.architecture.name, "pretrain_seed": self.seed}
+        arm = in_arm(self.arm, self.budget)
+        return {**self.corpus.labels, "arch": self.architecture.name, "pretrain_seed": self.seed, **arm}
 
     def run(self, job: Job) -> Facts:
         from tlm.modeling.interchange import save

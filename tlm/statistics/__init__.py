@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tlm.statistics.accuracy import difference, difference_p_value, mean_accuracy
-from tlm.statistics.curve import equivalent_ws
 from tlm.statistics.estimate import Estimate
 from tlm.statistics.paired import holm, paired_bootstrap_p_value
 from tlm.statistics.prediction import cross_validated_r2, partial_correlation
@@ -13,7 +12,6 @@ __all__ = [
     "cross_validated_r2",
     "difference",
     "difference_p_value",
-    "equivalent_ws",
     "holm",
     "mean_accuracy",
     "paired_bootstrap_p_value",

@@ -7,13 +7,16 @@ Protocol values are those of arXiv 2507.14871 and its released code.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, SerializeAsAny, field_validator, model_validator
 
 from tlm.errors import UserError
 from tlm.study.architecture import Architecture
+from tlm.study.arms import Arm
 from tlm.study.base import Frozen, Name, Precision, Probability, Registered, Seed, added, slugify
+from tlm.study.checks import different, first_complaint, known, unique
 from tlm.study.families import FAMILIES, Family
 from tlm.study.initialization import EmbeddingInit, Initialization, PpmiSvdConfig
 from tlm.study.recipes import with_recipe
@@ -241,6 +244,9 @@ class StudyConfig(Frozen):
     committees: tuple[CommitteeConfig, ...] = ()
     baselines: tuple[Name, ...] = ("majority", "tfidf")
     evaluations: tuple[SerializeAsAny[Evaluation], ...] = added((), description="further evaluations of its models")
+    arms: dict[Name, Arm] = added(
+        {}, description="ways to train, set beside each other; its models are then those of its arms, in no committee"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -249,15 +255,15 @@ class StudyConfig(Frozen):
 
     @model_validator(mode="after")
     def _names_meet(self) -> StudyConfig:
-        architectures = _unique("architectures", [a.name for a in self.architectures])
-        tasks = _unique("tasks", [t.name for t in self.tasks])
-        committees = _unique("committees", [c.name for c in self.committees])
+        architectures = unique("architectures", [a.name for a in self.architectures])
+        tasks = unique("tasks", [t.name for t in self.tasks])
+        committees = unique("committees", [c.name for c in self.committees])
         for field, names in (("architectures", architectures), ("tasks", tasks), ("committees", committees)):
-            _unique(field, [slugify(name) for name in names])  # folder names must differ too
-        _different("architectures", self.architectures)
-        _different("tasks", self.tasks)
+            unique(field, [slugify(name) for name in names])  # folder names must differ too
+        different("architectures", self.architectures)
+        different("tasks", self.tasks)
         for committee in self.committees:
-            _known(f"committees.{committee.name}.members", committee.members, architectures)
+            known(f"committees.{committee.name}.members", committee.members, architectures)
         for architecture in self.architectures:
             family = FAMILIES[architecture.kind]
             self.pretrain.objective_for(family)
@@ -270,25 +276,39 @@ class StudyConfig(Frozen):
                     f"pretrain.output_bias: {self.pretrain.output_bias}, but models of kind {family.kind} "
                     f"({architecture.name}) have no bias on their vocabulary's logits; leave it out"
                 )
-        _known("learning_rates", self.learning_rates, architectures)
-        _known("finetune_learning_rates", self.finetune_learning_rates, architectures)
-        _known("treatment_architectures", self.treatment_architectures or (), architectures)
-        _known("treatments.task", [t.task for t in self.treatments if t.task], tasks)
+        known("learning_rates", self.learning_rates, architectures)
+        known("finetune_learning_rates", self.finetune_learning_rates, architectures)
+        known("treatment_architectures", self.treatment_architectures or (), architectures)
+        known("treatments.task", [t.task for t in self.treatments if t.task], tasks)
         changed = [t.ws for t in self.treatments if t.kind in ("missing_tokens", "shuffled")]
-        _known("treatments.ws", changed, [ws for ws in self.corpus.sizes if ws])
-        _unique("treatments", [(t.ws, t.task, t.label, getattr(t, "seed", 0)) for t in self.treatments])
+        known("treatments.ws", changed, [ws for ws in self.corpus.sizes if ws])
+        unique("treatments", [(t.ws, t.task, t.label, getattr(t, "seed", 0)) for t in self.treatments])
         kinds = {(t.ws, t.label): t.kind for t in self.treatments}
         clash = [t.label for t in self.treatments if kinds[t.ws, t.label] != t.kind]
         if clash:
             raise ValueError(f"treatments: {clash} name two different things at one Ws")
-        _unique("pretrain_seeds", self.pretrain_seeds)
-        _unique("finetune_seeds and further_scratch_seeds", self.finetune_seeds + self.further_scratch_seeds)
+        unique("pretrain_seeds", self.pretrain_seeds)
+        unique("finetune_seeds and further_scratch_seeds", self.finetune_seeds + self.further_scratch_seeds)
         if self.seeds == "paired" and len(self.pretrain_seeds) != len(self.finetune_seeds):
             raise ValueError(
                 f"seeds: paired, but there are {len(self.pretrain_seeds)} pretrain_seeds and "
                 f"{len(self.finetune_seeds)} finetune_seeds"
             )
+        if self.arms and (self.committees or self.evaluations):
+            raise ValueError("arms: a study with arms has no committees and no further evaluations")
+        for _ in self.in_arms():  # each is a study that could be
+            pass
         return self
+
+    def in_arms(self) -> Iterator[tuple[str, int | None, StudyConfig]]:
+        """(name, budget, the study as it would be with that arm's fields alone) of every arm and each of its budgets."""
+        for name, arm in self.arms.items():
+            for steps in arm.budgets or (None,):
+                fields = {field: getattr(self, field) for field in type(self).model_fields if field != "arms"}
+                try:
+                    yield name, steps, StudyConfig.model_validate(arm.applied(fields, steps))
+                except ValueError as error:
+                    raise ValueError(f"arms.{name}: {first_complaint(error)}") from error
 
     @property
     def scratch_seeds(self) -> tuple[int, ...]:
@@ -304,26 +324,3 @@ class StudyConfig(Frozen):
     @property
     def architecture_of(self) -> dict[str, Architecture]:
         return {a.name: a for a in self.architectures}
-
-
-def _unique(field: str, names: Any) -> list[Any]:
-    names = list(names)
-    twice = sorted({n for n in names if names.count(n) > 1})
-    if twice:
-        raise ValueError(f"{field}: {twice} appears more than once")
-    return names
-
-
-def _different(field: str, named: tuple[Any, ...]) -> None:
-    """The same thing under two names is one thing, and would stand in the results once."""
-    seen: dict[str, str] = {}
-    for each in named:
-        same = seen.setdefault(each.model_dump_json(exclude={"name"}), each.name)
-        if same != each.name:
-            raise ValueError(f"{field}: {each.name!r} and {same!r} differ in nothing but their names")
-
-
-def _known(field: str, names: Any, known: list[Any]) -> None:
-    unknown = [n for n in names if n not in known]
-    if unknown:
-        raise ValueError(f"{field}: unknown {unknown}; choose from {known}")

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 from tlm.data.ragged import Ragged, Rows
 from tlm.data.tokenizer import Vocabulary
+from tlm.modeling.cost import TRAINING, between, classifier_flops, sequences_seen
 from tlm.modeling.families.base import family_of
 from tlm.modeling.initialization import AS_ITS_CLASS, initialize, set_word_vectors
 from tlm.modeling.interchange import load_encoder_into_classifier
+from tlm.modeling.packing import with_specials
 from tlm.study.architecture import Architecture
 from tlm.study.base import Precision
 from tlm.study.config import FinetuneConfig
@@ -127,11 +129,15 @@ def finetune(
         for part, right in zip(frame["part"], logits_NC.argmax(axis=1) == frame["label"], strict=True):
             hits[part].append(bool(right))
         sink(frame)
+    tokens_N = with_specials(tokens.lengths[items["row"][items["part"] == "train"].to_numpy()], max_length)
+    sequences = sequences_seen(steps, len(tokens_N), config.batch_size)
+    forward = between(lambda length: classifier_flops(architecture, length, model.num_labels), float(tokens_N.mean()))
     facts: dict[str, float | int] = {
         **({"test_accuracy": mean(hits["test"])} if hits["test"] else {}),
         "dev_accuracy": mean(hits["dev"]),
         "test_items": len(hits["test"]),
         "steps": steps,
+        "flops": TRAINING * sequences * forward,
         "parameters": sum(p.numel() for p in model.parameters()),
     }
     return Finetuned(model, curve, facts)
