@@ -8,10 +8,10 @@ from time import process_time
 
 import torch
 
-from tlm.cost.estimate import TRAINING
 from tlm.cost.measure import made_up_texts, made_up_vocabulary
 from tlm.cost.shape import Shape
 from tlm.machine.precision import Resolved
+from tlm.modeling.cost import TRAINING
 from tlm.modeling.families.base import family_of
 from tlm.training.loop import gradients
 from tlm.training.pretrain import objective_of, pretraining_batches

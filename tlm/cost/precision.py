@@ -23,13 +23,13 @@ from pydantic import Field, ValidationError
 
 from tlm.artifacts.fingerprint import SHORT, canonical_json
 from tlm.artifacts.store import ArtifactStore
-from tlm.cost.estimate import language_model_flops
 from tlm.cost.shape import Shape
 from tlm.errors import UserError
 from tlm.execution.process import Child, talk_to_parent
 from tlm.machine.files import locked, read_plain
 from tlm.machine.precision import Resolved, native_precision, processor, processor_name
 from tlm.machine.runtime import Runtime
+from tlm.modeling.cost import pretraining_flops
 from tlm.planning.plan import plan
 from tlm.stages import STAGES
 from tlm.study.adapt import with_precision
@@ -120,7 +120,7 @@ def shape_of(study: StudyConfig, data_root: str) -> Shape:
     vocab_size, _ = study.tokenizer.vocabulary_size(data_root)
 
     def flops(architecture: Architecture) -> float:
-        return language_model_flops(architecture, study.pretrain, study.max_length, vocab_size)
+        return pretraining_flops(architecture, study.pretrain, study.max_length, vocab_size)
 
     largest = max(study.architectures, key=flops)
     return Shape.of(largest, study.pretrain.objective, study.pretrain.mlm_probability, study.max_length, vocab_size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import SerializeAsAny
 
-from tlm.cost.estimate import language_model_flops
+from tlm.modeling.cost import pretraining_flops
 from tlm.study.architecture import Architecture
 from tlm.study.base import Frozen
 from tlm.study.config import Objective, PretrainConfig
@@ -55,4 +55,4 @@ class Shape(Frozen):
     @property
     def forward_flops(self) -> float:
         """Operations of the forward pass of one text."""
-        return language_model_flops(self.architecture, self.config, self.text_length, self.vocab_size)
+        return pretraining_flops(self.architecture, self.config, self.text_length, self.vocab_size)

@@ -10,8 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tlm.modeling.families.base import Shape, family_of
-from tlm.study.architecture import Architecture
-from tlm.study.config import PretrainConfig
+from tlm.study.config import FinetuneConfig, PretrainConfig
 
 TRAINING = 3
 """How many forward passes a training step costs: the backward pass has two products for each of the forward pass."""
@@ -48,15 +47,32 @@ def sequential_depth(shape: Shape) -> int:
     return family_of(shape).sequential_depth(shape)
 
 
-def pretraining_flops(architecture: Architecture, config: PretrainConfig, length: int, vocab_size: int) -> float:
+def pretraining_flops(shape: Shape, config: PretrainConfig, length: int, vocab_size: int) -> float:
     """Operations of the forward pass of a language model over a sequence of `length` tokens in pre-training.
 
     The objective says how many of its positions are predicted. What a teacher or generator of its own computes is not
     counted.
     """
-    family = family_of(architecture)
+    family = family_of(shape)
     predicted = config.objective_for(family).predicted_positions(config, length)
-    return between(lambda count: family.language_model_flops(architecture, length, count, vocab_size), predicted)
+    return between(lambda count: family.language_model_flops(shape, length, count, vocab_size), predicted)
+
+
+def pretraining_run_flops(
+    shape: Shape, config: PretrainConfig, vocab_size: int, *, steps: int, texts: int, tokens: int
+) -> float:
+    """Operations of a whole pre-training of `steps` batches over so many texts, which has read so many tokens."""
+    sequences = sequences_seen(steps, texts, config.batch_size)
+    forward = between(lambda length: pretraining_flops(shape, config, length, vocab_size), tokens / sequences)
+    return TRAINING * sequences * forward
+
+
+def finetuning_run_flops(
+    shape: Shape, config: FinetuneConfig, num_labels: int, *, steps: int, items: int, mean_length: float
+) -> float:
+    """Operations of a whole fine-tuning of `steps` batches over so many items, with so many tokens each."""
+    forward = between(lambda length: classifier_flops(shape, length, num_labels), mean_length)
+    return TRAINING * sequences_seen(steps, items, config.batch_size) * forward
 
 
 def sequences_seen(steps: int, items: int, batch_size: int) -> int:

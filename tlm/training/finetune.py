@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tlm.data.ragged import Ragged, Rows
 from tlm.data.tokenizer import Vocabulary
-from tlm.modeling.cost import TRAINING, between, classifier_flops, sequences_seen
+from tlm.modeling.cost import finetuning_run_flops
 from tlm.modeling.families.base import family_of
 from tlm.modeling.initialization import AS_ITS_CLASS, initialize, set_word_vectors
 from tlm.modeling.interchange import load_encoder_into_classifier
@@ -130,14 +130,19 @@ def finetune(
             hits[part].append(bool(right))
         sink(frame)
     tokens_N = with_specials(tokens.lengths[items["row"][items["part"] == "train"].to_numpy()], max_length)
-    sequences = sequences_seen(steps, len(tokens_N), config.batch_size)
-    forward = between(lambda length: classifier_flops(architecture, length, model.num_labels), float(tokens_N.mean()))
     facts: dict[str, float | int] = {
         **({"test_accuracy": mean(hits["test"])} if hits["test"] else {}),
         "dev_accuracy": mean(hits["dev"]),
         "test_items": len(hits["test"]),
         "steps": steps,
-        "flops": TRAINING * sequences * forward,
+        "flops": finetuning_run_flops(
+            architecture,
+            config,
+            model.num_labels,
+            steps=steps,
+            items=len(tokens_N),
+            mean_length=float(tokens_N.mean()),
+        ),
         "parameters": sum(p.numel() for p in model.parameters()),
     }
     return Finetuned(model, curve, facts)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tlm.data.ragged import Ragged, Rows
 from tlm.data.tokenizer import Vocabulary
-from tlm.modeling.cost import TRAINING, between, pretraining_flops, sequences_seen
+from tlm.modeling.cost import pretraining_run_flops
 from tlm.modeling.families.base import family_of
 from tlm.modeling.initialization import AS_ITS_CLASS, initialize, set_output_bias, set_word_vectors
 from tlm.modeling.packing import with_specials
@@ -109,16 +109,14 @@ def pretrain(
     last = [ReportProgress(progress)] if progress else []
     train(module, batches, config, steps=steps, device=device, curve=curve, hooks=[*own, *hooks, *last])
     tokens = tokens_seen(corpus.lengths, batches.order, steps, max_length)
-    sequences = sequences_seen(steps, len(corpus), config.batch_size)
-    forward = between(
-        lambda length: pretraining_flops(architecture, config, length, len(vocabulary)), tokens / sequences
-    )
     facts: dict[str, float | int] = {
         "heldout_loss": curve.last("heldout_loss"),
         "heldout_accuracy": curve.last("heldout_accuracy"),
         "steps": steps,
         "tokens": tokens,
-        "flops": TRAINING * sequences * forward,
+        "flops": pretraining_run_flops(
+            architecture, config, len(vocabulary), steps=steps, texts=len(corpus), tokens=tokens
+        ),
         "parameters": sum(p.numel() for p in model.parameters()),
     }
     return Pretrained(model, curve, facts)

@@ -22,8 +22,10 @@ from torch import Tensor
 from tlm.data.ragged import Ragged, Rows
 from tlm.data.tokenizer import Vocabulary
 from tlm.machine.precision import native_precision
+from tlm.modeling.cost import finetuning_run_flops, pretraining_run_flops
 from tlm.modeling.families.base import family_of
 from tlm.modeling.interchange import load_encoder_into_classifier
+from tlm.modeling.packing import with_specials
 from tlm.study.architecture import Architecture
 from tlm.study.config import FinetuneConfig, Optimisation, PretrainConfig
 from tlm.training.batching import shortened
@@ -263,11 +265,15 @@ def pretrain(
     ):
         pass
     record_losses(stepper, run, curve)
+    tokens, texts = tokens_seen(run.sequences.lengths, run.order, steps, run.max_length), len(run.sequences)
     facts: dict[str, float | int] = {
         "heldout_loss": curve.last("heldout_loss"),
         "heldout_accuracy": curve.last("heldout_accuracy"),
         "steps": steps,
-        "tokens": tokens_seen(run.sequences.lengths, run.order, steps, run.max_length),
+        "tokens": tokens,
+        "flops": pretraining_run_flops(
+            model.config, config, len(run.vocabulary), steps=steps, texts=texts, tokens=tokens
+        ),
         "parameters": sum(p.numel() for p in model.parameters()),
     }
     return Pretrained(stepper.model, curve, facts)
@@ -377,6 +383,14 @@ class Finetuner:
             "dev_accuracy": mean(hits["dev"]),
             "test_items": len(hits["test"]),
             "steps": run.steps,
+            "flops": finetuning_run_flops(
+                model.config,
+                self.config,
+                model.num_labels,
+                steps=run.steps,
+                items=len(self.train_labels),
+                mean_length=float(with_specials(self.train_tokens.lengths, self.max_length).mean()),
+            ),
             "parameters": sum(p.numel() for p in model.parameters()),
         }
         return Finetuned(model, curve, facts)
