@@ -76,7 +76,7 @@ def decoder_committee(scale: Scale) -> StudyConfig:
         scale,
         "decoder-committee",
         "Do committees of shallow decoders replace a deep one?",
-        corpus=scale.corpus(0, scale.ws),
+        corpus=scale.corpus(0, scale.largest),
         architectures=scale.architectures("gpt6", *shallow),
         tasks=scale.tasks("fewrel"),
         pretrain=scale.causal_pretrain(),

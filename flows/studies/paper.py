@@ -43,7 +43,7 @@ def committee(scale: Scale) -> StudyConfig:
         scale,
         "committee",
         "Can a soft committee of shallow models replace a deep one?",
-        corpus=scale.corpus(scale.ws),
+        corpus=scale.corpus(scale.largest),
         architectures=scale.architectures("bert6", *SHALLOW),
         tasks=scale.tasks(*scale.committee_tasks),
         finetune_seeds=scale.crossed,

@@ -46,7 +46,7 @@ class Scale:
     sizes: tuple[int, ...]
     """Of the sweep over Ws, scratch (0) among them."""
     ws: int
-    """Of studies that hold it fixed."""
+    """Of studies that hold it fixed; committees are of the largest."""
     small_ws: int
     """Of studies that choose paragraphs: so small that a task's tokens are missing from a random sample."""
     head_size: int
@@ -74,6 +74,8 @@ class Scale:
     committee_tasks: tuple[str, ...] = TASKS
     deep_treatments: bool = True
     """Whether the deep model, too, is pre-trained on shuffled text."""
+    recipe: str | None = None
+    """Of `tlm.study.recipes`; what the scale itself says wins."""
     seeds: tuple[int, ...] = (0, 1, 2)
     crossed: tuple[int, ...] = (0, 1, 2)
     """Fine-tuning seeds of each pre-training, where committees need many members."""
@@ -84,6 +86,11 @@ class Scale:
     paper_rates: dict[str, Any] = field(default_factory=dict)
     """Fields of the paper's recipe with which it trains well at this width, by part of a study; default: its own."""
 
+    @property
+    def largest(self) -> int:
+        """The largest Ws."""
+        return max(self.sizes)
+
     def at(self, origin: Origin | None) -> Scale:
         """The same scale with its sources on the Hub or under the data root."""
         return self if origin is None else replace(self, origin=origin)
@@ -91,6 +98,7 @@ class Scale:
     def common(self) -> dict[str, Any]:
         """The fields of a StudyConfig that do not differ between studies."""
         return {
+            **({"recipe": self.recipe} if self.recipe else {}),
             "corpus": self.corpus(0),
             "tokenizer": self.tokenizer(),
             "max_length": self.max_length,
@@ -165,29 +173,27 @@ SCALES: dict[str, Scale] = {
         Scale(
             name="tiny",
             origin="local",
-            sizes=(0, 500, 2_000, 8_000, 32_000),
-            ws=8_000,
+            recipe="modern",
+            sizes=(0, 500, 8_000, 32_000, 90_000, 150_000),
+            ws=32_000,
             small_ws=500,
             head_size=32,
             fewer_heads=4,
             dropout=0.0,
             max_length=64,
-            pretrain=PretrainConfig(
-                steps=3_000, batch_size=32, learning_rate=2e-3, warmup_share=0.05, max_grad_norm=1.0
-            ),
-            finetune=FinetuneConfig(epochs=4, batch_size=16, learning_rate=7e-4, warmup_share=0.1),
+            pretrain=PretrainConfig(steps=4_000, batch_size=32),
+            finetune=FinetuneConfig(epochs=6, batch_size=32),
             items={
                 **PAPERS_ITEMS,
-                "fewrel": (330, 30, 300),
-                "agnews": (500, 50, 500),
-                "dbpedia": (100, 10, 100),
+                "fewrel": (550, 50, 150),
+                "agnews": (1_000, 100, 1_800),
+                "dbpedia": (250, 25, 250),
                 "complexity": (90, 10, 40),
             },
             injected=(200, 800),
             vocab_size=8_192,
             irrelevant=(0.0, 0.95, 1.0),  # the task uses nearly all of so small a vocabulary: the median share is 0
-            pretrain_rates={"bert6": 1e-3, "gpt6": 1e-3},
-            finetune_rates={"bert6": 3e-4, "gpt6": 3e-4, "bert1": 1.4e-3},
+            finetune_rates={"bert6": 5e-4, "gpt6": 5e-4},
             causal_steps=1_000,
             committee_tasks=("fewrel",),
             deep_treatments=False,
@@ -200,6 +206,7 @@ SCALES: dict[str, Scale] = {
         Scale(
             name="small",
             origin="hub",
+            recipe="modern",
             sizes=(0, 2_000, 8_000, 32_000, 90_000),
             ws=32_000,
             small_ws=4_000,
@@ -207,10 +214,8 @@ SCALES: dict[str, Scale] = {
             fewer_heads=1,
             dropout=0.1,
             max_length=128,
-            pretrain=PretrainConfig(
-                steps=10_000, batch_size=64, learning_rate=5e-4, warmup_share=0.05, max_grad_norm=1.0
-            ),
-            finetune=FinetuneConfig(epochs=10, learning_rate=2e-4, warmup_share=0.1),
+            pretrain=PretrainConfig(steps=10_000, batch_size=64),
+            finetune=FinetuneConfig(epochs=10),
             items=PAPERS_ITEMS,
             injected=(500, 2_000, 5_000),
             budgets=(300, 1_200, 4_800),
