@@ -158,7 +158,7 @@ def _fill(model: nn.Module, weights: dict[str, Tensor], source: str, may_miss: t
 
 
 def _tied(model: nn.Module) -> set[str]:
-    """The names of weights that are another's, which has the lesser name."""
+    """The names of weights that are stored under another: a projection that is an embedding, and what layers share."""
     return set(getattr(model, "all_tied_weights_keys", ()))
 
 

@@ -151,8 +151,10 @@ def expand(data: dict[str, Any]) -> dict[str, Any]:
     heads = _positive("num_attention_heads", changes.get("num_attention_heads", base.num_attention_heads))
     hidden = _positive("hidden_size", changes.get("hidden_size", head_size * heads))
     usual = base.head_size * base.num_attention_heads
-    options = changes.pop("options", {})
-    given = options.model_dump() if isinstance(options, Options) else options
+    if base.options or "options" in changes:
+        options = changes.get("options", {})
+        given = options.model_dump() if isinstance(options, Options) else options
+        changes["options"] = {**base.options, **given} if isinstance(given, Mapping) else given
     return {
         "name": name,
         "kind": base.kind,
@@ -162,7 +164,6 @@ def expand(data: dict[str, Any]) -> dict[str, Any]:
         "intermediate_size": (base.intermediate_size or 4 * usual) * hidden // usual,
         "conv_kernel_sizes": base.conv_kernel_sizes,
         "conv_channels": base.conv_channels,
-        "options": {**base.options, **given} if isinstance(given, Mapping) else given,
         **changes,
     }
 

@@ -85,7 +85,7 @@ class Llama(ModelFamily):
         head = size * (num_labels or 0) if num_labels is not None or tied else size * vocab_size
         return vocab_size * size + _layers(shape, shared_once=True) + _norm(shape) + head
 
-    def compute_parameters(self, shape: Shape, *, vocab_size: int) -> int:
+    def used_parameters(self, shape: Shape, *, vocab_size: int) -> int:
         """The same, of what layers share one for each; only one of embeddings and projection has a product."""
         return vocab_size * shape.hidden_size + _layers(shape, shared_once=False) + _norm(shape)
 
