@@ -15,7 +15,9 @@ from tlm.artifacts.store import ArtifactStore, Inspection
 from tlm.cost.estimate import Cost, Estimate, estimate
 from tlm.data.sources import left_out
 from tlm.machine.runtime import Runtime
+from tlm.modeling.cost import parameter_counts, pretraining_flops
 from tlm.planning.plan import Plan
+from tlm.study.config import StudyConfig
 from tlm.study.sources import Source
 
 THOUSANDS = ("", "k", "M", "G", "T", "P", "E")
@@ -34,7 +36,8 @@ def show_plan(
     time: bool = True,
     verdicts: bool = False,
 ) -> None:
-    """Print by stage (with `steps` also each step): steps, cached, to run, training tokens, FLOPs, projected time.
+    """Print by stage (with `steps` also each step): steps, cached, to run, training tokens, FLOPs, projected time; and what
+    parameters each architecture has.
 
     Tokens and operations are those of the whole study, the time that of what is still to run. `time` measures some
     optimiser steps first: several seconds for each model and task, nothing if all training steps are in the store.
@@ -50,6 +53,7 @@ def show_plan(
     if steps:
         console.print(_steps_table(planned, found, costs.costs))
     console.print(_stages_table(planned, found, costs.costs, projected))
+    console.print(_parameters_table(planned.study, costs.costs))
     todo = [step for step in planned.steps if step.key not in facts]
     console.print(f"{len(found)} steps: {len(facts)} cached, {len(todo)} to run.", highlight=False)
     lines = [f"Training: {_work(list(costs.costs.values()))}; of it to run: {_work(_of(todo, costs.costs))}."]
@@ -181,12 +185,28 @@ def _steps_table(planned: Plan, found: Mapping[str, Inspection], costs: Mapping[
     return table
 
 
+def _parameters_table(study: StudyConfig, costs: Mapping[str, Cost]) -> Table:
+    """What each architecture's language model stores, and what a token of it costs."""
+    table = _table("architecture", "parameters", "embeddings and head", "core", "used by a token", "FLOPs a token")
+    vocabularies = {cost.workload.vocab_size for cost in costs.values()}
+    for architecture in study.architectures:
+        for vocab_size in vocabularies:  # of one tokenizer, if anything is trained
+            counts = parameter_counts(architecture, vocab_size=vocab_size, max_position_embeddings=study.max_length)
+            flops = pretraining_flops(architecture, study.pretrain, study.max_length, vocab_size) / study.max_length
+            share = f"{scaled(counts.embeddings_and_head)} ({100 * counts.embeddings_and_head / counts.stored:.1f} %)"
+            cells = f"{counts.stored:,}", share, scaled(counts.core), scaled(counts.used), scaled(flops, "FLOP")
+            table.add_row(architecture.name, *cells)
+    return table
+
+
 def _table(*columns: str) -> Table:
     """Columns of words to the left, of numbers to the right."""
     table = Table()
     for column in columns:  # folded where it is too long, because a step's name is there to be copied
         table.add_column(
-            column, overflow="fold", justify="left" if column in ("study", "stage", "step", "status") else "right"
+            column,
+            overflow="fold",
+            justify="left" if column in ("study", "stage", "step", "status", "architecture") else "right",
         )
     return table
 

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tlm.errors import UserError
+from tlm.machine.file_errors import file_error
 
 SCHEME = "sqlite:///"
 MAGIC = b"SQLite format 3\0"
@@ -82,10 +83,9 @@ def make(path: Path, artifacts: Path, experiment: str) -> None:
             os.rename(draft, path)
             _write_through(path.parent)
     except (SQLAlchemyError, MlflowException, OSError) as error:
-        raise UserError(
-            f"MLflow's database {path} cannot be made: {first_line(error)}.",
-            "Nothing is left of it: run the command again once that is mended.",
-        ) from error
+        remedy = "Nothing is left of it: run the command again once that is mended."
+        failed = UserError(f"MLflow's database {path} cannot be made: {first_line(error)}.", remedy)
+        raise file_error(error, path.parent) or failed from error
 
 
 def check(path: Path) -> None:

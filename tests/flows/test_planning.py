@@ -71,6 +71,19 @@ def test_a_plan_without_time_has_its_columns_totals_and_assumptions(
     assert sorted(tmp_path.rglob("*")) == before, "nothing is written"
 
 
+def test_what_each_architecture_stores_and_a_token_uses_is_said(
+    mini_data: Path, store: ArtifactStore, runtime: Runtime, console: Console
+) -> None:
+    micro = {"name": "one", "kind": "llama", "variant": "micro", "options": {"sharing": {"what": "ffn"}}}
+    show_plan(plan(mini_study(architectures__0=micro), str(mini_data)), store, runtime, console, time=False)
+    # 300 tokens; of four feed-forward networks of 3 × 128 × 384 weights there is one.
+    core = 4 * (3 * 128**2 + 2 * 128) + 3 * 128 * 384 + 128
+    row = cells(said(console), "one ")
+    assert row[:2] == ["one", f"{300 * 128 + core:,}"]
+    assert row[2:5] == ["38.4 k (10.0 %)", scaled(core), scaled(300 * 128 + core + 3 * 3 * 128 * 384)]
+    assert row[5].endswith("FLOP")
+
+
 def test_every_step_is_listed_when_that_is_asked_for(
     mini_plan: Plan, store: ArtifactStore, runtime: Runtime, console: Console
 ) -> None:

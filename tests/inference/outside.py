@@ -17,10 +17,15 @@ from transformers import (
     BertForSequenceClassification,
     BertTokenizer,
     GPT2ForSequenceClassification,
+    LlamaForSequenceClassification,
     pipeline,
 )
 
-NAMED = {"bert": BertForSequenceClassification, "gpt2": GPT2ForSequenceClassification}
+NAMED = {
+    "bert": BertForSequenceClassification,
+    "gpt2": GPT2ForSequenceClassification,
+    "llama": LlamaForSequenceClassification,
+}
 
 
 def tokens(folder: str, texts: list[str]) -> dict[str, Any]:

@@ -44,9 +44,10 @@ ARCHITECTURES = [
     {"name": "bert", **SMALL},
     {"name": "habits", **SMALL, "conv_over_padding": True, "freeze_cls_embedding": True},
     {"name": "gpt", "kind": "decoder", **SMALL},
+    {"name": "llama", "kind": "llama", **SMALL, "options": {"num_key_value_heads": 1}},
     {"name": "conv", **SMALL, "conv_kernel_sizes": [[3, 3]], "conv_channels": 2},
 ]
-EQUAL = {"bert": "Bert", "habits": "Bert", "gpt": "GPT2"}
+EQUAL = {"bert": "Bert", "habits": "Bert", "gpt": "GPT2", "llama": "Llama"}
 """Architectures that transformers has, and what it calls them."""
 
 
@@ -163,12 +164,14 @@ def test_every_classifier_gives_the_labels_and_probabilities_of_tlm_predict(
 @pytest.mark.parametrize("arch", EQUAL)
 def test_every_language_model_gives_the_same_logits(exported: Exported, arch: str) -> None:
     folder = exported.folder("pretrain", arch=arch, ws=60)
-    kind = "decoder" if arch == "gpt" else "encoder"
+    kind, theirs = {"gpt": ("decoder", "GPT2LMHeadModel"), "llama": ("llama", "LlamaForCausalLM")}.get(
+        arch, ("encoder", "BertForMaskedLM")
+    )
     model: Any = load_strict(family_named(kind).language_model, folder)
     tokenizer = load_tokenizer(exported.store.get(only(exported.planned, "tokenizer").ref))
     own = tokenizer.vocabulary
     found = exported.found[str(folder)]
-    assert found["type"] == ("GPT2LMHeadModel" if arch == "gpt" else "BertForMaskedLM")
+    assert found["type"] == theirs
     for text, last in zip(TEXTS, found["logits"], strict=True):
         ids = torch.tensor([[own.cls, *tokenizer.encode([text], 14)[0].tolist(), own.sep]])
         with torch.no_grad():

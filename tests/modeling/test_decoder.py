@@ -1,4 +1,4 @@
-"""The decoder is transformers' GPT-2, in every layout, and never looks ahead."""
+"""The decoder is transformers' GPT-2. It and that of the Llama kind (`test_llama.py`) never look ahead, in any layout."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from transformers import GPT2Config, GPT2ForSequenceClassification, GPT2LMHeadMo
 
 from tlm.errors import UserError
 from tlm.modeling import (
-    TinyBertConfig,
     TinyGptConfig,
     TinyGptForCausalLM,
     TinyGptForSequenceClassification,
     TinyGptModel,
+    TinyLlamaForCausalLM,
+    TinyLlamaForSequenceClassification,
+    TinyLlamaModel,
 )
 from tlm.modeling import attention as attention_module
 from tlm.modeling.attention import attention
@@ -33,6 +35,10 @@ CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 WIDTHS = (12, 9, 9, 5, 2)
 LENGTHS = st.lists(st.integers(1, 9), min_size=1, max_size=6).map(lambda found: np.array(sorted(found, reverse=True)))
 HEADS = (TinyGptForCausalLM, TinyGptForSequenceClassification)
+LLAMA = (TinyLlamaForCausalLM, TinyLlamaForSequenceClassification)
+SHARED = {"sharing": {"what": "block", "lora_rank": 2, "lora_alpha": 4.0}}
+FAMILIES = [(HEADS, "gpt6", {}), (HEADS, "gpt1", {}), (LLAMA, "micro", {}), (LLAMA, "micro", SHARED)]
+FAMILY_IDS = ["gpt6", "gpt1", "micro", "micro, shared"]
 
 
 def relative(found: Tensor, expected: Tensor) -> float:
@@ -136,7 +142,8 @@ def test_initialisation_is_gpt2s_and_follows_the_seed(head: type) -> None:
 
 @given(LENGTHS, st.sampled_from([0, 3, 1_000]), st.data())
 def test_a_later_token_changes_no_earlier_output(lengths_B: NDArray[np.int64], cost: int, data: st.DataObject) -> None:
-    model = build(TinyGptModel, small("gpt6", num_hidden_layers=2)).eval()
+    body, name = data.draw(st.sampled_from([(TinyGptModel, "gpt6"), (TinyLlamaModel, "micro")]))
+    model = build(body, small(name, num_hidden_layers=2)).eval()
     layout = Layout.packed(lengths_B, cost, multiple=4)
     ids_R = torch.arange(len(layout.real_R)) % VOCAB
     changed = data.draw(st.sampled_from(layout.real_R.nonzero().squeeze(1).tolist()))
@@ -153,9 +160,9 @@ def test_a_later_token_changes_no_earlier_output(lengths_B: NDArray[np.int64], c
 
 def test_a_token_after_padding_is_refused() -> None:
     ids, mask = batch()
-    for head in (*HEADS, TinyGptModel):
+    for head in (*HEADS, TinyGptModel, *LLAMA, TinyLlamaModel):
         with pytest.raises(ValueError, match="padding must follow"):
-            build(head, small("gpt1"))(ids, mask.flip(1))
+            build(head, small("gpt1" if "Gpt" in head.__name__ else "micro"))(ids, mask.flip(1))
 
 
 # --- layouts ---
@@ -190,12 +197,13 @@ def classifier(model: Any, cost: int | None) -> tuple[Tensor, Tensor]:
     return model.loss(ids_R, layout, labels_B), model.logits(ids_R, layout)
 
 
-@pytest.mark.parametrize(("head", "run"), list(zip(HEADS, (language_model, classifier), strict=True)))
-@pytest.mark.parametrize("name", ["gpt6", "gpt1"])
-def test_no_layout_changes_loss_logits_or_gradients(name: str, head: Any, run: Any) -> None:
+@pytest.mark.parametrize("run", [language_model, classifier])
+@pytest.mark.parametrize(("heads", "name", "options"), FAMILIES, ids=FAMILY_IDS)
+def test_no_layout_changes_loss_logits_or_gradients(heads: Any, name: str, options: dict[str, Any], run: Any) -> None:
+    head = heads[run is classifier]
     results = []
     for cost in (None, 0, 4, 8, 1_000):
-        model = build(head, small(name))
+        model = build(head, small(name, options=options))
         loss, logits = run(model, cost)
         loss.backward()
         results.append((loss.detach(), logits.detach(), {k: p.grad for k, p in model.named_parameters()}))
@@ -207,8 +215,8 @@ def test_no_layout_changes_loss_logits_or_gradients(name: str, head: Any, run: A
 
 
 def test_padding_changes_nothing_and_neither_does_its_absence() -> None:
-    for head in HEADS:
-        model = build(head, small("gpt6")).eval()
+    for head, name in zip((*HEADS, *LLAMA), ("gpt6", "gpt6", "micro", "micro"), strict=True):
+        model = build(head, small(name)).eval()
         found = []
         for width in (12, 13, 24):
             ids, mask = batch(width=width)
@@ -270,10 +278,12 @@ def test_causal_attention_has_the_gradient_of_finite_differences(p: float) -> No
 # --- the rest ---
 
 
-def test_bfloat16_autocast_stays_close_and_dropout_draws() -> None:
+@pytest.mark.parametrize(("heads", "name", "options"), FAMILIES, ids=FAMILY_IDS)
+def test_bfloat16_autocast_stays_close_and_dropout_draws(heads: Any, name: str, options: dict[str, Any]) -> None:
     ids, mask = batch()
     labels = next_tokens(mask, ids)
-    model = build(TinyGptForCausalLM, small("gpt6", hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1))
+    dropout = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
+    model = build(heads[0], small(name, options=options, **dropout))
     with torch.autocast("cpu", torch.bfloat16):
         model(ids, mask, labels=labels).loss.backward()
     assert all(p.grad.isfinite().all() for p in model.parameters())
@@ -285,8 +295,9 @@ def test_bfloat16_autocast_stays_close_and_dropout_draws() -> None:
         assert low.item() == pytest.approx(model(ids, mask, labels=labels).loss.item(), rel=0.05)
 
 
-def test_nothing_to_predict_is_loss_zero() -> None:
-    model = build(TinyGptForCausalLM, small("gpt1"))
+@pytest.mark.parametrize(("head", "name"), [(TinyGptForCausalLM, "gpt1"), (TinyLlamaForCausalLM, "micro")])
+def test_nothing_to_predict_is_loss_zero(head: type, name: str) -> None:
+    model = build(head, small(name))
     ids, mask = batch()
     loss = model(ids, mask, labels=torch.full_like(ids, -100)).loss
     loss.backward()
@@ -306,4 +317,3 @@ def test_impossible_configurations_and_lengths_are_refused() -> None:
         TinyGptConfig(hidden_size=10, num_attention_heads=3)
     with pytest.raises(ValueError, match="neither a convolutional front"):
         variant("gpt1", conv_kernel_sizes=((3, 3),), conv_channels=2)
-    assert (TinyBertConfig.kind, TinyGptConfig.kind) == ("encoder", "decoder")

@@ -13,7 +13,14 @@ from tlm.modeling import (
     TinyGptForCausalLM,
     TinyGptForSequenceClassification,
 )
-from tlm.modeling.cost import classifier_flops, count_parameters, expected_parameters, language_model_flops
+from tlm.modeling.cost import (
+    classifier_flops,
+    count_parameters,
+    expected_parameters,
+    language_model_flops,
+    parameter_counts,
+)
+from tlm.modeling.families.base import family_of
 from tlm.study.architecture import variant
 
 PAPER_VOCAB, PAPER_POSITIONS = 30_522, 128
@@ -96,3 +103,34 @@ def test_gpt6_has_the_parameters_of_transformers_gpt2() -> None:
         theirs = GPT2LMHeadModel(GPT2Config(vocab_size=PAPER_VOCAB, n_positions=PAPER_POSITIONS, n_layer=6))
     sizes = {"vocab_size": PAPER_VOCAB, "max_position_embeddings": PAPER_POSITIONS}
     assert count_parameters(theirs) == expected_parameters(variant("gpt6"), **sizes)
+
+
+CORE = (".conv_front.", ".encoder.", "bert.LayerNorm.", ".h.", ".ln_f.", ".layers.", "model.norm.")
+LOOKED_UP = ("position_embeddings", "token_type_embeddings", "wpe")
+"""Tables of which a token reads a row."""
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("bert6", {}),
+        ("bert1b", {"norm_position": "pre", "norm": "rms_norm", "position_embedding_type": "rope", "bias": False}),
+        ("gpt6", {}),
+        ("micro", {"tie_embeddings": False}),
+        ("micro", {"sharing": {"what": "block", "keep": 1, "lora_rank": 2}}),
+    ],
+)
+def test_parameters_are_embeddings_and_head_or_core_and_a_token_uses_those_it_is_multiplied_with(
+    name: str, options: dict[str, object]
+) -> None:
+    arch = small(name, options=options)
+    model = build(family_of(arch).language_model, arch)
+    counts = parameter_counts(arch, vocab_size=VOCAB, max_position_embeddings=POSITIONS)
+    sizes = {key: parameter.numel() for key, parameter in model.named_parameters()}
+    assert counts.stored == sum(sizes.values()) == counts.core + counts.embeddings_and_head
+    assert counts.core == sum(size for key, size in sizes.items() if any(part in key for part in CORE))
+    every = {key: parameter.numel() for key, parameter in model.named_parameters(remove_duplicate=False)}
+    tables = [key for key in every if any(table in key for table in LOOKED_UP)]
+    words = ["model.embed_tokens.weight"] if name == "micro" else ["transformer.wte.weight"] if name == "gpt6" else []
+    words += ["cls.predictions.decoder.weight", "cls.predictions.decoder.bias"] if "bert" in name else []
+    assert counts.used == sum(size for key, size in every.items() if key not in {*tables, *words})

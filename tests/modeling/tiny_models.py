@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tlm.modeling import TinyBertConfig, TinyGptConfig
+from tlm.modeling import TinyBertConfig, TinyGptConfig, TinyLlamaConfig
 from tlm.study.architecture import VARIANTS, Architecture, variant
 
 VOCAB, POSITIONS, PAD, CLS, LABELS = 53, 24, 0, 2, 5
 CONV_NAMES = tuple(name for name, variant in VARIANTS.items() if variant.conv_kernel_sizes)
-CONFIGS = {"encoder": TinyBertConfig, "decoder": TinyGptConfig}
+CONFIGS = {"encoder": TinyBertConfig, "decoder": TinyGptConfig, "llama": TinyLlamaConfig}
 
 
 def small(name: str, **overrides: Any) -> Architecture:

@@ -101,6 +101,8 @@ def _outputs(step: Step, steps: dict[str, Step]) -> tuple[dict[str, pd.DataFrame
     match step.stage:
         case "source":
             return {}, {"rows": 40, "invisible": 2}
+        case "tokenizer":
+            return {}, {"vocab_size": 256}
         case "tokens":
             known = {"words": 1_000, "unknown_words": 25, "letters": 5_000, "unknown_letters": 30, "without_token": 1}
             return {}, {"sequences": 40, **known, "unknown_most": [["|", 20], ["<b>", 5]]}

@@ -12,6 +12,7 @@ from synthetic import MLFLOW, PROVENANCE, MadeUp, publish, study
 
 from tlm.artifacts.marts import build_memory
 from tlm.artifacts.store import ArtifactStore
+from tlm.modeling.cost import parameter_counts
 from tlm.report.render import not_measured
 from tlm.results.study_report import write_study_report
 from tlm.stages import STAGES
@@ -93,6 +94,15 @@ def test_the_text_that_is_not_known_is_said_for_each_source(rendered: Path) -> N
     cells = re.sub(r"\[([\d.,]+)\]\([^)]*\)", r"\1", row)
     assert cells == r"| files-items | 40 | 2 | 1 | 1,000 | 2.5 | 0.6 | \| (20)  \<b\> (5) |"
     assert "&lt;b&gt; (5)" in (rendered / "report.html").read_text()
+
+
+def test_the_parameters_of_each_architecture_are_said(rendered: Path, tmp_path: Path) -> None:
+    planned = study(tmp_path)
+    for name, arch in planned.architecture_of.items():
+        counts = parameter_counts(arch, vocab_size=256, max_position_embeddings=planned.max_length)
+        row = f"| {name} | {counts.stored:,} | {counts.embeddings_and_head:,} | "
+        [shown] = [line for line in (rendered / "report.md").read_text().splitlines() if line.startswith(row)]
+        assert f" | {counts.core:,} | {counts.used:,} | " in shown
 
 
 def test_a_baseline_that_could_not_be_fitted_is_not_measured_with_the_reason() -> None:

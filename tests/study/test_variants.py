@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -56,7 +57,8 @@ def test_overrides_win_and_the_widths_follow() -> None:
 @pytest.mark.parametrize("name", ["bert7", None, ["bert6"]])
 def test_an_unknown_variant_lists_those_known(name: object) -> None:
     with pytest.raises(
-        ValueError, match=r"unknown .*choose from \['bert1', 'bert1a', .*'bert6', 'gpt1', 'gpt1a', 'gpt1c', 'gpt6'\]"
+        ValueError,
+        match=r"unknown .*choose from \['bert1', 'bert1a', .*'bert6', 'gpt1', 'gpt1a', 'gpt1c', 'gpt6', .*'stlm56'\]",
     ):
         expand({"variant": name})
 
@@ -76,6 +78,35 @@ def test_an_unknown_field_is_named() -> None:
 def test_conv_channels_without_a_conv_front_is_an_error() -> None:
     with pytest.raises(ValidationError, match="conv_kernel_sizes and conv_channels go together"):
         variant("bert6", conv_channels=8)
+
+
+def test_options_of_a_variant_are_its_own_with_those_given() -> None:
+    kept = variant("stlm10", options={"num_key_value_heads": 16}).options
+    assert dict(kept) == {**dict(variant("stlm10").options), "num_key_value_heads": 16}
+    assert variant("stlm47", head_size=16).intermediate_size == 660, "in proportion to the width"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"hidden_size": 130}, "num_attention_heads=4 does not divide hidden_size=130"),
+        ({"head_size": 5}, "rope turns pairs of numbers, and a head has 5 of them"),
+        ({"options": {"num_key_value_heads": 3}}, "num_key_value_heads=3 does not divide num_attention_heads=4"),
+        ({"options": {"num_key_value_heads": 0}}, "num_key_value_heads"),
+        ({"options": {"sharing": {"what": "ffn", "keep": 2}}}, r"sharing.keep=2 of 4 layers leaves 0 between"),
+        ({"options": {"sharing": {"what": "ffn", "keep": 1}}, "num_hidden_layers": 3}, "of 3 layers leaves 1 between"),
+        ({"options": {"sharing": {"what": "ffn", "lora_rank": 0}}}, "lora_rank"),
+        ({"options": {"sharing": {"what": "ffn", "lora_rank": 129}}}, "sharing.lora_rank=129 is above 128"),
+        ({"options": {"sharing": {"what": "ffn", "lora_alpha": 2.0}}}, "lora_alpha=2 without lora_rank"),
+        ({"options": {"sharing": {"what": "attention"}}}, "what"),
+        ({"options": {"exits": 2}}, "exits"),
+        ({"conv_kernel_sizes": ((3, 3),), "conv_channels": 2}, "neither a convolutional front"),
+    ],
+)
+def test_a_llama_that_cannot_be_is_refused_by_field_and_value(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message) as error:
+        variant("micro", **fields)
+    assert len(error.value.errors()) == 1
 
 
 def test_planning_needs_no_torch() -> None:

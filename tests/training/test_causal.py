@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from toy import ARCH, GPT, VOCABULARY, finetuned, pretrained, task_of, weights
+from toy import ARCH, GPT, LLAMA, VOCABULARY, finetuned, pretrained, task_of, weights
 
 from tlm.data.ragged import Ragged
 from tlm.errors import UserError
-from tlm.modeling import TinyGptForCausalLM, TinyGptForSequenceClassification
 from tlm.modeling.families.base import family_of
 from tlm.modeling.gpt2 import to_gpt2
 from tlm.modeling.interchange import load_strict, save
 from tlm.modeling.packing import pack
+from tlm.study.architecture import Architecture
 from tlm.study.config import PretrainConfig
 from tlm.training.finetune import predict
 from tlm.training.masking import next_token_inputs
@@ -67,9 +67,13 @@ def test_encoders_and_decoders_see_the_same_items_in_the_same_order() -> None:
 # --- learning ---
 
 
-def test_pretraining_lowers_the_heldout_loss_below_that_of_guessing() -> None:
-    done = pretrained(arch=GPT, steps=150, learning_rate=1e-2)
-    assert isinstance(done.model, TinyGptForCausalLM)
+DECODERS = pytest.mark.parametrize("arch", [GPT, LLAMA], ids=lambda arch: arch.name)
+
+
+@DECODERS
+def test_pretraining_lowers_the_heldout_loss_below_that_of_guessing(arch: Architecture) -> None:
+    done = pretrained(arch=arch, steps=150, learning_rate=1e-2)
+    assert isinstance(done.model, family_of(arch).language_model)
     losses = done.curve.frame().query("name == 'heldout_loss'")["value"].tolist()
     assert len(losses) == 5 and losses[-1] < losses[0]
     # Nine tokens are predicted; the first is one of six, the others follow from the one before.
@@ -105,9 +109,10 @@ def test_training_is_bit_identical_for_the_same_seed_whatever_the_mlm_probabilit
     assert not all(torch.equal(tensor, weights(other.model)[name]) for name, tensor in weights(one.model).items())
 
 
-def test_finetuning_learns_a_separable_task_and_predicts_alike_in_any_batch() -> None:
-    done, predictions = finetuned(arch=GPT, precision="float32")
-    assert isinstance(done.model, TinyGptForSequenceClassification)
+@DECODERS
+def test_finetuning_learns_a_separable_task_and_predicts_alike_in_any_batch(arch: Architecture) -> None:
+    done, predictions = finetuned(arch=arch, precision="float32")
+    assert isinstance(done.model, family_of(arch).classifier)
     assert done.facts["test_accuracy"] >= 0.9
     tokens, items = task_of()
     held = items[items["part"] != "train"]
@@ -116,19 +121,19 @@ def test_finetuning_learns_a_separable_task_and_predicts_alike_in_any_batch() ->
     np.testing.assert_allclose(predict(done.model, tokens, rows, VOCABULARY, LENGTH, batch_size=1), known, atol=1e-4)
 
 
-def test_finetuning_starts_from_the_pretrained_layers(tmp_path: Path) -> None:
-    model = pretrained(arch=GPT).model
+@DECODERS
+def test_finetuning_starts_from_the_pretrained_layers(arch: Architecture, tmp_path: Path) -> None:
+    model = pretrained(arch=arch).model
     save(model, tmp_path)
-    done, _ = finetuned(arch=GPT, start=tmp_path, epochs=1, learning_rate=1e-12)
+    done, _ = finetuned(arch=arch, start=tmp_path, epochs=1, learning_rate=1e-12)
     ours, theirs = weights(done.model), weights(model)
-    shared = [name for name in theirs if name.startswith("transformer.")]
+    shared = [name for name in theirs if name.startswith(model.base_model_prefix)]
     assert shared == [name for name in ours if name != "score.weight"]
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-6) for name in shared)
     save(done.model, tmp_path / "tuned")
-    assert isinstance(
-        load_strict(TinyGptForSequenceClassification, tmp_path / "tuned"), TinyGptForSequenceClassification
-    )
-    with pytest.raises(UserError, match="a model of type 'gpt2', not 'bert' or 'tlm_bert'"):
+    classifier = family_of(arch).classifier
+    assert isinstance(load_strict(classifier, tmp_path / "tuned"), classifier)
+    with pytest.raises(UserError, match="a model of type '.*', not 'bert' or 'tlm_bert'"):
         finetuned(arch=ARCH, start=tmp_path)
 
 

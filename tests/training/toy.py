@@ -11,7 +11,7 @@ import torch
 from helpers import numbered_vocabulary
 
 from tlm.data.ragged import Ragged
-from tlm.study.architecture import Architecture
+from tlm.study.architecture import Architecture, variant
 from tlm.study.config import FinetuneConfig, PretrainConfig
 from tlm.training.finetune import Finetuned, finetune
 from tlm.training.pretrain import Pretrained, pretrain
@@ -26,6 +26,14 @@ ARCH = Architecture(
     hidden_dropout_prob=0.1,
 )
 GPT = ARCH.model_copy(update={"name": "gpt", "kind": "decoder", "num_hidden_layers": 2})
+LLAMA = variant(
+    "micro",
+    rename="llama",
+    head_size=8,
+    num_attention_heads=2,
+    num_hidden_layers=3,
+    options={"num_key_value_heads": 1, "sharing": {"what": "block", "lora_rank": 2}},
+)
 CONV = ARCH.model_copy(update={"name": "conv", "conv_kernel_sizes": ((3, 3), (4, 3)), "conv_channels": 2})
 
 

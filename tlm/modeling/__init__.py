@@ -1,4 +1,5 @@
-"""The models of the study: BERT encoders with an optional convolutional front, GPT-2 decoders, and their families.
+"""The models of the study: BERT encoders with an optional convolutional front, GPT-2 and Llama decoders, and their
+families.
 
 `tlm.modeling.families` and `tlm.modeling.cost` need no torch: a study is planned with them. The names below import torch
 and transformers on first use, and register the models with transformers' Auto classes.
@@ -10,11 +11,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tlm.modeling.configuration import TinyBertConfig, TinyGptConfig
+    from tlm.modeling.configuration import TinyBertConfig, TinyGptConfig, TinyLlamaConfig
     from tlm.modeling.decoder import TinyGptModel
-    from tlm.modeling.decoder_heads import TinyGptForCausalLM, TinyGptForSequenceClassification
+    from tlm.modeling.decoder_heads import (
+        TinyGptForCausalLM,
+        TinyGptForSequenceClassification,
+        TinyLlamaForCausalLM,
+        TinyLlamaForSequenceClassification,
+    )
     from tlm.modeling.encoder import TinyBertModel
     from tlm.modeling.heads import TinyBertForMaskedLM, TinyBertForSequenceClassification, register
+    from tlm.modeling.llama import TinyLlamaModel
 
 __all__ = [
     "TinyBertConfig",
@@ -25,6 +32,10 @@ __all__ = [
     "TinyGptForCausalLM",
     "TinyGptForSequenceClassification",
     "TinyGptModel",
+    "TinyLlamaConfig",
+    "TinyLlamaForCausalLM",
+    "TinyLlamaForSequenceClassification",
+    "TinyLlamaModel",
     "register",
 ]
 

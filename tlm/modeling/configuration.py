@@ -1,4 +1,4 @@
-"""The configurations of a tiny BERT (transformers' BERT plus the conv front) and of a tiny GPT-2."""
+"""The configurations of a tiny BERT (transformers' BERT plus the conv front), of a tiny GPT-2 and of a tiny Llama."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from tlm.modeling.options import EncoderOptions
 
 if TYPE_CHECKING:
     from tlm.study.architecture import Architecture
+    from tlm.study.families import Options
 
 
 class _OfArchitecture:
-    """What both configurations have in common: how an `Architecture` becomes one."""
+    """What these configurations have in common: how an `Architecture` becomes one."""
 
     kind: ClassVar[str]
     first_token: ClassVar[str]
@@ -43,12 +44,17 @@ class _OfArchitecture:
             if not 0 <= token < vocab_size:
                 raise ValueError(f"{field}={token} is outside the vocabulary of {vocab_size} tokens")
         fields: dict[str, Any] = arch.model_dump(exclude={"name", "kind", "options", *cls.not_theirs})
-        fields |= arch.options.model_dump()
+        fields |= cls.settings(arch.options)
         fields |= {"vocab_size": vocab_size, "max_position_embeddings": max_position_embeddings}
         fields |= {"pad_token_id": pad_token_id, cls.first_token: cls_token_id}
         if num_labels is not None:
             fields["num_labels"] = num_labels
         return cls(**fields)
+
+    @classmethod
+    def settings(cls, options: Options) -> dict[str, Any]:
+        """The fields that follow from an architecture's options, those at their default left out."""
+        return options.model_dump()
 
 
 class TinyBertConfig(_OfArchitecture, BertConfig):  # type: ignore[misc]
@@ -125,7 +131,55 @@ class TinyGptConfig(_OfArchitecture, PreTrainedConfig):  # type: ignore[misc]
         _check_heads(self)
 
 
-def _check_heads(config: TinyBertConfig | TinyGptConfig) -> None:
+class TinyLlamaConfig(_OfArchitecture, PreTrainedConfig):  # type: ignore[misc]
+    """A Llama of any width. Fields are named as BERT's here, so that one `Architecture` describes either.
+
+    Llama's own are attention_probs_dropout_prob for attention_dropout and layer_norm_eps for rms_norm_eps; it has no
+    hidden_dropout_prob. `bos_token_id` begins every sequence, [CLS], and `eos_token_id` ends it, [SEP]. The last five are
+    `tlm.modeling.options.LlamaOptions`, `sharing` as a mapping.
+    """
+
+    model_type = "tlm_llama"
+    kind: ClassVar[str] = "llama"
+    first_token: ClassVar[str] = "bos_token_id"
+    not_theirs: ClassVar[frozenset[str]] = TinyGptConfig.not_theirs
+
+    vocab_size: int = 30522
+    hidden_size: int = 512
+    num_hidden_layers: int = 8
+    num_attention_heads: int = 16
+    intermediate_size: int = 1320
+    hidden_dropout_prob: float | int = 0.1
+    attention_probs_dropout_prob: float | int = 0.1
+    max_position_embeddings: int = 512
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-6
+    pad_token_id: int | None = 0
+    bos_token_id: int | None = None
+    eos_token_id: int | None = None
+    tie_word_embeddings: bool = True
+    num_key_value_heads: int | None = None
+    norm: str = "rms_norm"
+    ffn: str = "swiglu"
+    rope_theta: float = 10_000.0
+    bias: bool = False
+    sharing: dict[str, Any] | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        _check_heads(self)
+        if self.num_key_value_heads is None:
+            self.num_key_value_heads = self.num_attention_heads
+
+    @classmethod
+    def settings(cls, options: Options) -> dict[str, Any]:
+        """The same, under transformers' name for tied embeddings."""
+        fields = options.model_dump()
+        tied = {"tie_word_embeddings": fields.pop("tie_embeddings")} if "tie_embeddings" in fields else {}
+        return fields | tied
+
+
+def _check_heads(config: PreTrainedConfig) -> None:
     if config.hidden_size % config.num_attention_heads:
         raise ValueError(
             f"num_attention_heads={config.num_attention_heads} does not divide hidden_size={config.hidden_size}"

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from tlm.modeling.families.base import Shape, family_of
+from tlm.modeling.families.base import ParameterCounts, Shape, family_of
 from tlm.study.config import FinetuneConfig, PretrainConfig
 
 TRAINING = 3
@@ -27,6 +27,13 @@ def expected_parameters(
     """The parameters of the classifier with `num_labels`, or without it of the language model."""
     return family_of(shape).parameters(
         shape, vocab_size=vocab_size, max_position_embeddings=max_position_embeddings, num_labels=num_labels
+    )
+
+
+def parameter_counts(shape: Shape, *, vocab_size: int, max_position_embeddings: int) -> ParameterCounts:
+    """What of a language model's parameters is stored, what of it is embeddings and head, and what a token uses."""
+    return family_of(shape).parameter_counts(
+        shape, vocab_size=vocab_size, max_position_embeddings=max_position_embeddings
     )
 
 

@@ -1,4 +1,4 @@
-"""The decoder's two heads: causal language modelling and classification.
+"""What decoders do with their last layer's output: predict the next token, or classify.
 
 Shapes: B sequences, T positions, R rows of a batch in its layout, D hidden size, V vocabulary, N predicting rows, L labels.
 """
@@ -11,27 +11,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.modeling_outputs import CausalLMOutput, SequenceClassifierOutput
 
-from tlm.modeling.configuration import TinyGptConfig
+from tlm.modeling.configuration import TinyGptConfig, TinyLlamaConfig
 from tlm.modeling.decoder import TinyGptModel, TinyGptPreTrainedModel, flat_causal
 from tlm.modeling.layout import Layout, Queries
+from tlm.modeling.llama import TinyLlamaModel, TinyLlamaPreTrainedModel
 from tlm.modeling.loss import IGNORED_LABEL, linear_cross_entropy
 
 
-class TinyGptForCausalLM(TinyGptPreTrainedModel):
-    """The decoder with GPT-2's language modelling head: the token embeddings, no bias."""
+class NextToken:
+    """A language model that is a decoder (`base_model`) and `lm_head`, a projection onto the vocabulary without a bias."""
 
-    _tied_weights_keys = {"lm_head.weight": "transformer.wte.weight"}  # noqa: RUF012  # declared for instances
-
-    def __init__(self, config: TinyGptConfig) -> None:
-        super().__init__(config)
-        self.transformer = TinyGptModel(config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        self.post_init()
+    base_model: Any
+    lm_head: nn.Linear
 
     def get_output_embeddings(self) -> nn.Module:
-        """The vocabulary projection, tied to the token embeddings."""
-        head: nn.Module = self.lm_head
-        return head
+        """The vocabulary projection, tied to the token embeddings unless the configuration says otherwise."""
+        return self.lm_head
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None, **_: Any
@@ -43,38 +38,35 @@ class TinyGptForCausalLM(TinyGptPreTrainedModel):
         """
         ids_R, layout = flat_causal(input_ids, attention_mask)
         if labels is None:
-            x_BTD = self.transformer.decode(ids_R, layout).view(*input_ids.shape, -1)
-            return CausalLMOutput(logits=F.linear(x_BTD, self.transformer.wte.weight))
+            x_BTD = self.base_model.decode(ids_R, layout).view(*input_ids.shape, -1)
+            return CausalLMOutput(logits=self.lm_head(x_BTD))
         next_R = F.pad(labels[:, 1:], (0, 1), value=IGNORED_LABEL).flatten()
         rows_N = (next_R != IGNORED_LABEL).nonzero().squeeze(1)
         return CausalLMOutput(loss=self.loss(ids_R, layout, Queries.of(layout, rows_N), next_R[rows_N]))
 
     def loss(self, ids_R: Tensor, layout: Layout, queries: Queries, labels_N: Tensor) -> Tensor:
         """Mean cross entropy of the queried rows, 0 for none; a row's label is the token that follows it."""
-        weight_VD: Tensor = self.transformer.wte.weight
+        weight_VD = self.lm_head.weight
         if not len(labels_N):
             return weight_VD.sum() * 0.0
         return linear_cross_entropy(self._rows(ids_R, layout, queries), weight_VD, None, labels_N)
 
     def logits(self, ids_R: Tensor, layout: Layout, queries: Queries) -> Tensor:
         """Logits (N, V) of the queried rows."""
-        return F.linear(self._rows(ids_R, layout, queries), self.transformer.wte.weight)
+        logits_NV: Tensor = self.lm_head(self._rows(ids_R, layout, queries))
+        return logits_NV
 
     def _rows(self, ids_R: Tensor, layout: Layout, queries: Queries) -> Tensor:  # (N, D)
         # All but one row of each sequence are asked for: it is not worth treating that one apart in the last layer.
-        x_RD: Tensor = self.transformer.decode(ids_R, layout)
+        x_RD: Tensor = self.base_model.decode(ids_R, layout)
         return x_RD.index_select(0, queries.rows_N)
 
 
-class TinyGptForSequenceClassification(TinyGptPreTrainedModel):
-    """The decoder with a linear head, without bias as GPT2ForSequenceClassification's, on the last token, [SEP]."""
+class LastToken:
+    """A classifier that is a decoder (`base_model`) and `score`, a linear map without a bias, on the last token, [SEP]."""
 
-    def __init__(self, config: TinyGptConfig) -> None:
-        super().__init__(config)
-        self.num_labels = len(config.id2label or ())  # what `num_labels` counts, and never None
-        self.transformer = TinyGptModel(config)
-        self.score = nn.Linear(config.hidden_size, self.num_labels, bias=False)
-        self.post_init()
+    base_model: Any
+    score: nn.Linear
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None, **_: Any
@@ -90,5 +82,51 @@ class TinyGptForSequenceClassification(TinyGptPreTrainedModel):
 
     def logits(self, ids_R: Tensor, layout: Layout) -> Tensor:
         """Logits (B, L) of the sequences, in the order of the layout."""
-        logits_BL: Tensor = self.score(self.transformer.decode(ids_R, layout, last=True))
+        logits_BL: Tensor = self.score(self.base_model.decode(ids_R, layout, last=True))
         return logits_BL
+
+
+class TinyGptForCausalLM(NextToken, TinyGptPreTrainedModel):
+    """The decoder with GPT-2's language modelling head: the token embeddings, no bias."""
+
+    _tied_weights_keys = {"lm_head.weight": "transformer.wte.weight"}  # noqa: RUF012  # declared for instances
+
+    def __init__(self, config: TinyGptConfig) -> None:
+        super().__init__(config)
+        self.transformer = TinyGptModel(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+
+class TinyGptForSequenceClassification(LastToken, TinyGptPreTrainedModel):
+    """The decoder with a linear head as GPT2ForSequenceClassification's."""
+
+    def __init__(self, config: TinyGptConfig) -> None:
+        super().__init__(config)
+        self.num_labels = len(config.id2label or ())  # what `num_labels` counts, and never None
+        self.transformer = TinyGptModel(config)
+        self.score = nn.Linear(config.hidden_size, self.num_labels, bias=False)
+        self.post_init()
+
+
+class TinyLlamaForCausalLM(NextToken, TinyLlamaPreTrainedModel):
+    """The decoder with Llama's language modelling head: no bias, and the token embeddings if they are tied."""
+
+    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}  # noqa: RUF012  # declared for instances
+
+    def __init__(self, config: TinyLlamaConfig) -> None:
+        super().__init__(config)
+        self.model = TinyLlamaModel(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+
+class TinyLlamaForSequenceClassification(LastToken, TinyLlamaPreTrainedModel):
+    """The decoder with a linear head as LlamaForSequenceClassification's."""
+
+    def __init__(self, config: TinyLlamaConfig) -> None:
+        super().__init__(config)
+        self.num_labels = len(config.id2label or ())
+        self.model = TinyLlamaModel(config)
+        self.score = nn.Linear(config.hidden_size, self.num_labels, bias=False)
+        self.post_init()

@@ -20,12 +20,18 @@ from transformers import (
 from transformers import initialization as init
 from transformers.modeling_outputs import MaskedLMOutput, SequenceClassifierOutput
 
-from tlm.modeling.configuration import TinyBertConfig, TinyGptConfig
+from tlm.modeling.configuration import TinyBertConfig, TinyGptConfig, TinyLlamaConfig
 from tlm.modeling.decoder import TinyGptModel
-from tlm.modeling.decoder_heads import TinyGptForCausalLM, TinyGptForSequenceClassification
+from tlm.modeling.decoder_heads import (
+    TinyGptForCausalLM,
+    TinyGptForSequenceClassification,
+    TinyLlamaForCausalLM,
+    TinyLlamaForSequenceClassification,
+)
 from tlm.modeling.encoder import TinyBertModel, TinyBertPreTrainedModel, flat
 from tlm.modeling.layers import norm_of
 from tlm.modeling.layout import Layout, Queries
+from tlm.modeling.llama import TinyLlamaModel
 from tlm.modeling.loss import IGNORED_LABEL, linear_cross_entropy
 
 
@@ -160,7 +166,7 @@ class TinyBertForSequenceClassification(TinyBertPreTrainedModel):
 
 def register() -> None:
     """Make `AutoModel….from_pretrained(folder)` know these models. Called on import; calling it again is harmless."""
-    for config in (TinyBertConfig, TinyGptConfig):
+    for config in (TinyBertConfig, TinyGptConfig, TinyLlamaConfig):
         AutoConfig.register(config.model_type, config, exist_ok=True)
     for auto, config, model in (
         (AutoModel, TinyBertConfig, TinyBertModel),
@@ -169,6 +175,9 @@ def register() -> None:
         (AutoModel, TinyGptConfig, TinyGptModel),
         (AutoModelForCausalLM, TinyGptConfig, TinyGptForCausalLM),
         (AutoModelForSequenceClassification, TinyGptConfig, TinyGptForSequenceClassification),
+        (AutoModel, TinyLlamaConfig, TinyLlamaModel),
+        (AutoModelForCausalLM, TinyLlamaConfig, TinyLlamaForCausalLM),
+        (AutoModelForSequenceClassification, TinyLlamaConfig, TinyLlamaForSequenceClassification),
     ):
         auto.register(config, model, exist_ok=True)
 

@@ -1,4 +1,5 @@
-"""Saving and strict loading: no weight is lost or invented. (Exchange with transformers' own models: `bert.py`, `gpt2.py`.)
+"""Saving and strict loading: no weight is lost or invented. (Exchange with transformers' own models: `bert.py`, `gpt2.py`,
+`llama_form.py`.)
 
 A folder holds `config.json` and `model.safetensors`; nothing is ever pickled.
 """
@@ -18,16 +19,21 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from tlm.errors import UserError
 from tlm.modeling.bert import BertForm
-from tlm.modeling.configuration import TinyBertConfig, TinyGptConfig
+from tlm.modeling.configuration import TinyBertConfig, TinyGptConfig, TinyLlamaConfig
 from tlm.modeling.families.base import family_of
 from tlm.modeling.form import Form
 from tlm.modeling.gpt2 import Gpt2Form
+from tlm.modeling.llama_form import LlamaForm
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 
 Model = TypeVar("Model", bound=PreTrainedModel)
-FORMS: Mapping[type[PreTrainedConfig], Form] = {TinyBertConfig: BertForm(), TinyGptConfig: Gpt2Form()}
+FORMS: Mapping[type[PreTrainedConfig], Form] = {
+    TinyBertConfig: BertForm(),
+    TinyGptConfig: Gpt2Form(),
+    TinyLlamaConfig: LlamaForm(),
+}
 """Of our configurations, how models with them are saved if transformers has them. Any other is saved as it is."""
 
 
@@ -152,7 +158,8 @@ def _fill(model: nn.Module, weights: dict[str, Tensor], source: str, may_miss: t
 
 
 def _tied(model: nn.Module) -> set[str]:
-    return set(getattr(model, "_tied_weights_keys", None) or ())
+    """The names of weights that are stored under another: a projection that is an embedding, and what layers share."""
+    return set(getattr(model, "all_tied_weights_keys", ()))
 
 
 def _listed(names: Iterable[str], most: int = 8) -> str:

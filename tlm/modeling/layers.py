@@ -1,4 +1,5 @@
-"""What a BERT encoder's layers are made of: attention, feed-forward network, and what is normalised where.
+"""What a BERT encoder's layers are made of: attention, feed-forward network, and what is normalised where. Other families
+take from it what they have in common with it.
 
 Shapes: R rows of a batch in its layout, N queried rows, M rows of either, D hidden size, H heads, K = D / H.
 """
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tlm.modeling.attention import attention
-from tlm.modeling.configuration import TinyBertConfig
+from tlm.modeling.configuration import TinyBertConfig, TinyLlamaConfig
 from tlm.modeling.layout import Layout, Queries
 
 Rotation = tuple[Tensor, Tensor]
@@ -51,7 +52,7 @@ class RmsNorm(nn.RMSNorm):
         return y
 
 
-def norm_of(config: TinyBertConfig) -> nn.Module:
+def norm_of(config: TinyBertConfig | TinyLlamaConfig) -> nn.Module:
     """A normalisation of the kind that the model has."""
     if config.norm == "rms_norm":
         return RmsNorm(config.hidden_size, eps=config.layer_norm_eps)
@@ -62,9 +63,14 @@ def rotation(config: TinyBertConfig, layout: Layout) -> Rotation | None:
     """Of every row by its position (RoPE: Su et al. 2021, arXiv 2104.09864); None for a model that learns positions."""
     if config.position_embedding_type != "rope":
         return None
-    half = config.hidden_size // config.num_attention_heads // 2
+    return turn_of(layout, config.hidden_size // config.num_attention_heads, config.rope_theta)
+
+
+def turn_of(layout: Layout, head_size: int, theta: float) -> Rotation:
+    """The rotation of every row by its position, for heads of that size."""
+    half = head_size // 2
     exponents = torch.arange(half, device=layout.positions_R.device) / half
-    angles_R1K = (layout.positions_R[:, None] * config.rope_theta**-exponents)[:, None]
+    angles_R1K = (layout.positions_R[:, None] * theta**-exponents)[:, None]
     return angles_R1K.cos(), angles_R1K.sin()
 
 
@@ -92,10 +98,10 @@ class SelfAttention(nn.Module):
         """The context of every row (R, D), or of the rows that are queried (N, D)."""
         p = self.dropout.p if self.training else 0.0
         if queries is None:
-            q_RD, k_RD, v_RD = _linear(x_RD, self.query, self.key, self.value)
+            q_RD, k_RD, v_RD = projections(x_RD, self.query, self.key, self.value)
             q_RD, k_RD = (rotated(each, turn, self.heads) for each in (q_RD, k_RD))
             return attention(q_RD, k_RD, v_RD, layout, self.heads, p=p)
-        k_RD, v_RD = _linear(x_RD, self.key, self.value)
+        k_RD, v_RD = projections(x_RD, self.key, self.value)
         q_ND = self.query(x_RD.index_select(0, queries.rows_N))
         if turn is not None:
             k_RD = rotated(k_RD, turn, self.heads)
@@ -106,7 +112,7 @@ class SelfAttention(nn.Module):
         return context_SD.index_select(0, queries.kept_N)
 
 
-def _linear(x: Tensor, *modules: nn.Linear) -> tuple[Tensor, ...]:
+def projections(x: Tensor, *modules: nn.Linear) -> tuple[Tensor, ...]:
     """Several linear maps of the same input as one product."""
     weight = torch.cat([module.weight for module in modules])
     bias = torch.cat([module.bias for module in modules]) if modules[0].bias is not None else None

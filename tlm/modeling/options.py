@@ -1,12 +1,13 @@
-"""Where an encoder may differ from BERT. Imports no torch: a study is planned with this."""
+"""Where an encoder may differ from BERT, and decoders of the Llama kind from each other. Imports no torch: a study is
+planned with this."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt, model_validator
 
-from tlm.study.base import added
+from tlm.study.base import Frozen, added
 from tlm.study.families import Options
 
 
@@ -23,3 +24,56 @@ class EncoderOptions(Options):
     bias: bool = added(
         True, description="of linear maps and normalisations; the logits of words and of labels always have one"
     )
+
+
+SHARED = {"ffn": ("mlp.",), "ffn+out_proj": ("mlp.", "self_attn.o_proj."), "block": ("",)}
+"""By `Sharing.what`: what the names of shared weights begin with, within their layer."""
+
+
+class Sharing(Frozen):
+    """Which weights one layer has for several: those of the first of them, but for `keep` layers at either end.
+
+    What is called a layer's own part is a low-rank product on top of each shared matrix (LoRA: Hu et al. 2021, arXiv
+    2106.09685), which begins at zero.
+    """
+
+    what: Literal["ffn", "ffn+out_proj", "block"] = Field(
+        description="the feed-forward network, that and attention's output projection, or the whole layer"
+    )
+    keep: Annotated[int, Field(ge=0)] = Field(0, description="layers at either end that share nothing")
+    lora_rank: PositiveInt | None = Field(None, description="of each layer's own part; default: layers have none")
+    lora_alpha: Annotated[float, Field(gt=0)] = Field(
+        1.0, description="a layer's own part is multiplied by lora_alpha / lora_rank"
+    )
+
+    @model_validator(mode="after")
+    def _alpha_scales_something(self) -> Sharing:
+        if self.lora_rank is None and self.lora_alpha != 1.0:
+            raise ValueError(f"lora_alpha={self.lora_alpha:g} without lora_rank: layers have no part of their own")
+        return self
+
+    def layers(self, count: int) -> range:
+        """Those of so many layers that share; the first of them has the weights."""
+        return range(self.keep, count - self.keep)
+
+    def covers(self, name: str) -> bool:
+        """Whether a weight, by its name within a layer, is among those that layers have in common."""
+        return name.startswith(SHARED[self.what]) and ".lora_" not in name
+
+
+class LlamaOptions(Options):
+    """Where decoders of the Llama kind differ from each other."""
+
+    num_key_value_heads: PositiveInt | None = added(
+        None, description="heads of keys and values, each read by as many heads of queries; default: as many"
+    )
+    norm: Literal["rms_norm", "layer_norm"] = added(
+        "rms_norm", description="layer_norm has a bias where `bias` says so"
+    )
+    ffn: Literal["swiglu", "gelu"] = added(
+        "swiglu", description="swiglu: three matrices, one of them a gate; gelu: two"
+    )
+    rope_theta: Annotated[float, Field(gt=1)] = added(10_000.0, description="base of the angles of rope")
+    bias: bool = added(False, description="of the linear maps of layers")
+    tie_embeddings: bool = added(True, description="the vocabulary's projection is the token embeddings")
+    sharing: Sharing | None = added(None, description="weights that layers have in common; default: none")

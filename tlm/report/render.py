@@ -220,7 +220,7 @@ def _sections(evidence: Evidence, plots: dict[str, list[Plot]]) -> list[Section]
             "pretraining",
             "Pre-training",
             "Masked language modelling. Loss and accuracy are those of masked positions in text that no sample holds.",
-            [tables.pretraining_table(connection)],
+            [tables.parameters_table(evidence), tables.pretraining_table(connection)],
             plots["pretraining"],
         ),
         Section(

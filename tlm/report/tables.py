@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import TYPE_CHECKING
 
 from tlm.artifacts.sql_models import ready_query
+from tlm.modeling.cost import parameter_counts, pretraining_flops
 from tlm.report.comparison import difference_text
 from tlm.report.evidence import Correct, Evidence
 from tlm.report.formatting import Cell, Link, Row, Table, corpus_label, links_of, number, percent, word
@@ -74,6 +76,36 @@ def paper_table(evidence: Evidence) -> Table:
             paper = Cell(f"{100 * theirs[1]:.1f} ({theirs[0]})") if theirs else number(None)
             body.append((word(task.name), word(system), word(corpus_label(ws, None)), _accuracy(found), paper))
     return Table("Beside the paper: accuracy, %", ("Task", "System", "Ws", "This study", "Paper"), tuple(body))
+
+
+def parameters_table(evidence: Evidence) -> Table:
+    """What each architecture's language model stores, and what a token of it costs. Empty if no tokenizer is recorded."""
+    study = evidence.study
+    found = rows(evidence.connection, "select facts ->> 'vocab_size' as size from runs where stage = 'tokenizer'")
+    vocabularies = [int(row["size"]) for row in found if row["size"]]
+    body = []
+    for architecture, vocab_size in product(study.architectures, vocabularies):
+        counts = parameter_counts(architecture, vocab_size=vocab_size, max_position_embeddings=study.max_length)
+        flops = pretraining_flops(architecture, study.pretrain, study.max_length, vocab_size) / study.max_length
+        sizes = [number(each) for each in (counts.stored, counts.embeddings_and_head)]
+        share = percent(counts.embeddings_and_head / counts.stored)
+        rest = [number(counts.core), number(counts.used), number(flops, 2, scale=1e-6)]
+        body.append((word(architecture.name), *sizes, share, *rest))
+    columns = (
+        "Architecture",
+        "Stored",
+        "Embeddings and head",
+        "Of all, %",
+        "Core",
+        "Used by a token",
+        "MFLOPs a token",
+    )
+    note = (
+        "Stored: what is tied, or shared by layers, counts once. Used by a token: what layers share counts for each of "
+        "them, and of embeddings only the projection onto the vocabulary. FLOPs: of the forward pass in pre-training, in a "
+        f"sequence of {study.max_length} tokens."
+    )
+    return Table("Parameters of the language models", columns, tuple(body), note)
 
 
 def texts_table(connection: Connection) -> Table:

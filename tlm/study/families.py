@@ -75,6 +75,7 @@ FAMILIES: Registry[Family] = Registry(
     {
         "encoder": "tlm.modeling.families.encoder",
         "decoder": "tlm.modeling.families.decoder",
+        "llama": "tlm.modeling.families.llama",
     },
 )
 """By `Architecture.kind`."""

@@ -31,6 +31,8 @@ class Shape(Protocol):
     @property
     def num_hidden_layers(self) -> int: ...
     @property
+    def num_attention_heads(self) -> int: ...
+    @property
     def hidden_size(self) -> int: ...
     @property
     def intermediate_size(self) -> int: ...
@@ -53,6 +55,27 @@ class Transfer:
     classifier_only: tuple[str, ...]
     language_model_only: tuple[str, ...]
     meaning: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ParameterCounts:
+    """The parameters of a language model, as its paper's claims are to be read.
+
+    Args:
+        stored: all; what layers share, and what is tied, counts once. A saved model has so many numbers.
+        embeddings_and_head: of them those below the layers and above their last norm.
+        used: those that a token is computed with: what layers share counts for each of them, a table of which it reads one
+            row does not, the projection onto the vocabulary does.
+    """
+
+    stored: int
+    embeddings_and_head: int
+    used: int
+
+    @property
+    def core(self) -> int:
+        """The stored ones that are neither embeddings nor head: layers, and the norm after them."""
+        return self.stored - self.embeddings_and_head
 
 
 class ModelFamily(ABC):
@@ -139,6 +162,24 @@ class ModelFamily(ABC):
         self, shape: Shape, *, vocab_size: int, max_position_embeddings: int, num_labels: int | None = None
     ) -> int:
         """The parameters of the classifier with `num_labels`, or without it of the language model."""
+
+    def parameter_counts(self, shape: Shape, *, vocab_size: int, max_position_embeddings: int) -> ParameterCounts:
+        """What of a language model's parameters is stored, what of it is embeddings and head, and what a token uses."""
+        sizes = {"vocab_size": vocab_size, "max_position_embeddings": max_position_embeddings}
+        return ParameterCounts(
+            self.parameters(shape, **sizes),
+            self.embeddings_and_head(shape, **sizes),
+            self.used_parameters(shape, vocab_size=vocab_size),
+        )
+
+    def embeddings_and_head(self, shape: Shape, *, vocab_size: int, max_position_embeddings: int) -> int:
+        """By default the parameters that grow with vocabulary and positions."""
+        whole = self.parameters(shape, vocab_size=vocab_size, max_position_embeddings=max_position_embeddings)
+        return whole - self.parameters(shape, vocab_size=0, max_position_embeddings=0)
+
+    def used_parameters(self, shape: Shape, *, vocab_size: int) -> int:
+        """By default all but positions: those of the vocabulary's projection, which is the token embeddings."""
+        return self.parameters(shape, vocab_size=vocab_size, max_position_embeddings=0)
 
     @abstractmethod
     def classifier_flops(self, shape: Shape, seq_len: int, num_labels: int) -> int:

@@ -93,6 +93,19 @@ class Encoder(ModelFamily):
         head = norm + vocab_size if num_labels is None else (size + 1) * num_labels
         return embeddings + conv + shape.num_hidden_layers * layer + last_norm + transform_or_pooler + head
 
+    def embeddings_and_head(self, shape: Shape, *, vocab_size: int, max_position_embeddings: int) -> int:
+        """With token types, the norm of the embeddings, and the linear map and norm before the vocabulary's projection."""
+        size, options = shape.hidden_size, _options(shape)
+        norm = size * (1 + (options.bias and options.norm == "layer_norm"))
+        grows = super().embeddings_and_head(
+            shape, vocab_size=vocab_size, max_position_embeddings=max_position_embeddings
+        )
+        return grows + TOKEN_TYPES * size + norm + size * size + options.bias * size + norm
+
+    def used_parameters(self, shape: Shape, *, vocab_size: int) -> int:
+        """Of token types too a row is read."""
+        return super().used_parameters(shape, vocab_size=vocab_size) - TOKEN_TYPES * shape.hidden_size
+
     def classifier_flops(self, shape: Shape, seq_len: int, num_labels: int) -> int:
         """Conv front Σ 2·T·D·k·k'·c_in·c_out, layers of which the last computes [CLS] alone, head 2D² + 2DL."""
         head = 2 * shape.hidden_size * (shape.hidden_size + num_labels)
