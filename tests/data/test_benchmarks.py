@@ -72,6 +72,7 @@ BAD: list[tuple[BenchmarkConfig, tuple[Any, ...], str]] = [
     (Blimp(path="it"), (PAIR, {**PAIR, "pairID": 1}), "it, line 2: has the text of the item at it, line 1"),
     (Blimp(path="it"), (PAIR, {**PAIR, "sentence_bad": "x"}), "it, line 2: has the name of the item at it, line 1"),
     (ArcEasy(path="it"), ({**QUESTION, "answerKey": "C"},), "line 1: the answer 'C' is not one of the labels"),
+    (ArcEasy(path="it"), ({**QUESTION, "question": " "},), "line 1: the field 'question' is empty"),
     (HellaSwag(path="it"), ({**ENDING, "label": 2},), "line 1: the right option is number 2, but there are 2"),
     (HellaSwag(path="it"), ({**ENDING, "label": True},), "line 1: the field 'label' is not a whole number"),
     (WinoGrande(path="it"), ({**BLANK, "answer": "0"},), "line 1: the right option is number -1"),
@@ -111,7 +112,13 @@ def test_a_limit_takes_the_first_of_each_group_and_a_folder_is_all_its_files(tmp
 
 
 def test_own_fields_may_have_other_names_and_no_prefix(tmp_path: Path) -> None:
-    names = {"prefix_column": None, "options_column": "o", "gold_column": "g", "group_column": "k", "average": "groups"}
+    names: dict[str, Any] = {
+        "prefix_column": None,
+        "options_column": "o",
+        "gold_column": "g",
+        "group_column": "k",
+        "average": "groups",
+    }
     root = put(tmp_path, {"o": ["a", "b"], "g": 1, "k": 7})
     found = benchmarks.read(OptionFiles(path="it", **names), root)
     assert found == [Item("it:1", ("", ""), ("a", "b"), 1, "7")]

@@ -23,8 +23,8 @@ SMALL: dict[str, Any] = {
     "num_attention_heads": 2,
     "intermediate_size": 32,
 }
-CONV = {"conv_kernel_sizes": ((3, 3),), "conv_channels": 2}
-KINDS = {
+CONV: dict[str, Any] = {"conv_kernel_sizes": ((3, 3),), "conv_channels": 2}
+KINDS: dict[str, dict[str, Any]] = {
     "decoder": {"kind": "decoder"},
     "encoder": {},
     "conv": CONV,
@@ -33,9 +33,9 @@ KINDS = {
 LENGTHS = (1, 6, 9, 6, 3, 9, 6, 18)
 GENERATOR = np.random.default_rng(0)
 TEXTS = [GENERATOR.integers(5, 40, length).tolist() for length in LENGTHS]
-STARTS = [GENERATOR.integers(length) for length in LENGTHS]
+STARTS = np.array([*GENERATOR.integers(LENGTHS), 0, 0, 0])
 TEXTS += [TEXTS[1], [], TEXTS[2]]
-STARTS = np.array([*STARTS, STARTS[1], 0, 0])
+STARTS[8] = STARTS[1]
 
 
 def model_of(kind: str) -> Any:

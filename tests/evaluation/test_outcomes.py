@@ -17,8 +17,8 @@ from tlm.evaluation.outcomes import credits, mean_score
 FEW = st.lists(st.lists(st.integers(-2, 2), min_size=2, max_size=5), min_size=1, max_size=8)
 
 
-@given(FEW, st.randoms())
-def test_the_options_of_an_item_earn_one_together_and_their_order_is_nothing(items: list[list[int]], random) -> None:  # type: ignore[no-untyped-def]
+@given(FEW)
+def test_the_options_of_an_item_earn_one_together_and_their_order_is_nothing(items: list[list[int]]) -> None:
     scores = np.array([score for item in items for score in item], dtype=np.float64)
     of = np.repeat(np.arange(len(items)), [len(item) for item in items])
 

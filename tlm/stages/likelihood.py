@@ -73,13 +73,12 @@ class Likelihood(Evaluating, name="likelihood", version="1"):
             limit=asked.limit,
         )
         for model in models.pretrained:
-            on = {"corpus": model.corpus, "benchmark": benchmark}
             yield cls(
                 benchmark=benchmark,
                 scores=OptionScores(model=model, tokenizer=models.tokenizer, benchmark=benchmark),
                 untrained=UntrainedScores.before(model, benchmark),
-                ngram=NgramScores(tokenizer=models.tokenizer, order=ORDER, **on),
-                contained=Contained(ngram=NGRAM, **on),
+                ngram=NgramScores(corpus=model.corpus, tokenizer=models.tokenizer, benchmark=benchmark, order=ORDER),
+                contained=Contained(corpus=model.corpus, benchmark=benchmark, ngram=NGRAM),
                 normalization=asked.normalization,
             )
 

@@ -37,7 +37,7 @@ def read_hellaswag(benchmark: HellaSwag, files: Sequence[tuple[Path, str]]) -> l
             row.where,
             _item(
                 row.name("ind"),
-                f"{row.text('activity_label')}: {row.text('ctx')}".strip(),
+                f"{row.text('activity_label')}: {row.text('ctx')}",
                 row.texts("endings"),
                 row.index("label"),
             ),

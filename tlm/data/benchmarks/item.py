@@ -41,10 +41,10 @@ def checked(located: Sequence[Located], source: str, *, distinct: bool) -> list[
     places: dict[object, str] = {}
     for where, item in located:
         _check(where, item)
-        twice = [("the name", (item.item_id,))]
+        once: list[tuple[str, object]] = [("the name", item.item_id)]
         if distinct:
-            twice.append(("the text", (item.group, item.prefixes, item.options)))
-        for what, key in twice:
+            once.append(("the text", (item.group, item.prefixes, item.options)))
+        for what, key in once:
             if key in places:
                 raise UserError(
                     f"{where}: has {what} of the item at {places[key]}.", "Every item counts once: remove one of them."
@@ -64,11 +64,16 @@ def _check(where: str, item: Item) -> None:
             "Correct it.",
         )
     for text in item.options:
-        if not any(unicodedata.category(character) not in UNSEEN for character in text):
+        if not visible(text):
             raise UserError(f"{where}: an option is empty.", "Give every option a text.")
     for text in (*item.prefixes, *item.options):
         if half := half_character(text):
             raise UserError(f"{where}: half a character ({half}).", WHOLE_CHARACTERS)
+
+
+def visible(text: str) -> bool:
+    """Whether a text has a character that shows."""
+    return any(unicodedata.category(character) not in UNSEEN for character in text)
 
 
 # --- reading lines of JSON ---
@@ -81,10 +86,12 @@ class Fields:
     where: str
     row: Mapping[str, Any]
 
-    def text(self, name: str) -> str:
+    def text(self, name: str, *, may_be_empty: bool = False) -> str:
         value = self._value(name)
         if not isinstance(value, str):
             raise self._wrong(name, "not a text")
+        if not may_be_empty and not visible(value):
+            raise self._wrong(name, "empty")
         return value
 
     def texts(self, name: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ def read(benchmark: OptionFiles, files: Sequence[tuple[Path, str]]) -> list[Loca
 
 
 def _item(benchmark: OptionFiles, row: Fields) -> Item:
-    prefix = "" if benchmark.prefix_column is None else row.text(benchmark.prefix_column)
+    prefix = "" if benchmark.prefix_column is None else row.text(benchmark.prefix_column, may_be_empty=True)
     separator = benchmark.separator if prefix else ""
     options = tuple(separator + option for option in row.texts(benchmark.options_column))
     group = None if benchmark.group_column is None else row.name(benchmark.group_column)

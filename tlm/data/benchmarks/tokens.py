@@ -60,11 +60,9 @@ def tokenise(items: Sequence[Item], tokenizer: Tokenizer, max_length: int, too_l
     options = [option for item in items for option in item.options]
     item_of = np.repeat(np.arange(len(items)), [len(item.options) for item in items])
     whole = tokenizer.encode([prefix + option for prefix, option in zip(prefixes, options, strict=True)])
-    known = dict.fromkeys(prefixes)
-    before = dict(zip(known, tokenizer.encode(list(known)), strict=True))
-    starts = np.array(
-        [_common(before[prefix], ids) for prefix, ids in zip(prefixes, whole, strict=True)], dtype=np.int64
-    )
+    row_of = {prefix: row for row, prefix in enumerate(dict.fromkeys(prefixes))}
+    before = tokenizer.encode(list(row_of))
+    starts = np.array([_common(before[row_of[p]], whole[i]) for i, p in enumerate(prefixes)], dtype=np.int64)
     ends = whole.lengths
     if (starts == ends).any():
         raise UserError(
