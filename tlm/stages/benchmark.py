@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tlm.artifacts.step import Label
 from tlm.errors import UserError
-from tlm.stages.base import Aside, Flat, Stage
+from tlm.stages.base import Aside, Count, Flat, Stage
 from tlm.stages.tokenizer import Tokenizer
 from tlm.study.likelihood import Benchmark as BenchmarkConfig
 from tlm.study.likelihood import TooLong
@@ -41,6 +41,10 @@ class Benchmark(Stage, name="benchmark", version="1"):
         "options.parquet": None,
         "tokens.ids.npy": None,
         "tokens.offsets.npy": None,
+    }
+    told = {
+        **dict.fromkeys(("items", "groups", "not_scored", "cut"), Count),
+        "average": Literal["items", "groups"],
     }
 
     @property

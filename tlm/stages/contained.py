@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tlm.artifacts.step import Label
 from tlm.errors import UserError
-from tlm.stages.base import Stage
+from tlm.stages.base import Count, Stage
 from tlm.stages.benchmark import Benchmark
 from tlm.stages.pretraining_set import PretrainingSet
 
@@ -26,6 +26,7 @@ class Contained(Stage, name="contained", version="1"):
     ngram: int
 
     outputs = {"contained.parquet": None}
+    told = {"items": Count, "contained": Count}
 
     @property
     def slug(self) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Self
 
+from pydantic import FiniteFloat
+
 from tlm.artifacts.step import Label
 from tlm.artifacts.tables import Table
 from tlm.errors import UserError
@@ -49,6 +51,10 @@ class Likelihood(Evaluating, name="likelihood", version="1"):
 
     asked_by = LikelihoodConfig
     outputs = {"items.parquet": ITEMS, "summary.parquet": SUMMARY}
+    told = {
+        **dict.fromkeys(("score", *NULLS), FiniteFloat),
+        **dict.fromkeys((f"over_{name}_se" for name in NULLS), FiniteFloat | None),
+    }
 
     benchmark: Benchmark
     scores: OptionScores
