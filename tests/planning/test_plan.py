@@ -53,8 +53,10 @@ def test_every_step_comes_after_its_inputs_and_the_report_is_last(mini_plan: Pla
     assert set(mini_plan.report.input_keys.values()) == seen - {mini_plan.report.key}
 
 
-def test_every_stage_is_in_a_study_with_every_treatment(mini_data: Path) -> None:
-    assert {step.stage for step in make(mini_data, treatments=EVERY_TREATMENT, svd_arm=True).steps} == set(STAGES)
+def test_every_stage_is_in_a_study_with_every_treatment_and_evaluation(mini_data: Path) -> None:
+    asked = {"kind": "likelihood", "data": {"kind": "files", "path": "corpus.csv"}}
+    planned = make(mini_data, treatments=EVERY_TREATMENT, svd_arm=True, evaluations=[asked])
+    assert {step.stage for step in planned.steps} == set(STAGES)
 
 
 def test_names_and_seeds_of_any_length_make_names_of_folders_that_differ(mini_data: Path) -> None:
@@ -96,6 +98,9 @@ def test_the_number_of_steps_is_that_of_the_study(mini_plan: Plan) -> None:
         "committee": 3,  # for each Ws, scratch included
         "latency": 2,  # of each architecture
         "baseline": 2,
+        **dict.fromkeys(
+            ("benchmark", "contained", "ngram_scores", "untrained_scores", "option_scores", "likelihood"), 0
+        ),
         "report": 1,
     }
 

@@ -46,6 +46,9 @@ MARTS = (
     "near_duplicates",
     "results",
     "gaps",
+    "likelihood",
+    "likelihood_items",
+    "likelihood_groups",
 )
 """In the order they are built: each may read those before it."""
 

@@ -45,12 +45,19 @@ def _wanted(study: StudyConfig, identify: Identify) -> Iterator[Stage]:
     for arm, steps, own in study.in_arms():
         yield from Runs(prepare(own, identify), arm, steps).stages()
     runs = Runs(data)
+    evaluated = in_order(evaluations(runs.models(identify)))
+    yield from (stage for stage in evaluated if not _trained(stage))  # what is wrong with their data is found first
     yield from () if study.arms else runs.stages()
     yield from committees(study, runs)
-    yield from evaluations(runs.models())
+    yield from evaluated
     for name in study.baselines:
         for task in data.tasks.values():
             yield Baseline(task=task, source=task.source, baseline=name)
+
+
+def _trained(stage: Stage) -> bool:
+    """Whether it, or anything that it is made from, runs in torch."""
+    return stage.trains or any(_trained(given) for given in stage.inputs().values())
 
 
 # --- models ---
@@ -69,11 +76,11 @@ class Runs:
     def stages(self) -> Iterator[Stage]:
         yield from self._in_order
 
-    def models(self) -> Models:
+    def models(self, identify: Identify) -> Models:
         """All of them, for whatever evaluates them."""
         pretrained = tuple(stage for stage in self._in_order if isinstance(stage, Pretrain))
         finetuned = tuple(stage for stage in self._in_order if isinstance(stage, Finetune))
-        return Models(self.study, self.data.tokenizer, pretrained, finetuned)
+        return Models(self.study, self.data.tokenizer, pretrained, finetuned, identify)
 
     def of(self, name: str, task: str, arch: str) -> list[Finetune]:
         """The fine-tunings that may be members of a committee, one for each pair of seeds. The set ws0 is scratch."""

@@ -12,12 +12,13 @@ from typing import Any
 
 from tlm.artifacts.lineage import descendants
 from tlm.artifacts.step import Step
-from tlm.data import sources
+from tlm.data import benchmarks, sources
 from tlm.errors import UserError
 from tlm.machine.precision import Resolved, native_precision
 from tlm.planning.graph import graph
 from tlm.study.adapt import with_precision
 from tlm.study.config import StudyConfig
+from tlm.study.likelihood import BenchmarkConfig
 from tlm.study.tokenizers import TokenizerConfig
 
 
@@ -56,7 +57,7 @@ def plan(study: StudyConfig, data_root: str, *, precision: Resolved | None = Non
 
 
 class Identities:
-    """What identifies the content of the sources and tokenizers that a graph asks for, each looked up once.
+    """What identifies the content of the sources, benchmarks and tokenizers that a graph asks for, each looked up once.
 
     What cannot be identified is noted in `errors`, so that one error names all that is missing, not just the first.
     """
@@ -82,6 +83,8 @@ class Identities:
         try:
             if isinstance(config, TokenizerConfig):
                 return config.content(self.data_root)
+            if isinstance(config, BenchmarkConfig):
+                return benchmarks.identity(config, self.data_root)
             return sources.identity(config, self.data_root)
         except UserError as error:
             self.errors.append(error)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from tlm.artifacts.fingerprint import canonical_json
 from tlm.artifacts.step import Step
 from tlm.artifacts.store import Artifact, ArtifactStore
-from tlm.data import sources
+from tlm.data import benchmarks, sources
 from tlm.data.corpus import check_size
 from tlm.data.items import select_items
 from tlm.errors import UserError
@@ -18,6 +18,7 @@ from tlm.machine.runtime import Runtime
 from tlm.planning.memory import check_memory
 from tlm.planning.plan import Plan, plan
 from tlm.planning.registries import check_registries
+from tlm.stages import Benchmark
 from tlm.study.base import slugify
 from tlm.study.config import StudyConfig
 from tlm.study.families import FAMILIES
@@ -51,6 +52,7 @@ def check(
     planned = plan(study, runtime.data_root)
     _check_tokenizer(study, planned, runtime)
     _check_data(study, planned, runtime)
+    _check_benchmarks(planned, runtime)
     planned = plan(settle(study), runtime.data_root)
     if trains_here:
         store = ArtifactStore(runtime.artifacts)
@@ -108,6 +110,14 @@ def _check_data(study: StudyConfig, planned: Plan, runtime: Runtime) -> None:
                     f"task {task.name}: its source has no labels.", "Name its label_column, or use another source."
                 )
             select_items(table, names, task.selection, task.name)
+
+
+def _check_benchmarks(planned: Plan, runtime: Runtime) -> None:
+    """Every benchmark that no artifact holds yet can be read."""
+    store = ArtifactStore(runtime.artifacts)
+    for step in planned.steps:
+        if step.stage == Benchmark.name and not _is_complete(store, step):
+            benchmarks.read(Benchmark.of(step).benchmark, runtime.data_root)
 
 
 def _what_a_paragraph_is(source: Source) -> str:

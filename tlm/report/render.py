@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from tlm.report import tables
+from tlm.report import likelihood, tables
 from tlm.report.comparison import HOW_TO_READ, HOW_VERDICTS_FALL, difference_text
 from tlm.report.drawing import Plot
 from tlm.report.evidence import Evidence
@@ -68,7 +68,7 @@ def render(
         "header": header,
         "how_to_read": HOW_TO_READ,
         "gaps": _gaps_in_words(evidence),
-        "sections": [*_answer(findings), *_sections(evidence, plots)],
+        "sections": [*_answer(findings), *_sections(evidence, plots), *_likelihood(evidence.connection)],
         "mlflow_url": mlflow_url,
         "has_links": header["tracked"],
     }
@@ -239,6 +239,12 @@ def _sections(evidence: Evidence, plots: dict[str, list[Plot]]) -> list[Section]
             [tables.paper_table(evidence)],
         ),
     ]
+
+
+def _likelihood(connection: Connection) -> list[Section]:
+    """The section of evaluations by likelihood; none if the study asks for none."""
+    found = likelihood.likelihood_tables(connection)
+    return [Section("likelihood", "Options by likelihood", likelihood.HOW_TO_READ, found)] if found else []
 
 
 def not_measured(connection: Connection) -> str:

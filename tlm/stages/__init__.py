@@ -25,19 +25,30 @@ from tlm.stages.finetune import Finetune  # isort: skip
 from tlm.stages.committee import Committee  # isort: skip
 from tlm.stages.latency import Latency  # isort: skip
 from tlm.stages.baseline import Baseline  # isort: skip
+from tlm.stages.benchmark import Benchmark  # isort: skip
+from tlm.stages.contained import Contained  # isort: skip
+from tlm.stages.ngram_scores import NgramScores  # isort: skip
+from tlm.stages.untrained_scores import UntrainedScores  # isort: skip
+from tlm.stages.option_scores import OptionScores  # isort: skip
+from tlm.stages.likelihood import Likelihood  # isort: skip
 from tlm.stages.report import Report  # isort: skip
 from tlm.stages.base import STAGES, Stage  # isort: skip
 
 __all__ = [
     "STAGES",
     "Baseline",
+    "Benchmark",
     "Committee",
+    "Contained",
     "Corpus",
     "Duplicates",
     "Finetune",
     "Inject",
     "Latency",
+    "Likelihood",
     "Mix",
+    "NgramScores",
+    "OptionScores",
     "Overlap",
     "PpmiSvd",
     "Pretrain",
@@ -48,4 +59,5 @@ __all__ = [
     "Task",
     "Tokenizer",
     "Tokens",
+    "UntrainedScores",
 ]

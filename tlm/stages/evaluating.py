@@ -8,9 +8,9 @@ others in the catalogue and in the report.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from tlm.errors import UserError
 from tlm.stages.base import STAGES, Stage
@@ -28,6 +28,8 @@ class Models:
     tokenizer: Tokenizer
     pretrained: tuple[Pretrain, ...]
     finetuned: tuple[Finetune, ...]
+    identify: Callable[[Any], dict[str, Any]]
+    """The configuration of a benchmark, a source or a tokenizer → what identifies its content."""
 
 
 class Evaluating(Stage):

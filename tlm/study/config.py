@@ -185,7 +185,7 @@ class FinetuneConfig(Optimisation):
     )
 
 
-class Evaluation(Registered, noun="evaluation"):
+class Evaluation(Registered, noun="evaluation", own={"likelihood": "tlm.study.likelihood"}):
     """A further evaluation of a study's models: what it needs to know. The stage that does it names it (`asked_by`)."""
 
 

@@ -77,18 +77,19 @@ def pretrain(
         BatchTooLarge: if the memory does not hold a batch.
         UserError: if the objective does not work with the family, or the memory does not hold the evaluation.
     """
-    torch.manual_seed(seed)
     architecture = architecture.with_dropout(config.dropout)
-    family = family_of(architecture)
     objective = objective_of(architecture, config)
-    model = family.language_model(family.configure(architecture, vocabulary, max_length))
-    initialize(model, initialization)
     if config.embedding_init == "ppmi_svd" and embeddings is None:
         raise ValueError("embedding_init: ppmi_svd needs embeddings, as tlm.data.ppmi makes them")
-    if embeddings is not None:
-        set_word_vectors(model, embeddings)
-    if config.output_bias == "log_unigram":
-        set_output_bias(model, np.bincount(corpus.ids, minlength=len(vocabulary)))
+    model = untrained(
+        architecture,
+        vocabulary,
+        max_length=max_length,
+        seed=seed,
+        initialization=initialization,
+        embeddings=embeddings,
+        counts_V=np.bincount(corpus.ids, minlength=len(vocabulary)) if config.output_bias == "log_unigram" else None,
+    )
     module = objective.trained_module(model).to(device)
     if config.packing:
         corpus, heldout = (text.joined(vocabulary.sep, max_length - 2) for text in (corpus, heldout))
@@ -120,6 +121,32 @@ def pretrain(
         "parameters": sum(p.numel() for p in model.parameters()),
     }
     return Pretrained(model, curve, facts)
+
+
+def untrained(
+    architecture: Architecture,
+    vocabulary: Vocabulary,
+    *,
+    max_length: int,
+    seed: int,
+    initialization: Initialization = AS_ITS_CLASS,
+    embeddings: NDArray[np.float32] | None = None,
+    counts_V: NDArray[np.int64] | None = None,
+) -> Any:
+    """The language model that `pretrain` begins with; torch's generators are then where that seed led them.
+
+    Args:
+        counts_V: how often each token occurs, for a model whose output bias begins as their logarithm.
+    """
+    torch.manual_seed(seed)
+    family = family_of(architecture)
+    model = family.language_model(family.configure(architecture, vocabulary, max_length))
+    initialize(model, initialization)
+    if embeddings is not None:
+        set_word_vectors(model, embeddings)
+    if counts_V is not None:
+        set_output_bias(model, counts_V)
+    return model
 
 
 def objective_of(architecture: Architecture, config: PretrainConfig) -> LanguageObjective:

@@ -59,7 +59,7 @@ class Objective(Frozen):
             "tasks": self.tasks or tuple(t.name for t in study.tasks),
         }
         cells: dict[Cell, list[Finetune]] = {}
-        for stage in Runs(prepare(study, identify, test_items=False)).models().finetuned:
+        for stage in Runs(prepare(study, identify, test_items=False)).models(identify).finetuned:
             labels = stage.labels
             cell = Cell(str(labels["init"]), int(labels["ws"] or 0), str(labels["arch"]), str(labels["task"]))
             if labels["treatment"] is None:

@@ -126,6 +126,13 @@ def _table(file: Iterable[str], name: str, form: str, columns: Columns) -> Itera
 
 
 def _objects(file: Iterable[str], name: str, columns: Columns) -> Iterator[Row]:
+    for line, row in json_lines(file, name):
+        require_columns(columns.wanted, row, f"{name}, line {line}", columns.remedy)
+        yield line, row[columns.text], row[columns.label] if columns.label else None
+
+
+def json_lines(file: Iterable[str], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The object on each line that is not blank, and the line's number. UserError for a line that holds none."""
     for line, raw in enumerate(file, start=1):
         if not raw.strip():
             continue
@@ -141,8 +148,7 @@ def _objects(file: Iterable[str], name: str, columns: Columns) -> Iterator[Row]:
             raise UserError(f"{where}: not valid JSON ({message}).", "One object on each line.") from error
         if not isinstance(row, dict):
             raise UserError(f"{where}: not a JSON object.", "One object on each line.")
-        require_columns(columns.wanted, row, where, columns.remedy)
-        yield line, row[columns.text], row[columns.label] if columns.label else None
+        yield line, row
 
 
 def _paragraphs(file: Iterable[str]) -> Iterator[Row]:

@@ -1,0 +1,92 @@
+-- likelihood: one row for each pre-trained model and benchmark: how often the right option is the likeliest.
+-- key: the likelihood artifact
+-- task: name of the benchmark
+-- normalization: what an option's log probability was compared as: its sum, or per_byte
+-- arch: architecture
+-- ws: paragraphs in the pre-training set
+-- treatment: what was done to the pre-training set beyond drawing Ws paragraphs at random, null for nothing
+-- corpus_seed: seed of the corpus sample
+-- pretrain_seed: seed of pre-training
+-- average: what the score is the mean over: items, or groups of items
+-- items: items of the benchmark
+-- not_scored: items of which an option does not fit the model's length; in no score
+-- cut: items of which a prefix lost its beginning
+-- ties: items of which k options share the highest score with the right one; they count 1/k
+-- contained: items of whose right option the pre-training set holds 13 tokens in a row (all of it, if it is shorter)
+-- score: share of items of which the right option is the likeliest, 0 to 1
+-- se: its standard error, over what it is the mean of
+-- item_se: its standard error over items, groups being given
+-- chance: the score of guessing
+-- untrained: the score of the same model before its first step
+-- fewest_tokens: the score of choosing the option with the fewest tokens
+-- fewest_bytes: the score of choosing the option with the fewest bytes
+-- ngram: the score of a 5-gram model of the same pre-training set
+-- over_untrained_se: standard error of score − untrained, paired
+-- over_fewest_tokens_se: standard error of score − fewest_tokens, paired
+-- over_fewest_bytes_se: standard error of score − fewest_bytes, paired
+-- over_ngram_se: standard error of score − ngram, paired
+-- score_not_contained: the score of items of which the pre-training set holds nothing
+-- setting: digest of the benchmark, the normalization, the pre-training and its set, without the seed: equal ones differ in that only
+-- mlflow_run_id: MLflow run that made it, null if runs were not tracked
+-- mlflow_experiment_id: MLflow experiment of that run
+with likelihood as (select * from stg_likelihood),
+
+runs as (select * from main.runs),
+
+edges as (select * from main.lineage),
+
+models as (
+    select
+        scored.key,
+        concat_ws(
+            '|',
+            json_merge_patch(pretrained.config, '{"seed": null}')::varchar,
+            given.input_key
+        ) as setting
+    from edges as scored
+    inner join edges as model on scored.input_key = model.key and model.input_name = 'model'
+    inner join runs as pretrained on model.input_key = pretrained.key
+    inner join edges as given on pretrained.key = given.key and given.input_name = 'corpus'
+    where scored.input_name = 'scores'
+),
+
+final as (
+    select
+        likelihood.key,
+        runs.task,
+        runs.config ->> 'normalization' as normalization,
+        runs.arch,
+        runs.ws,
+        runs.treatment,
+        runs.corpus_seed,
+        runs.pretrain_seed,
+        likelihood.average,
+        likelihood.items,
+        likelihood.not_scored,
+        likelihood.cut,
+        likelihood.ties,
+        likelihood.contained,
+        likelihood.score,
+        likelihood.se,
+        likelihood.item_se,
+        likelihood.chance,
+        likelihood.untrained,
+        likelihood.fewest_tokens,
+        likelihood.fewest_bytes,
+        likelihood.ngram,
+        likelihood.over_untrained_se,
+        likelihood.over_fewest_tokens_se,
+        likelihood.over_fewest_bytes_se,
+        likelihood.over_ngram_se,
+        likelihood.score_not_contained,
+        md5(concat_ws('|', runs.config::varchar, benchmark.input_key, models.setting)) as setting,
+        runs.mlflow_run_id,
+        runs.mlflow_experiment_id
+    from likelihood
+    left join runs on likelihood.key = runs.key
+    left join edges as benchmark on likelihood.key = benchmark.key and benchmark.input_name = 'benchmark'
+    left join models on likelihood.key = models.key
+)
+
+select * from final
+order by task, normalization, arch, ws, treatment nulls first, pretrain_seed, key

@@ -1,0 +1,60 @@
+-- How often the right option of a benchmark's items is the likeliest, beside what needs no learning: means over seeds, in
+-- percent. se is over items, or groups of them; above_every_null: by two standard errors of the paired difference.
+with likelihood as (select * from main.likelihood),
+
+over_seeds as (
+    select
+        task,
+        normalization,
+        arch,
+        ws,
+        treatment,
+        count(*) as seeds,
+        avg(score) as score,
+        sqrt(avg(se * se)) as se,
+        stddev_samp(score) as seed_sd,
+        avg(chance) as chance,
+        avg(untrained) as untrained,
+        avg(fewest_tokens) as fewest_tokens,
+        avg(fewest_bytes) as fewest_bytes,
+        avg(ngram) as ngram,
+        avg(score_not_contained) as score_not_contained,
+        min(items) as items,
+        max(not_scored) as not_scored,
+        max(cut) as cut,
+        max(ties) as ties,
+        max(contained) as contained,
+        avg(score - untrained) > 2 * sqrt(avg(over_untrained_se * over_untrained_se))
+        and avg(score - fewest_tokens) > 2 * sqrt(avg(over_fewest_tokens_se * over_fewest_tokens_se))
+        and avg(score - fewest_bytes) > 2 * sqrt(avg(over_fewest_bytes_se * over_fewest_bytes_se))
+        and avg(score - ngram) > 2 * sqrt(avg(over_ngram_se * over_ngram_se)) as above_every_null,
+        list({'run_id': mlflow_run_id, 'experiment_id': mlflow_experiment_id} order by key) as results
+    from likelihood
+    group by task, normalization, arch, ws, treatment, setting
+)
+
+select
+    task,
+    normalization,
+    arch,
+    ws,
+    treatment,
+    seeds,
+    round(100 * score, 2) as score,
+    round(100 * se, 2) as se,
+    round(100 * seed_sd, 2) as seed_sd,
+    round(100 * chance, 2) as chance,
+    round(100 * untrained, 2) as untrained,
+    round(100 * fewest_tokens, 2) as fewest_tokens,
+    round(100 * fewest_bytes, 2) as fewest_bytes,
+    round(100 * ngram, 2) as ngram,
+    round(100 * score_not_contained, 2) as score_not_contained,
+    above_every_null,
+    items,
+    not_scored,
+    cut,
+    ties,
+    contained,
+    results
+from over_seeds
+order by task, normalization, arch, ws, treatment nulls first, items
