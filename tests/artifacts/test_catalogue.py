@@ -94,8 +94,14 @@ def test_empty_store(tmp_path: Path) -> None:
     assert types["logits"] == "FLOAT[]" and types["item_id"] == "VARCHAR"
 
 
+ELSEWHERE = {"likelihood_beside_nulls", "likelihood_is_that_of_its_items"}
+"""A query and a check of what the studies here do not ask for: tests/stages/test_likelihood_stage.py does."""
+
+
 def test_ready_queries_answer(home: Path) -> None:
     for query in sorted((sql_models.sql_folder() / "queries").glob("*.sql")):
+        if query.stem in ELSEWHERE:
+            continue
         assert catalogue.query(_path(home), sql_models.ready_query(query.stem)).num_rows, query.stem
     with pytest.raises(UserError, match="gap_by_ws"):
         sql_models.ready_query("nothing")
@@ -431,7 +437,7 @@ def test_every_check_can_fail(home: Path, change: str, check: str) -> None:
 
 def test_every_check_is_tested() -> None:
     checks = {path.stem for path in (sql_models.sql_folder() / "checks").glob("*.sql")}
-    assert checks == {mark[1] for mark in test_every_check_can_fail.pytestmark[0].args[1]}
+    assert checks - ELSEWHERE == {mark[1] for mark in test_every_check_can_fail.pytestmark[0].args[1]}
 
 
 def test_a_table_of_anothers_making_is_left_out_and_named(home: Path, tmp_path: Path) -> None:

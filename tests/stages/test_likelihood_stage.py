@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from helpers import mini_study, only, write_mini_data
 
-from tlm.artifacts import catalogue
+from tlm.artifacts import catalogue, marts, sql_models
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
 from tlm.execution.execute import execute
@@ -95,6 +95,15 @@ def test_what_a_model_was_before_its_training_is_scored_once_for_every_ws(scored
     assert stages.count("likelihood") == stages.count("option_scores") == 4
     assert stages.count("untrained_scores") == stages.count("ngram_scores") == stages.count("contained") == 2
     assert stages.count("benchmark") == 1
+
+
+def test_the_ready_query_answers_and_the_check_can_fail(scored: Scored) -> None:
+    assert catalogue.query(scored.catalogue, sql_models.ready_query("likelihood_beside_nulls")).num_rows
+    check = (sql_models.sql_folder() / "checks" / "likelihood_is_that_of_its_items.sql").read_text()
+    with marts.build_memory(scored.store, list(scored.store.records()), STAGES) as connection:
+        assert connection.execute(check).fetchall() == []
+        connection.execute("update likelihood set score = score / 2 + 0.01")
+        assert connection.execute(check).fetchall()
 
 
 def test_the_benchmark_is_read_before_anything_is_trained(scored: Scored) -> None:

@@ -32,6 +32,7 @@ def drawn(text: str, seed: int, times: int = 30) -> list[Any]:
 
 @settings(max_examples=50)
 @example({"\x85": "1e-4"})
+@example({"\n": None})
 @given(plain)
 def test_a_value_written_as_an_override_is_read_back_as_it_was(value: Any) -> None:
     [override] = as_overrides({"field": value})

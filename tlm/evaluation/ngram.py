@@ -116,8 +116,8 @@ class _Counted:
         return _Order(
             keys_G=self.keys_G,
             counts_G=self.counts_G,
-            totals=np.bincount(context_G, self.counts_G, self.contexts),
-            types=np.bincount(context_G, seen_G, self.contexts),
+            totals=np.bincount(context_G, self.counts_G, self.contexts).astype(np.float64),
+            types=np.bincount(context_G, seen_G, self.contexts).astype(np.float64),
             discount=float(once / (once + 2 * twice)) if once and twice else DISCOUNT,
         )
 

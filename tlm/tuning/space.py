@@ -118,9 +118,20 @@ def parse_over(text: str) -> tuple[str, str]:
     return field, space
 
 
+class _OneLine(yaml.SafeDumper):
+    """Line breaks and the like are escaped."""
+
+
+def _escaped(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
+
+
+_OneLine.add_representer(str, _escaped)
+
+
 def as_text(value: Any) -> str:
     """A value as `--set` reads it, on one line."""
-    text = yaml.safe_dump(value, default_flow_style=True, width=1_000_000)
+    text = yaml.dump(value, Dumper=_OneLine, default_flow_style=True, width=1_000_000)
     return text.removesuffix("\n").removesuffix("\n...").strip()
 
 
