@@ -70,7 +70,7 @@ def test_encoders_and_decoders_see_the_same_items_in_the_same_order() -> None:
 DECODERS = pytest.mark.parametrize("arch", [GPT, LLAMA], ids=lambda arch: arch.name)
 
 
-@DECODERS
+@pytest.mark.parametrize("arch", [GPT, pytest.param(LLAMA, marks=pytest.mark.slow)], ids=lambda arch: arch.name)
 def test_pretraining_lowers_the_heldout_loss_below_that_of_guessing(arch: Architecture) -> None:
     done = pretrained(arch=arch, steps=150, learning_rate=1e-2)
     assert isinstance(done.model, family_of(arch).language_model)

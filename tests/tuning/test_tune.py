@@ -57,6 +57,7 @@ def test_it_finds_a_better_place_than_it_began_at_and_ends_what_is_hopeless(whol
     assert min(pruned) >= 2 * whole.config.at_once  # before that nothing is known to compare with
 
 
+@pytest.mark.slow
 def test_what_is_drawn_follows_from_the_seed_alone(whole: Toy, tmp_path: Path) -> None:
     again, other = toy(tmp_path / "again", start=START), toy(tmp_path / "other", start=START, seed=1)
     again.run(TRIALS)
@@ -65,6 +66,7 @@ def test_what_is_drawn_follows_from_the_seed_alone(whole: Toy, tmp_path: Path) -
     assert [values for _, _, values, _ in other.outcome()[1:]] != [values for _, _, values, _ in whole.outcome()[1:]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("commits", [2, 22, 80])
 def test_a_search_that_was_killed_anywhere_goes_on_to_the_same_end(
     whole: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commits: int
