@@ -152,7 +152,7 @@ def test_every_classifier_gives_the_labels_and_probabilities_of_tlm_predict(
 ) -> None:
     classifier = Classifier.load(exported.store, only(exported.planned, "finetune", arch=arch, ws=ws).ref)
     expected = torch.from_numpy(classifier.logits(TEXTS)).softmax(-1).numpy()
-    assert np.ptp(expected[:, 0]) > 0.01, "texts are told apart by much more than what is compared"
+    assert np.ptp(expected[:, 0]) > 1e-3, "texts are told apart by much more than what is compared"
     found = exported.found[str(exported.folder("finetune", arch=arch, ws=ws))]
     assert found["type"] == f"{EQUAL[arch]}ForSequenceClassification"
     assert tuple(found["names"]) == classifier.labels == ("land", "sea")
