@@ -29,7 +29,8 @@ def publish_studies(store: ArtifactStore, names: Sequence[str], folder: Path, co
     if absent or not wanted:
         there = ", ".join(each.name for each in found.answered) or "none"
         why = "".join(f" {name} is left out: it {reason}." for name, reason in found.left_out.items())
-        raise UserError(f"{', '.join(absent) or 'No study'} has not run here (what has: {there}).{why}", found.remedy)
+        missing = f"{', '.join(absent)} has not run here" if absent else "No study that can be published has run here"
+        raise UserError(f"{missing} (what has: {there}).{why}", found.remedy)
     for each in wanted:
         assert each.report is not None
         place = publish(each.report, each.study, folder)
