@@ -10,7 +10,7 @@ from typing import Any
 
 from tlm.errors import UserError
 from tlm.execution.process import Parent, talk_to_parent
-from tlm.machine.file_errors import file_error
+from tlm.machine.file_errors import full_disk
 
 CLOSING_SECONDS = 3
 """How long connections that are open have to end."""
@@ -74,7 +74,7 @@ def main() -> None:
             reason = str(app.fault).partition("\n")[0]
             remedy = f"If its database is damaged, remove {home}, which holds no result."
             broken = UserError(f"Prefect's server does not start: {reason}.", remedy)
-            raise file_error(app.fault or error, home) or broken from error
+            raise full_disk(app.fault or error, home) or broken from error
 
 
 if __name__ == "__main__":

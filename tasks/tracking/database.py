@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tlm.errors import UserError
-from tlm.machine.file_errors import file_error
+from tlm.machine.file_errors import full_disk
 
 SCHEME = "sqlite:///"
 MAGIC = b"SQLite format 3\0"
@@ -85,7 +85,7 @@ def make(path: Path, artifacts: Path, experiment: str) -> None:
     except (SQLAlchemyError, MlflowException, OSError) as error:
         remedy = "Nothing is left of it: run the command again once that is mended."
         failed = UserError(f"MLflow's database {path} cannot be made: {first_line(error)}.", remedy)
-        raise file_error(error, path.parent) or failed from error
+        raise full_disk(error, path.parent) or failed from error
 
 
 def check(path: Path) -> None:

@@ -34,17 +34,22 @@ def file_error(error: BaseException, place: str | os.PathLike[str] = "") -> User
     """
     if isinstance(error, UserError):
         return None
-    for cause in _causes(error):
-        if getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or FULL.search(str(cause)):
-            return _full(getattr(cause, "filename2", None) or getattr(cause, "filename", None) or place)
-    if place and _free(place) < ROOM:
-        return _full(place)
+    if full := full_disk(error, place):
+        return full
     named = error if isinstance(error, OSError) else error.__cause__
     if isinstance(named, OSError) and named.errno and named.filename:
         return UserError(f"{os.fsdecode(named.filename)}: {reason(named)}.", _remedy(named.errno))
     if isinstance(error, RuntimeError) and (circle := CIRCLE.match(str(error))):
         return UserError(f"{circle[1]}: {os.strerror(errno.ELOOP)}.", _remedy(errno.ELOOP))
     return None
+
+
+def full_disk(error: BaseException, place: str | os.PathLike[str] = "") -> UserError | None:
+    """The error to show for one that a full disk caused; None if it is of another kind. `place` is as in `file_error`."""
+    for cause in _causes(error):
+        if getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or FULL.search(str(cause)):
+            return _full(getattr(cause, "filename2", None) or getattr(cause, "filename", None) or place)
+    return _full(place) if place and _free(place) < ROOM else None
 
 
 def _remedy(number: int) -> str:
