@@ -222,6 +222,10 @@ class ArtifactStore(BuildingPlace):
         """Remove what `inspect_all` found under a name and nobody can read the record of."""
         self._remove(f"{self.root}/{name}")
 
+    def holds(self, stage: str) -> bool:
+        """Whether any artifact of a stage is here, whole or not."""
+        return bool(self._folders(stage))
+
     # --- inside ---
 
     def _find(self, ref: ArtifactRef) -> str | None:

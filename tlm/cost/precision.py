@@ -134,6 +134,8 @@ def faster(seconds: Seconds) -> Resolved:
 def _begun(study: StudyConfig, runtime: Runtime) -> Resolved | None:
     """The precision in which this home holds more of the study's trained models; None if it holds as many of both."""
     store = ArtifactStore(runtime.artifacts)
+    if not any(stage.trains and store.holds(name) for name, stage in STAGES.items()):
+        return None
 
     def held(precision: Resolved) -> int:
         steps = plan(with_precision(study, precision), runtime.data_root).steps
