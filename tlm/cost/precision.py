@@ -148,6 +148,8 @@ def _begun(study: StudyConfig, runtime: Runtime) -> Resolved | None:
 
 def _kept_or_measured(study: StudyConfig, runtime: Runtime, measuring: bool) -> Measurement | None:
     """What was measured here before, or is measured now and kept. One command measures, others wait for it."""
+    if not measuring and not runtime.precisions.is_dir():
+        return None
     wanted = Measurement(
         processor=f"{processor_name()}, {processor()}",
         torch=version("torch"),
