@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import fields as fields_of
 from typing import Any, TypeVar
 
-import torch
 from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
 from tlm.errors import UserError
 from tlm.modeling.configuration import TinyBertConfig
-from tlm.modeling.form import Form
+from tlm.modeling.form import Form, with_weights
 from tlm.modeling.heads import TinyBertForMaskedLM, TinyBertForSequenceClassification
 
 Model = TypeVar("Model", bound=PreTrainedModel)
@@ -97,21 +96,13 @@ def _to_transformers(model: PreTrainedModel, target: type[Transformers]) -> Tran
         own = getattr(model.config, name)
         raise UserError(f"transformers' BERT has no {name}={own!r}: it is always {value!r}.", instead)
     config = BertConfig(**_shared_fields(model))
-    with torch.random.fork_rng(devices=[]):  # an initialisation that is thrown away must not move the seed
-        copy = target(config)
-    copy.load_state_dict(model.state_dict(), strict=True)
-    copy.eval()
-    return copy
+    return with_weights(target, config, model.state_dict())
 
 
 def _from_transformers(model: PreTrainedModel, target: type[Model], cls_token_id: int | None) -> Model:
     _refuse_others({name: getattr(model.config, name, value) for name, value in _ALIKE.items()})
     ours = TinyBertConfig(**_shared_fields(model), cls_token_id=cls_token_id)
-    with torch.random.fork_rng(devices=[]):
-        copy: Model = target(ours)
-    copy.load_state_dict(model.state_dict(), strict=True)
-    copy.eval()
-    return copy
+    return with_weights(target, ours, model.state_dict())
 
 
 def _unlike(config: PreTrainedConfig) -> dict[str, Any]:

@@ -5,14 +5,26 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
+
+Model = TypeVar("Model", bound=PreTrainedModel)
 
 TOKENIZER_CLASS = "PreTrainedTokenizerFast"
 """Who makes a tokenizer of the files beside the model: without them AutoTokenizer fails, where a model's own class would
 make one without a vocabulary."""
+
+
+def with_weights(target: type[Model], config: PreTrainedConfig, weights: Mapping[str, Tensor]) -> Model:
+    """A model of another class with these weights, every one of them, in eval mode."""
+    with torch.random.fork_rng(devices=[]):  # an initialisation that is thrown away must not move the seed
+        copy: Model = target(config)
+    copy.load_state_dict(weights, strict=True)
+    copy.eval()
+    return copy
 
 
 class Form(ABC):

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import fields as fields_of
 from typing import Any
 
-import torch
 from torch import Tensor
 from transformers import (
     GPT2Config,
@@ -19,7 +18,7 @@ from transformers import (
 from tlm.errors import UserError
 from tlm.modeling.configuration import TinyGptConfig
 from tlm.modeling.decoder_heads import TinyGptForCausalLM, TinyGptForSequenceClassification
-from tlm.modeling.form import Form
+from tlm.modeling.form import Form, with_weights
 
 _FIELDS = {
     "vocab_size": "vocab_size",
@@ -78,13 +77,13 @@ def to_gpt2(model: TinyGptForCausalLM | TinyGptForSequenceClassification) -> Pre
 
     transformers' classifier finds the last token by `pad_token_id`, ours by the attention mask.
     """
-    return _copy(model, Gpt2Form.heads[type(model)], _theirs(model.config))
+    return with_weights(Gpt2Form.heads[type(model)], _theirs(model.config), _weights(model))
 
 
 def from_gpt2(model: GPT2LMHeadModel | GPT2ForSequenceClassification) -> PreTrainedModel:
     """Our model with the same weights and logits, in eval mode. UserError if GPT-2 is set up in a way we lack."""
     target = next(ours for ours, theirs in Gpt2Form.heads.items() if theirs is type(model))
-    return _copy(model, target, _ours(model.config))
+    return with_weights(target, _ours(model.config), _weights(model))
 
 
 def _theirs(config: Any) -> GPT2Config:
@@ -103,12 +102,8 @@ def _ours(config: Any) -> TinyGptConfig:
     return TinyGptConfig(**fields)
 
 
-def _copy(model: PreTrainedModel, target: type[PreTrainedModel], config: Any) -> PreTrainedModel:
-    with torch.random.fork_rng(devices=[]):  # an initialisation that is thrown away must not move the seed
-        copy: PreTrainedModel = target(config)
-    copy.load_state_dict({name: _turned(name, weight) for name, weight in model.state_dict().items()}, strict=True)
-    copy.eval()
-    return copy
+def _weights(model: PreTrainedModel) -> dict[str, Tensor]:
+    return {name: _turned(name, weight) for name, weight in model.state_dict().items()}
 
 
 def _turned(name: str, weight: Tensor) -> Tensor:

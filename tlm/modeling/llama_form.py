@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import fields as fields_of
 from typing import Any
 
-import torch
-from torch import Tensor
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -19,7 +17,7 @@ from transformers import (
 from tlm.errors import UserError
 from tlm.modeling.configuration import TinyLlamaConfig
 from tlm.modeling.decoder_heads import TinyLlamaForCausalLM, TinyLlamaForSequenceClassification
-from tlm.modeling.form import Form
+from tlm.modeling.form import Form, with_weights
 from tlm.modeling.sharing import Adapted
 
 _FIELDS = {
@@ -88,13 +86,13 @@ def to_llama(model: TinyLlamaForCausalLM | TinyLlamaForSequenceClassification) -
     weights = {name: weight for name, weight in model.state_dict().items() if ".lora_" not in name}
     adapted = {name: module for name, module in model.named_modules() if isinstance(module, Adapted)}
     weights |= {f"{name}.weight": module.merged() for name, module in adapted.items()}
-    return _copy(weights, LlamaForm.heads[type(model)], _theirs(model.config))
+    return with_weights(LlamaForm.heads[type(model)], _theirs(model.config), weights)
 
 
 def from_llama(model: LlamaForCausalLM | LlamaForSequenceClassification) -> PreTrainedModel:
     """Our model with the same weights and logits, in eval mode. UserError if Llama is set up in a way we lack."""
     target = next(ours for ours, theirs in LlamaForm.heads.items() if theirs is type(model))
-    return _copy(model.state_dict(), target, _ours(model.config))
+    return with_weights(target, _ours(model.config), model.state_dict())
 
 
 def _theirs(config: Any) -> LlamaConfig:
@@ -119,11 +117,3 @@ def _ours(config: Any) -> TinyLlamaConfig:
             )
     fields = {ours: getattr(config, theirs) for ours, theirs in _FIELDS.items()}
     return TinyLlamaConfig(**fields, rope_theta=rope["rope_theta"], hidden_dropout_prob=0.0)
-
-
-def _copy(weights: Mapping[str, Tensor], target: type[PreTrainedModel], config: Any) -> PreTrainedModel:
-    with torch.random.fork_rng(devices=[]):  # an initialisation that is thrown away must not move the seed
-        copy: PreTrainedModel = target(config)
-    copy.load_state_dict(weights, strict=True)
-    copy.eval()
-    return copy
