@@ -115,7 +115,7 @@ def throughput(session: Session, variants: tuple[str, ...]) -> None:
     (step, *_) = session.steps_of("pretrain")
     ground = Ground.of(session, step, STEPS)
     own = Architecture.model_validate({"name": str(step.labels["arch"]), **step.config["architecture"]})
-    chosen = engines(session.device)
+    chosen = engines(session.device) if session.engine is None else [PLAIN, session.engine]
     first, *others = [name for name in variants if session.device == "cuda" or name == variants[0]]
     main = _contenders(session, ground, own if first == "bert6" else _resized(own, first), first, chosen)
     rest = [each for name in others for each in _contenders(session, ground, _resized(own, name), name, [FASTEST])]
