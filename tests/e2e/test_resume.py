@@ -1,4 +1,4 @@
-"""kill -9 of a pre-training, ten times, its parent's too: the model that comes out is the undisturbed one's."""
+"""kill -9 of a pre-training, six times, its parent's too: the model that comes out is the undisturbed one's."""
 
 from __future__ import annotations
 
@@ -108,15 +108,15 @@ def digests(outcome: Outcome) -> dict[str, str]:
     return {name: output.sha256 for name, output in outcome.record.outputs.items()}
 
 
-def test_a_pretraining_killed_ten_times_ends_in_the_bits_of_the_undisturbed_one(prepared: tuple[Step, Runtime]) -> None:
+def test_a_pretraining_killed_six_times_ends_in_the_bits_of_the_undisturbed_one(prepared: tuple[Step, Runtime]) -> None:
     step, runtime = prepared
     store = ArtifactStore(runtime.artifacts)
     generator = random.Random(0)
     reached, starts = 0, []
-    for attempt in range(10):
+    for attempt in range(6):
         # How often a run writes is no part of what it is. After each step: nearly every kill meets a write.
         often = runtime.model_copy(update={"checkpoint_seconds": 0 if attempt % 2 == 0 else 0.05})
-        kill = kill_the_parent if attempt in (2, 5, 8) else kill_the_child
+        kill = kill_the_parent if attempt in (2, 5) else kill_the_child
         seen = kill(step, often, reports=generator.randint(2, 4), delay=generator.uniform(0, 0.1))
         starts.append(seen[0])
         if attempt % 2:  # the attempt before wrote after each step
@@ -124,7 +124,7 @@ def test_a_pretraining_killed_ten_times_ends_in_the_bits_of_the_undisturbed_one(
         reached = seen[-1]
         assert store.inspect(step.ref).status == "missing"
         assert Path(store.checkpoints(step.ref)).is_dir()
-    assert starts == sorted(starts) and starts[-1] > 100, "the run has moved on from kill to kill"
+    assert starts == sorted(starts) and starts[-1] > 50, "the run has moved on from kill to kill"
     seen = []
     resumed = execute(step, runtime, progress=lambda done, total: seen.append(done))
     assert starts[-1] <= seen[0] < seen[-1] == STEPS
