@@ -37,8 +37,11 @@ def import_in_terminal(folder: Path, runtime: Runtime, console: Console) -> None
         console.print(f"made again here, not taken over: {ref}", highlight=False, soft_wrap=True)
     for name, reason in sorted(done.refused.items()):
         console.print(f"refused {name}: {reason}", highlight=False, soft_wrap=True)
+    store = ArtifactStore(runtime.artifacts)
+    bare = sum(bool(store.get(ref).record.left_behind) for ref in done.imported)
+    imported = f"{len(done.imported)} artifacts imported{f' ({bare} of them without weights)' if bare else ''}"
     console.print(
-        f"{len(done.imported)} artifacts imported, {len(done.present)} already there, {len(done.refused)} refused.",
+        f"{imported}, {len(done.present)} already there, {len(done.refused)} refused.",
         highlight=False,
     )
     if done.refused:

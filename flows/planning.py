@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter
@@ -14,9 +14,11 @@ from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore, Inspection
 from tlm.cost.estimate import Cost, Estimate, estimate
 from tlm.data.sources import left_out
+from tlm.errors import UserError
 from tlm.machine.runtime import Runtime
 from tlm.modeling.cost import parameter_counts, pretraining_flops
 from tlm.planning.plan import Plan
+from tlm.planning.weights import check_weights
 from tlm.study.config import StudyConfig
 from tlm.study.sources import Source
 
@@ -55,8 +57,11 @@ def show_plan(
     console.print(_stages_table(planned, found, costs.costs, projected))
     console.print(_parameters_table(planned.study, costs.costs))
     todo = [step for step in planned.steps if step.key not in facts]
-    console.print(f"{len(found)} steps: {len(facts)} cached, {len(todo)} to run.", highlight=False)
-    lines = [f"Training: {_work(list(costs.costs.values()))}; of it to run: {_work(_of(todo, costs.costs))}."]
+    bare = sum(map(_is_without_weights, found.values()))
+    cached = f"{len(facts)} cached{f' ({bare} of them without weights)' if bare else ''}"
+    console.print(f"{len(found)} steps: {cached}, {len(todo)} to run.", highlight=False)
+    lines = [*_refused(todo, store)]
+    lines += [f"Training: {_work(list(costs.costs.values()))}; of it to run: {_work(_of(todo, costs.costs))}."]
     lines += [f"Assumed: {text}." for text in costs.assumptions]
     lines += projected.lines if projected else []
     for line in lines:
@@ -102,6 +107,18 @@ def show_reuse(plans: Mapping[str, Plan], store: ArtifactStore, console: Console
 def inspect(planned: Plan, store: ArtifactStore) -> dict[str, Inspection]:
     """What the store holds of each step, by key; outputs are not hashed."""
     return {step.key: store.inspect(step.ref, verify=False) for step in planned.steps}
+
+
+def _is_without_weights(seen: Inspection) -> bool:
+    return seen.status == "complete" and seen.record is not None and bool(seen.record.left_behind)
+
+
+def _refused(todo: Iterable[Step], store: ArtifactStore) -> Iterator[str]:
+    """Why `tlm run` would refuse these steps, for want of weights."""
+    try:
+        check_weights(todo, store)
+    except UserError as error:
+        yield str(error)
 
 
 # --- the projected time ---
@@ -181,6 +198,7 @@ def _steps_table(planned: Plan, found: Mapping[str, Inspection], costs: Mapping[
     for step in planned.steps:
         status = found[step.key].status
         word = "cached" if status == "complete" else f"to run ({status})"
+        word += ", without weights" if _is_without_weights(found[step.key]) else ""
         table.add_row(step.stage, str(step.ref).partition("/")[2], word, *_tokens_and_flops(_of([step], costs)))
     return table
 

@@ -14,6 +14,7 @@ from tlm.artifacts.catalogue import unfit
 from tlm.artifacts.record import Record
 from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore
+from tlm.execution.archives import unpacked
 from tlm.execution.bundle import unprepared
 from tlm.execution.execute import Outcome
 from tlm.execution.importing import Imported, copy_new, survey
@@ -24,19 +25,23 @@ from tlm.sequential import prepare
 from tlm.stages import STAGES
 
 
-def import_folder(folder: Path, runtime: Runtime) -> Imported:
-    """Import the artifacts under `folder`, each with a child run of one run named `import`.
+def import_folder(place: Path, runtime: Runtime) -> Imported:
+    """Import the artifacts under a folder or in archives, each with a child run of one run named `import`.
 
     Reports are not taken over but made again here (`tlm.execution.pages`). MLflow is left alone if nothing is new.
 
     Raises:
-        UserError: if the folder holds no artifacts.
+        UserError: if there are no artifacts, or an archive is not sound.
     """
+    with unpacked(place) as folder:
+        return _import(folder, place.resolve().name, runtime)
+
+
+def _import(folder: Path, origin: str, runtime: Runtime) -> Imported:
     store = ArtifactStore(runtime.artifacts)
     found = survey(folder, store, trial=partial(unfit, store, stages=STAGES))
     if not found.new:
         return copy_new(found, store)
-    origin = folder.resolve().name
     with study_run(runtime, "import", {"imported_from": origin}, command="import") as run:
         others, pages = set_apart(found)
         done = copy_new(others, store, partial(_imported_run, run.tracking, runtime, origin))

@@ -17,12 +17,13 @@ import pandas as pd
 import torch
 
 from benchmarks.gpu.checks import checked
-from benchmarks.gpu.session import WEIGHTS, Session, free, synchronize
+from benchmarks.gpu.session import Session, free, synchronize
 from benchmarks.gpu.throughput import COMPILED, FASTEST, PLAIN, engines, launched, multiple_for
 from tlm.artifacts.provenance import provenance
 from tlm.artifacts.step import Step
 from tlm.modeling.interchange import save
 from tlm.stages.job import Job
+from tlm.stages.pretrain import CONFIG_AND_WEIGHTS, WEIGHTS
 from tlm.study.architecture import Architecture
 from tlm.study.config import FinetuneConfig, PretrainConfig
 from tlm.training.captured import Engine, Stepper
@@ -367,14 +368,15 @@ def _finetuning(
                 run,
                 epochs,
                 sink,
-                pretrained=start.folder(("config.json", WEIGHTS)) if start else None,
+                pretrained=start.folder(CONFIG_AND_WEIGHTS) if start else None,
                 deadline=session.deadline,
             )
         seconds = time.monotonic() - started
         done.model.config.save_pretrained(draft)
         job.write(done.curve.frame(), "metrics.parquet")
         facts: dict[str, Any] = {**done.facts}
-        store.publish(step, draft, facts=facts, provenance=_provenance(session, engine, "not kept"), seconds=seconds)
+        made_by = _provenance(session, engine)
+        store.publish(step, draft, facts=facts, provenance=made_by, seconds=seconds, left_behind=WEIGHTS)
     return {**facts, "seconds": seconds}
 
 
@@ -388,13 +390,12 @@ def _publish(
     with store.lock(step.ref), store.draft(step.ref) as draft:
         save(model, draft)
         session.job(step, draft).write(curve.frame(), "metrics.parquet")
-        found = _provenance(session, engine, "left on the machine that trained")
-        store.publish(step, draft, facts=facts, provenance=found, seconds=seconds)
+        store.publish(step, draft, facts=facts, provenance=_provenance(session, engine), seconds=seconds)
 
 
-def _provenance(session: Session, engine: Engine, weights: str) -> dict[str, Any]:
-    """Where and how, and what became of the weights."""
+def _provenance(session: Session, engine: Engine) -> dict[str, Any]:
+    """Where and how."""
     more: dict[str, Any] = {"device": session.device, "threads": torch.get_num_threads(), "engine": str(engine)}
     if session.commit:
         more |= {"git_commit": session.commit, "git_dirty": False}
-    return provenance(**more, gpu=session.figures["machine"]["device"], weights=weights)
+    return provenance(**more, gpu=session.figures["machine"]["device"])

@@ -23,9 +23,10 @@ class Preparing:
         self._pool: ProcessPoolExecutor | None = None
         if processes:
             # Forked, and now: before this process has a GPU's context or threads, and without importing torch again.
-            fork = multiprocessing.get_context("fork")
+            fork, others = multiprocessing.get_context("fork"), set(multiprocessing.active_children())
             self._pool = ProcessPoolExecutor(processes, mp_context=fork, initializer=_one_thread)
             self._pool.submit(_one_thread).result()
+            self._workers = set(multiprocessing.active_children()) - others
 
     def __enter__(self) -> Preparing:
         return self
@@ -35,6 +36,8 @@ class Preparing:
     ) -> None:
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
+            for worker in self._workers:  # Python would wait for epochs that are begun, and nobody needs them
+                worker.kill()
 
     def start(self, run: Run) -> Iterator[Epoch]:
         """Every epoch of a run in order. The first are begun at once, not when they are asked for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import tarfile
@@ -15,18 +16,19 @@ import torch
 import transformers
 
 from benchmarks.gpu.preparing import Preparing
+from tlm.artifacts.record import RECORD, leaving, to_file
 from tlm.artifacts.step import Step
 from tlm.artifacts.store import Artifact, ArtifactStore
 from tlm.data.ragged import Ragged
 from tlm.data.tokenizer import Vocabulary, load_tokenizer
-from tlm.execution.bundle import read_bundle
+from tlm.execution.bundle import ARTIFACTS, read_bundle
 from tlm.execution.importing import import_records
+from tlm.stages import STAGES
 from tlm.stages.job import Job
 from tlm.training.captured import Engine
 
 FIGURES = "figures.json"
 ARCHIVE = "artifacts.tar"
-WEIGHTS = "model.safetensors"
 MOST_BYTES = 15 << 20
 """Of an archive; what is more goes into the next."""
 
@@ -101,25 +103,35 @@ class Session:
     # --- output ---
 
     def pack(self, made: Iterable[Step]) -> None:
-        """Everything but weights of finished artifacts, in archives that are small enough to travel."""
+        """Everything but weights of finished artifacts, in archives that are small enough to travel.
+
+        The records in them say which files were left behind: `tlm import` takes the archives.
+        """
         archive: tarfile.TarFile | None = None
         size = count = 0
         for step in made:
-            folder = Path(self.store.root) / str(step.ref)
-            if not folder.exists():
+            seen = self.store.inspect(step.ref, verify=False)
+            if seen.status != "complete" or seen.record is None:
                 continue
-            files = [path for path in sorted(folder.iterdir()) if path.name != WEIGHTS]
-            own = sum(path.stat().st_size for path in files)
+            record = leaving(seen.record, STAGES[step.stage].weights)
+            own = sum(output.bytes for output in record.outputs.values())
             if archive is None or size + own > MOST_BYTES:
                 if archive is not None:
                     archive.close()
                 archive = tarfile.open(self.out / f"{count}-{ARCHIVE}", "w")  # noqa: SIM115  # closed when it is full
                 size, count = 0, count + 1
-            for path in files:
-                archive.add(path, f"data/artifacts/{step.ref}/{path.name}")
+            for name in record.outputs:
+                archive.add(self.store.local_path(record, name), f"{ARTIFACTS}/{step.ref}/{name}")
+            _add(archive, f"{ARTIFACTS}/{step.ref}/{RECORD}", to_file(record))
             size += own
         if archive is not None:
             archive.close()
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mtime = len(content), int(time.time())
+    archive.addfile(entry, io.BytesIO(content))
 
 
 def machine(device: str) -> dict[str, Any]:

@@ -163,11 +163,12 @@ def verify(home: Home = None) -> None:
     from tlm.artifacts import housekeeping
     from tlm.artifacts.store import ArtifactStore
 
-    whole = wrong = sealed = 0
+    whole = wrong = sealed = bare = 0
     for name, seen in housekeeping.verify(ArtifactStore(runtime(home=home).artifacts)):
         if seen.status == "complete":
             whole += 1
             sealed += seen.record is not None and not seen.record.is_sealed
+            bare += seen.record is not None and bool(seen.record.left_behind)
         else:
             wrong += 1
             console.print(f"{seen.status} {printable(f'{name}: {seen.reason}')}", highlight=False, soft_wrap=True)
@@ -175,7 +176,8 @@ def verify(home: Home = None) -> None:
         console.print(
             f"{sealed} records were made before records had a digest of their own: they have one from now on."
         )
-    console.print(f"{whole} artifacts are whole, {wrong} are not.", highlight=False)
+    without = f" ({bare} of them without weights, as their records say)" if bare else ""
+    console.print(f"{whole} artifacts are whole{without}, {wrong} are not.", highlight=False)
     if wrong:
         console.print("A run makes again what it needs; `tlm invalidate NAME --yes` removes one.")
         raise typer.Exit(1)
@@ -204,7 +206,9 @@ def export(
 
 @app.command("import", epilog=example("tlm import bundle"))
 def import_(
-    folder: Annotated[Path, typer.Argument(help="A folder with artifacts that another machine made.")],
+    folder: Annotated[
+        Path, typer.Argument(help="A folder with artifacts that another machine made, or with tar archives of them.")
+    ],
     home: Home = None,
 ) -> None:
     """Take artifacts from another machine into the store and into MLflow, once they are verified."""

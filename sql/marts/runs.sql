@@ -26,6 +26,7 @@
 -- git_commit: commit of the code that made it
 -- git_dirty: whether that code had uncommitted changes
 -- device: cpu or the name of the GPU that made it
+-- without_weights: whether its weights were left on the machine that made it, as its record says
 -- mlflow_run_id: MLflow run that made it, null if runs were not tracked
 -- mlflow_experiment_id: MLflow experiment of that run
 -- path: folder, relative to TLM_HOME
@@ -60,7 +61,8 @@ final as (
         facts,
         provenance ->> 'git_commit' as git_commit,
         (provenance ->> 'git_dirty')::boolean as git_dirty,
-        provenance ->> 'device' as device,
+        coalesce(provenance ->> 'gpu', provenance ->> 'device') as device,
+        without_weights,
         mlflow_run_id,
         mlflow_experiment_id,
         path,

@@ -18,6 +18,7 @@ final as (
         facts::json as facts,
         provenance::json as provenance,
         outputs::json as outputs,
+        left_behind is not null as without_weights,
         mlflow ->> 'run_id' as mlflow_run_id,
         mlflow ->> 'experiment_id' as mlflow_experiment_id
     from records

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 
-from tlm.artifacts.record import Record
+from tlm.artifacts.record import Record, device_of
 
 MORE_TAGS = {"rebuilt_because": "tlm.rebuilt_because", "imported_from": "tlm.imported_from"}
 """What a record's `mlflow` says beside where the run is, and the tag that the run has for it."""
@@ -26,7 +26,7 @@ def miss_tags(record: Record) -> dict[str, str]:
     known = record.mlflow or {}
     tags = {tag: known[name] for name, tag in MORE_TAGS.items() if name in known}
     if "imported_from" in known:
-        tags["device"] = str(record.provenance.get("device"))
+        tags["device"] = device_of(record)
     return {"tlm.cache": "miss", **tags}
 
 

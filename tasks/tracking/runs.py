@@ -24,7 +24,7 @@ from mlflow.exceptions import MlflowException
 from tasks.logged_files import is_logged
 from tasks.tracking.recorded import finished
 from tlm.artifacts.fingerprint import canonical_json
-from tlm.artifacts.record import Record
+from tlm.artifacts.record import Record, device_of
 from tlm.artifacts.step import Step
 from tlm.artifacts.store import Artifact
 
@@ -94,8 +94,10 @@ def log_identity(
 
 
 def log_numbers(client: MlflowClient, run_id: str, record: Record) -> None:
-    """The numbers of a record as metrics."""
+    """The numbers of a record as metrics; a model that is here without weights is said to be, by a tag."""
     log_metrics(client, run_id, numbers_of(record), finished(record))
+    if record.left_behind:
+        client.set_tag(run_id, "tlm.weights", f"without weights (made on {device_of(record)})")
 
 
 def numbers_of(record: Record) -> dict[str, float]:

@@ -24,7 +24,7 @@ from tasks.tracking.outbox import HURRY, PATIENCE, Outbox
 from tasks.tracking.settling import Settled, settle, settle_steps
 from tasks.tracking.view import FROM_RECORD, NOT_THERE, PROCESS, View, renamed
 from tlm.artifacts.provenance import code_version
-from tlm.artifacts.record import Record
+from tlm.artifacts.record import Record, device_of
 from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
@@ -199,7 +199,7 @@ class StepRun:
 
     def start_import(self, made: Record, origin: str) -> dict[str, str]:
         """Open the run of an artifact that was made elsewhere and came in the folder `origin`; as `start`."""
-        tags = {"tlm.cache": "miss", "tlm.imported_from": origin, "device": str(made.provenance.get("device"))}
+        tags = {"tlm.cache": "miss", "tlm.imported_from": origin, "device": device_of(made)}
         return {**self._start(made.provenance, tags), "imported_from": origin}
 
     def finish(self, record: Record) -> None:

@@ -34,6 +34,7 @@ def records(draw: Any) -> Record:
         inputs={},
         labels=draw(st.dictionaries(TEXT, st.none() | st.booleans() | NUMBERS | TEXT, max_size=3)),
         outputs={},
+        left_behind=draw(st.sampled_from([{}, {"model.safetensors": None}])),
         facts=draw(TREES),
         provenance=draw(TREES),
         created="2026-01-02T03:04:05+00:00",
@@ -43,7 +44,9 @@ def records(draw: Any) -> Record:
 
 @given(records())
 def test_what_was_written_is_read_again(record: Record) -> None:
-    assert from_file(to_file(record)) == record
+    content = to_file(record)
+    assert from_file(content) == record
+    assert ("left_behind" in json.loads(content)) == bool(record.left_behind)  # no older record changes its bytes
 
 
 @given(records(), st.sampled_from(["labels", "facts", "provenance", "seconds", "slug", "created", "mlflow"]), st.data())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
 import pytest
 from bare import bare_python
-from helpers import Mini, only, python
+from helpers import Mini, only, python, python_environment
 
 from benchmarks.gpu.__main__ import engine_of
 from benchmarks.gpu.headline import rebased, shortened
@@ -65,6 +67,20 @@ def test_fewer_epochs_are_another_step_and_so_is_what_starts_from_it(mini: Mini)
     assert rebased(tuned, step) is tuned
     other = rebased(tuned, fewer)
     assert other.inputs["pretrained"] == fewer.ref and other.key != tuned.key and other.slug.endswith("-e7")
+
+
+def test_the_script_does_not_wait_for_epochs_that_nobody_needs() -> None:
+    """Whatever its workers are at, and with more waiting to be sent to them than a pipe holds."""
+    code = (
+        "import time; from benchmarks.gpu.preparing import Preparing\n"
+        "with Preparing(2) as preparing:\n"
+        "    begun = [preparing._pool.submit(time.sleep, 600) for _ in range(2)]\n"
+        "    begun += [preparing._pool.submit(len, bytes(10**6)) for _ in range(4)]\n"
+        "    while not any(future.running() for future in begun): time.sleep(0.01)\n"
+        "print('left')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=python_environment(), capture_output=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, b"left\n"), done.stderr
 
 
 def test_an_engine_is_named_by_its_parts() -> None:

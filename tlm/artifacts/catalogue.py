@@ -94,8 +94,9 @@ def unfit(store: ArtifactStore, source: ArtifactStore, records: Sequence[Record]
     """Those of `records`, artifacts of `source`, that could not be shown beside what `store` holds: by name, and why."""
     if not records:
         return {}
-    own = in_time(seen.record for _, seen in store.inspect_all() if seen.status == "complete" and seen.record)
-    new = {record.key for record in records}
+    new = {record.key for record in records}  # some may be here without weights
+    seen = [each.record for _, each in store.inspect_all() if each.status == "complete" and each.record]
+    own = in_time(record for record in seen if record.key not in new)
 
     def files(record: Record, name: str) -> Path:
         return (source if record.key in new else store).local_path(record, name)

@@ -11,13 +11,14 @@ import json
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import from_json
 
 from tlm.artifacts.fingerprint import SHORT, canonical_json, step_key
 from tlm.artifacts.step import ArtifactRef, Key, Label, Slug, StageName
+from tlm.errors import UserError
 
 RECORD = "record.json"
 RECORD_BYTES = 64_000_000
@@ -37,6 +38,9 @@ def _with_time_zone(time: str) -> str:
     if datetime.fromisoformat(time).tzinfo is None:
         raise ValueError(f"{time} has no time zone")
     return time
+
+
+FileName = Annotated[str, AfterValidator(_plain_path)]
 
 
 class Output(BaseModel):
@@ -60,12 +64,21 @@ class Record(BaseModel):
     config: dict[str, Any]
     inputs: dict[str, ArtifactRef]
     labels: dict[str, Label]
-    outputs: dict[Annotated[str, AfterValidator(_plain_path)], Output]
+    outputs: dict[FileName, Output]
+    left_behind: dict[FileName, Output | None] = Field(default={}, exclude_if=lambda files: not files)
+    """Files that it was made with and that are not beside its record: they stayed on the machine that made it, or (None)
+    nobody has kept them. Which files may is for its stage to say (`Stage.weights`)."""
     facts: dict[str, Any]
     provenance: dict[str, Any]
     created: Annotated[str, AfterValidator(_with_time_zone)]
     seconds: float
     mlflow: dict[str, str] | None = None
+
+    @model_validator(mode="after")
+    def _here_or_left_behind(self) -> Self:
+        if twice := sorted(self.outputs.keys() & self.left_behind.keys()):
+            raise ValueError(f"{', '.join(twice)}: an output, and left behind")
+        return self
 
     @property
     def ref(self) -> ArtifactRef:
@@ -79,6 +92,32 @@ class Record(BaseModel):
     def is_sealed(self) -> bool:
         """Whether its file had a digest of it when it was read."""
         return self.format > 1
+
+
+def leaving(record: Record, names: Iterable[str]) -> Record:
+    """The record of the same artifact where these of its outputs are left behind."""
+    gone = {name: record.outputs[name] for name in names if name in record.outputs}
+    kept = {name: output for name, output in record.outputs.items() if name not in gone}
+    return record.model_copy(update={"outputs": kept, "left_behind": {**record.left_behind, **gone}})
+
+
+def device_of(record: Record) -> str:
+    """What made an artifact, as people call it: the GPU by its name if the record has it."""
+    return str(record.provenance.get("gpu") or record.provenance.get("device") or "unknown")
+
+
+def check_here(record: Record, names: Iterable[str]) -> None:
+    """Raise UserError if one of these files was left behind, with the ways to have it."""
+    for name in names:
+        if name not in record.left_behind:
+            continue
+        again = f"make it again here: `tlm invalidate {record.ref} --yes`, and run the study"
+        if record.left_behind[name] is None:
+            where, remedy = "was not kept when it was made", f"To have it, {again}."
+        else:
+            where = "stayed on the machine that made it"
+            remedy = f"Bring that machine's whole folder home (`tlm import`), or {again}."
+        raise UserError(f"{record.ref} is here without weights: {name} {where} ({device_of(record)}).", remedy)
 
 
 class NoRecord(ValueError):

@@ -24,7 +24,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from tlm.artifacts.building import BuildingPlace
 from tlm.artifacts.fingerprint import SHORT, file_digest
-from tlm.artifacts.record import RECORD, RECORD_BYTES, NoRecord, Output, Record, from_file, to_file
+from tlm.artifacts.record import RECORD, RECORD_BYTES, NoRecord, Output, Record, check_here, from_file, to_file
 from tlm.artifacts.step import ArtifactRef, Step
 from tlm.errors import UserError
 from tlm.machine.files import DAMAGE, plain_size, read_plain, reason, remove
@@ -129,10 +129,9 @@ class ArtifactStore(BuildingPlace):
     def local_path(self, record: Record, name: str) -> Path:
         """A local path of one output of an artifact, fetched first if the store is remote.
 
-        Raises:
-            KeyError: if the record lists no such output.
-            LookupError: if the artifact is gone.
+        Raises KeyError if the record lists no such output, UserError if it was left behind, LookupError if all is gone.
         """
+        check_here(record, [name])
         if name not in record.outputs:
             raise KeyError(f"{record.ref} has no output {name!r}; it has {sorted(record.outputs)}")
         folder = self._find(record.ref)
@@ -167,8 +166,9 @@ class ArtifactStore(BuildingPlace):
         provenance: dict[str, Any],
         seconds: float,
         mlflow: dict[str, str] | None = None,
+        left_behind: Iterable[str] = (),
     ) -> Record:
-        """Write the record into `draft` and put the whole in place in one move."""
+        """Write the record into `draft` and put the whole in place in one move; `left_behind`: files that nobody keeps."""
         outputs = {
             str(path.relative_to(draft)): Output(sha256=file_digest(path), bytes=path.stat().st_size)
             for path in sorted(draft.rglob("*"))
@@ -183,6 +183,7 @@ class ArtifactStore(BuildingPlace):
             inputs=step.inputs,
             labels=step.labels,
             outputs=outputs,
+            left_behind=dict.fromkeys(left_behind),
             facts=facts,
             provenance=provenance,
             created=datetime.now(UTC).isoformat(timespec="milliseconds"),

@@ -23,6 +23,7 @@ from tlm.errors import UserError
 from tlm.machine.files import read_plain, reason
 from tlm.machine.interruption import removing
 from tlm.planning.plan import Plan
+from tlm.planning.weights import check_weights
 from tlm.stages import STAGES
 
 STEPS = "steps.json"
@@ -89,9 +90,11 @@ def export_bundle(
     """Write a bundle of the study's unfinished steps of these stages; `folder` appears whole or not at all.
 
     Raises:
-        UserError: if nothing is left to run, an input is not made yet or damaged, or the folder is there already.
+        UserError: if nothing is left to run, an input is not made yet, damaged or without the weights that a step starts
+            from, or the folder is there already.
     """
     steps = steps_to_export(planned, store, stages)
+    check_weights(steps, store)
     inputs = inputs_from_outside(steps)
     name = planned.study.name
     if not steps:

@@ -22,8 +22,9 @@ from tlm.stages import STAGES
 class Survey:
     """What a folder of artifacts would bring to a store.
 
-    `new` artifacts are sorted so that each comes after its inputs, `present` ones are in the store already, and `refused`
-    gives for the name (stage/slug-key) of each other one the reason.
+    `new` artifacts are sorted so that each comes after its inputs: those that the store lacks, and those that bring weights
+    which it lacks. `present` ones are in the store already, and `refused` gives for the name (stage/slug-key) of each other
+    one the reason.
     """
 
     source: ArtifactStore
@@ -79,10 +80,12 @@ def survey(folder: Path, store: ArtifactStore, *, closed: bool = True, trial: Tr
     if not sound and not refused:
         raise UserError(f"There are no artifacts in {folder}.", f"Give a folder like {ARTIFACTS}, or one that has it.")
     here = {key: store.inspect(record.ref) for key, record in sound.items()}
-    present = tuple(record for key, record in sound.items() if here[key].status == "complete")
-    unreadable = {str(sound[key].ref): seen.reason for key, seen in here.items() if seen.status == "unreadable"}
+    refused |= {str(sound[key].ref): why for key, seen in here.items() if (why := _contradicts(seen, sound[key]))}
+    sound = {key: record for key, record in sound.items() if str(record.ref) not in refused}
+    present = tuple(record for key, record in sound.items() if _holds(here[key], record))
+    unreadable = {str(r.ref): here[key].reason for key, r in sound.items() if here[key].status == "unreadable"}
     refused |= {name: f"in the store it cannot be read: {why}" for name, why in unreadable.items()}
-    lacking = [record for key, record in sound.items() if here[key].status in ("missing", "damaged")]
+    lacking = [r for r in sound.values() if not _holds(here[r.key], r) and here[r.key].status != "unreadable"]
     if trial is not None:
         unfit = trial(source, lacking)
         refused |= unfit
@@ -92,6 +95,20 @@ def survey(folder: Path, store: ArtifactStore, *, closed: bool = True, trial: Tr
     for record, ref in incomplete:
         refused[str(record.ref)] = f"its input {ref} is neither in the store nor, whole, in the folder"
     return Survey(source, tuple(new), present, refused)
+
+
+def _holds(here: Inspection, record: Record) -> bool:
+    """Whether the store has an artifact, with every file that this record of it would bring."""
+    return here.status == "complete" and here.record is not None and not here.record.left_behind.keys() & record.outputs
+
+
+def _contradicts(here: Inspection, record: Record) -> str:
+    """Why files would not go with results that are in the store without weights; "" if they do."""
+    if here.status != "complete" or here.record is None or _holds(here, record):
+        return ""
+    known = {**here.record.left_behind, **here.record.outputs}
+    other = [name for name, output in record.outputs.items() if known.get(name) not in (None, output)]
+    return f"{other[0]} is another than that of the artifact that is here without weights" if other else ""
 
 
 def _in_order(records: list[Record], available: set[str]) -> tuple[list[Record], list[tuple[Record, ArtifactRef]]]:
@@ -126,7 +143,7 @@ def copy_new(found: Survey, store: ArtifactStore, track: Track | None = None) ->
             labels=record.labels,
         )
         with store.lock(step.ref):
-            if _is_complete(store, step.ref):  # made here in the meantime
+            if _holds(store.inspect(step.ref), record):  # made here in the meantime
                 present.append(step.ref)
                 continue
             with store.draft(step.ref) as draft, track(step, record) if track else nullcontext() as mlflow:
@@ -138,7 +155,7 @@ def copy_new(found: Survey, store: ArtifactStore, track: Track | None = None) ->
 
 def _artifacts_in(folder: Path) -> Path:
     if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder.", "Give the folder that came back.")
+        raise UserError(f"{folder} is not a folder.", "Give the folder, or the archive, that came back.")
     root = folder.resolve()
     place = root / ARTIFACTS if (root / ARTIFACTS).is_dir() else root
     if not place.resolve().is_relative_to(root):

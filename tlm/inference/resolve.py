@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tlm.artifacts.housekeeping import matches, select, without_record
-from tlm.artifacts.record import Record
+from tlm.artifacts.record import Record, check_here
 from tlm.artifacts.step import ArtifactRef
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
@@ -24,9 +24,11 @@ def find_classifiers(store: ArtifactStore, names: Sequence[str]) -> list[Artifac
             or the beginning of a slug alone.
 
     Raises:
-        UserError: if a name leads to none, to several or to another kind of artifact, or to a member named before.
+        UserError: if a name leads to none, to several or to another kind of artifact, to a member named before, or to one
+            that is here without weights.
     """
     records = list(store.records())
+    models = {record.key: record for record in records if record.stage == "finetune"}
     found: list[ArtifactRef] = []
     for name in names:
         record = _one(store, records, name)
@@ -34,6 +36,8 @@ def find_classifiers(store: ArtifactStore, names: Sequence[str]) -> list[Artifac
         for member in members:
             if member in found:
                 raise UserError(f"{member} would be a member twice.", "Name each model once.")
+            if member.key in models:
+                check_here(models[member.key], models[member.key].left_behind)
             found.append(member)
     return found
 

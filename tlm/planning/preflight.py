@@ -18,6 +18,7 @@ from tlm.machine.runtime import Runtime
 from tlm.planning.memory import check_memory
 from tlm.planning.plan import Plan, plan
 from tlm.planning.registries import check_registries
+from tlm.planning.weights import check_weights
 from tlm.stages import Benchmark
 from tlm.study.base import slugify
 from tlm.study.config import StudyConfig
@@ -54,9 +55,11 @@ def check(
     _check_data(study, planned, runtime)
     _check_benchmarks(planned, runtime)
     planned = plan(settle(study), runtime.data_root)
+    store = ArtifactStore(runtime.artifacts)
+    todo = [step for step in planned.steps if not _is_complete(store, step)]
+    check_weights(todo, store)
     if trains_here:
-        store = ArtifactStore(runtime.artifacts)
-        check_memory(study, (step for step in planned.steps if not _is_complete(store, step)), runtime)
+        check_memory(study, todo, runtime)
     return planned
 
 

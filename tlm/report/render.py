@@ -93,7 +93,8 @@ def render(
 def _header(connection: Connection, study: StudyConfig, provenance: dict[str, Any]) -> dict[str, Any]:
     stages = rows(
         connection,
-        "select stage, count(*) as artifacts, sum(seconds) as seconds from runs group by 1 order by min(created), 1",
+        """select stage, count(*) as artifacts, sum(seconds) as seconds, count_if(without_weights) as without
+        from runs group by 1 order by min(created), 1""",
     )
     commits = rows(
         connection,
@@ -102,6 +103,11 @@ def _header(connection: Connection, study: StudyConfig, provenance: dict[str, An
     counts = rows(
         connection, "select count(*) as runs, count(mlflow_run_id) as tracked, max(created) as latest from runs"
     )[0]
+    devices = rows(
+        connection,
+        """select distinct coalesce(device, 'cpu') as device from runs
+        where role in ('pretrains', 'predicts') and arch is not null order by 1""",
+    )
     packages = {name: version for name, version in provenance.get("packages", {}).items() if version}
     seconds = round(sum(stage["seconds"] for stage in stages), 1)
     return {
@@ -117,13 +123,14 @@ def _header(connection: Connection, study: StudyConfig, provenance: dict[str, An
         "latest": counts["latest"].isoformat(sep=" ", timespec="minutes") if counts["latest"] else NOT_AVAILABLE,
         "tracked": counts["tracked"] > 0,
         "partly_tracked": 0 < counts["tracked"] < counts["runs"],
-        "setup": _setup(study),
+        "setup": [*_setup(study), ("Trained on", ", ".join(row["device"] for row in devices) or NOT_AVAILABLE)],
     }
 
 
 def _setup(study: StudyConfig) -> list[tuple[str, str]]:
     length = study.pretrain
     return [
+        *([("Scale", study.scale)] if study.scale else []),
         ("Pre-training sets", f"Ws {', '.join(f'{ws:,}' for ws in study.corpus.sizes)} of {study.corpus.source.kind}"),
         ("Tasks", ", ".join(task.name for task in study.tasks)),
         ("Architectures", ", ".join(arch.name for arch in study.architectures)),

@@ -46,7 +46,7 @@ class Making:
     seconds: float
     """Of all of them, as if one had been made after the other."""
     devices: list[str]
-    """That trained."""
+    """That trained, and whether they kept the weights."""
     commits: list[str]
     """Of the code that trained; n/a where it was not from a git checkout."""
 
@@ -120,7 +120,9 @@ def _making(evidence: Evidence) -> Making:
     (total,) = rows(evidence.connection, "select count(*) as artifacts, coalesce(sum(seconds), 0) as seconds from runs")
     trained = rows(
         evidence.connection,
-        """select coalesce(device, 'cpu') as device, coalesce(left(git_commit, 12), 'n/a') as commit
+        """select
+            coalesce(device, 'cpu') || case when without_weights then ' (without weights)' else '' end as device,
+            coalesce(left(git_commit, 12), 'n/a') as commit
         from runs where role in ('pretrains', 'predicts') and arch is not null group by all order by all""",
     )
     return Making(

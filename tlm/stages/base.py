@@ -91,6 +91,12 @@ class Stage:
     """Makes pages that a browser shows: those that come from another machine are made again (`tlm.execution.pages`)."""
     outputs: ClassVar[Mapping[str, Table | None]] = {}
     """What it makes: file → the table that its rows belong to, None if it is read by other stages alone."""
+    weights: ClassVar[tuple[str, ...]] = ()
+    """Of its outputs, those too large to travel: an artifact is complete without them if its record says that they were
+    left behind. Who reads results needs none of them."""
+    reads_weights: ClassVar[tuple[str, ...]] = ()
+    """Its inputs whose weights `run` reads: where they were left behind, it cannot run, and a study that asks for it is
+    refused before any work."""
     told: ClassVar[Mapping[str, Any]] = {}
     """Facts that others read (a plan, other stages, what is said once it is made): name → type."""
 
@@ -129,7 +135,9 @@ class Stage:
     @classmethod
     def fault(cls, record: Record) -> str:
         """Why others could not use an artifact although it is as its record says: what it lacks. "" if they can."""
-        if lacking := sorted(cls.outputs.keys() - record.outputs.keys()):
+        if left := sorted(record.left_behind.keys() - {*cls.weights}):
+            return f"it was left without {', '.join(left)}, which are no weights"
+        if lacking := sorted(cls.outputs.keys() - record.outputs.keys() - record.left_behind.keys()):
             return f"it lacks {', '.join(lacking)}"
         try:
             facts: Any = {name: (kind, ...) for name, kind in cls.told.items()}

@@ -9,7 +9,7 @@ from tlm.artifacts.step import Label
 from tlm.artifacts.tables import METRICS, PREDICTIONS
 from tlm.stages.base import Aside, Stage
 from tlm.stages.ppmi_svd import PpmiSvd
-from tlm.stages.pretrain import CONFIG_AND_WEIGHTS, Pretrain, in_arm
+from tlm.stages.pretrain import CONFIG_AND_WEIGHTS, WEIGHTS, Pretrain, in_arm
 from tlm.stages.task import Task
 from tlm.stages.tokenizer import Tokenizer
 from tlm.stages.tokens import Tokens
@@ -43,6 +43,8 @@ class Finetune(Stage, name="finetune", version="4", trains=True):
 
     role = "predicts"
     requires = ("torch", "transformers")
+    weights = WEIGHTS
+    reads_weights = ("pretrained",)
     outputs = {
         **dict.fromkeys(CONFIG_AND_WEIGHTS),
         "metrics.parquet": METRICS,

@@ -37,6 +37,7 @@ class Latency(Stage, name="latency", version="1", trains=True):
     repeats: int
 
     requires = ("torch", "transformers")
+    reads_weights = ("model",)
     outputs = {"latency.parquet": None}
 
     @property

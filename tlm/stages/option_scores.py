@@ -28,6 +28,7 @@ class OptionScores(Stage, name="option_scores", version="1", trains=True):
     benchmark: Benchmark
 
     requires = ("torch", "transformers")
+    reads_weights = ("model",)
     outputs = {SCORES: None}
 
     @property

@@ -17,7 +17,8 @@ from tlm.study.initialization import Initialization
 if TYPE_CHECKING:
     from tlm.stages.job import Facts, Job
 
-CONFIG_AND_WEIGHTS = ("config.json", "model.safetensors")
+WEIGHTS = ("model.safetensors",)
+CONFIG_AND_WEIGHTS = ("config.json", *WEIGHTS)
 
 
 def in_arm(arm: str | None, budget: int | None = None) -> dict[str, Label]:
@@ -44,6 +45,7 @@ class Pretrain(Stage, name="pretrain", version="4", trains=True):
 
     role = "pretrains"
     requires = ("torch", "transformers")
+    weights = WEIGHTS
     outputs = {**dict.fromkeys(CONFIG_AND_WEIGHTS), "metrics.parquet": METRICS}
 
     @property
