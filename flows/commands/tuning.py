@@ -52,7 +52,7 @@ def tune(
     origin: SourceOrigin = None,
     arm: Annotated[
         list[str] | None,
-        typer.Option("--arm", help="What counts: pretrained (default), scratch, svd; repeatable."),
+        typer.Option("--arm", help="What counts: pretrained (default), scratch, svd, distilled; repeatable."),
     ] = None,
     task: Annotated[list[str] | None, typer.Option("--task", help="What counts (default: all tasks).")] = None,
     architecture: Annotated[

@@ -214,6 +214,16 @@ def test_the_second_draw_adds_nothing_to_the_sweep_but_fine_tunings_on_items_of_
     assert not seeds & {task.seed for task in second.study.tasks if task.name.endswith("-second")}
 
 
+@pytest.mark.parametrize("scale", SCALES)
+def test_students_are_all_that_distillation_trains_beyond_the_committees_study(scale: str, tmp_path: Path) -> None:
+    students, committee = (planned(name, tmp_path, scale=scale) for name in ("committee-distillation", "committee"))
+    added = [step for step in students.steps if step.key not in keys(committee, *TRAINING, "corpus", "committee")]
+    assert {step.labels["arch"] for step in added if step.stage in TRAINING} == {"bert1a"}
+    taught = [step for step in added if "teacher" in step.inputs]
+    assert len(taught) == 9 * len(students.study.tasks) == sum(step.stage in TRAINING for step in added)
+    assert keys(students, "committee") < keys(committee, "committee")
+
+
 @pytest.mark.parametrize("name", SCALED)
 def test_a_limit_stops_every_training_and_its_artifacts_are_its_own(name: str, tmp_path: Path) -> None:
     limited = load_study(name, limit_steps=2)

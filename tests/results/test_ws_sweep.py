@@ -175,6 +175,33 @@ def test_a_share_of_systems_that_do_not_vary_is_exact() -> None:
     assert share is not None and (share.value, share.low, share.high) == (1.0, 1.0, 1.0)
 
 
+def test_what_matched_systems_share_by_their_seeds_cancels() -> None:
+    generator = np.random.default_rng(3)
+    luck = generator.normal(0, 0.1, (5, 1))
+    a, b = (generator.random((5, 400)) < accuracy + luck for accuracy in (0.6, 0.5))
+    apart, together = difference(a, b), difference(a, b, matched=True)
+    assert apart.value == together.value and together.seeds == 5
+    assert together.half_width < apart.half_width / 2
+    assert difference_p_value(a, b, matched=True) < difference_p_value(a, b)
+    assert difference(a, a, matched=True).half_width == 0
+
+
+def test_matched_intervals_cover_as_often_as_they_say() -> None:
+    covered = []
+    for seed in range(200):
+        generator = np.random.default_rng(seed)
+        luck, ease = generator.normal(0, 0.05, (3, 1)), generator.uniform(-0.2, 0.2, 200)
+        a, b = (generator.random((3, 200)) < 0.5 + gain + luck + ease for gain in (0.05, 0.0))
+        found = difference(a, b, matched=True)
+        covered.append(found.low <= 0.05 <= found.high)
+    assert 0.91 <= np.mean(covered) <= 0.99
+
+
+def test_systems_of_different_numbers_of_seeds_are_not_matched() -> None:
+    with pytest.raises(ValueError, match=r"\[3, 2\] repetitions"):
+        difference(np.ones((3, 4)), np.ones((2, 4)), matched=True)
+
+
 def test_weights_that_do_not_match_are_an_error() -> None:
     with pytest.raises(ValueError, match="2 systems and 3 weights"):
         contrast(systems(0.5, 0.6), [1, -1, 0])

@@ -29,7 +29,13 @@ LIKELIHOOD = {"benchmark", "contained", "option_scores", "untrained_scores", "ng
 
 
 def test_every_field_of_every_stage_is_what_its_steps_config_says(mini_data: Path) -> None:
-    levers = {"svd_arm": True, "pretrain__embedding_init": "ppmi_svd", "initialization": {"matrices": "fan_in"}}
+    taught = {"distillation": {"teacher": "pair", "students": ["one"], "alpha": 0.5}}
+    levers: dict[str, object] = {
+        **taught,
+        "svd_arm": True,
+        "pretrain__embedding_init": "ppmi_svd",
+        "initialization": {"matrices": "fan_in"},
+    }
     planned = plan(mini_study(treatments=TREATMENTS, **levers), str(mini_data))
     assert {step.stage for step in planned.steps} == set(STAGES) - LIKELIHOOD
     for step in planned.steps:

@@ -26,10 +26,8 @@ from tlm.data.ragged import Ragged
 from tlm.data.tokenizer import Tokenizer, load_tokenizer
 from tlm.errors import UserError
 from tlm.evaluation.committee import RULES, Scores, combine, probabilities
-from tlm.modeling.families.base import family_named
-from tlm.modeling.interchange import CONFIG_FILE, WEIGHTS_FILE, load_strict
+from tlm.inference.finetuned import FinetunedModel
 from tlm.study.base import Precision
-from tlm.study.config import FinetuneConfig
 from tlm.training.finetune import predict as predict_logits
 
 AT_ONCE = 4_096
@@ -70,14 +68,14 @@ class Classifier:
             UserError: if that artifact, its tokenizer, its task or its source is missing or damaged.
         """
         artifact = _whole(store, ref)
-        record = artifact.record
+        record, finetuned = artifact.record, FinetunedModel.load(artifact, device)
         task = _whole(store, record.inputs["task"])
         return cls(
             name=str(ref),
             labels=_label_names(store, task),
             encoder=_encoder(store, record),
-            model=_model(artifact).to(device),
-            precision=FinetuneConfig.model_validate(record.config["finetune"]).precision,
+            model=finetuned.model,
+            precision=finetuned.precision,
             device=device,
         )
 
@@ -172,11 +170,6 @@ def chunks(texts: Iterable[str], at_once: int) -> Iterator[list[str]]:
     iterator = iter(texts)
     while chunk := list(islice(iterator, at_once)):
         yield chunk
-
-
-def _model(artifact: Artifact) -> PreTrainedModel:
-    kind = artifact.record.config["architecture"].get("kind", "encoder")  # without one: made before decoders
-    return load_strict(family_named(kind).classifier, artifact.folder((CONFIG_FILE, WEIGHTS_FILE)))
 
 
 def _encoder(store: ArtifactStore, finetuned: Record) -> TextEncoder:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from tlm.planning.data import Data, Identify, prepare, set_name
-from tlm.stages import Baseline, Committee, Finetune, Latency, PpmiSvd, Pretrain, Report, Stage
+from tlm.stages import Baseline, Committee, Finetune, Latency, PpmiSvd, Pretrain, Report, Stage, Teacher
 from tlm.stages.evaluating import Models, evaluations
 from tlm.stages.latency import BATCH_SIZES, REPEATS
 from tlm.stages.pretraining_set import PretrainingSet
@@ -72,6 +73,7 @@ class Runs:
         self.study = data.study
         self._of: dict[tuple[str, str, str], list[Finetune]] = {}
         self._in_order = [*self._pretrained(), *self._from_vectors(), *self._from_scratch()]
+        self._in_order += self._students()
 
     def stages(self) -> Iterator[Stage]:
         yield from self._in_order
@@ -118,6 +120,26 @@ class Runs:
                     if run.seed in self.study.finetune_seeds:
                         self._of.setdefault((set_name(0), task, arch.name), []).append(run)
                     yield run
+
+    def _students(self) -> Iterator[Stage]:
+        """The twin of every fine-tuning of a student's architecture, taught by the members that have its seeds."""
+        asked = self.study.distillation
+        if asked is None:
+            return
+        committee = next(each for each in self.study.committees if each.name == asked.teacher)
+        for arch in asked.students:
+            for ws in self.study.corpus.sizes:
+                for task in self.data.tasks:
+                    by_seeds = zip(*(self.of(set_name(ws), task, name) for name in committee.members), strict=True)
+                    for twin, members in zip(self.of(set_name(ws), task, arch), by_seeds, strict=True):
+                        teacher = Teacher(
+                            members=members,
+                            task=twin.task,
+                            tokens=twin.tokens,
+                            tokenizer=twin.tokenizer,
+                            committee=committee.name,
+                        )
+                        yield replace(twin, teacher=teacher, distillation=asked.loss)
 
     def _pretrain(self, corpus: PretrainingSet, arch: Architecture, seed: int) -> Pretrain:
         config = self.study.pretrain.of_family(FAMILIES[arch.kind])

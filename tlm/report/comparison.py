@@ -64,15 +64,16 @@ def _remark(estimate: Estimate) -> str:
     return "" if estimate.resolved else ", not resolved"
 
 
-def compare(family: Sequence[tuple[str, ArrayLike, ArrayLike]]) -> list[Comparison]:
+def compare(family: Sequence[tuple[str, ArrayLike, ArrayLike]], *, matched: bool = False) -> list[Comparison]:
     """Differences a − b of a family of questions, with p-values corrected together (Holm 1979).
 
     Args:
         family: (name, a, b), correctness of both systems as `tlm.statistics.difference` takes it, on the same items. Two
             systems without a seed (a committee of all members, a baseline) are tested over items alone.
+        matched: whether a and b have the same seeds, in the same order.
     """
-    estimates = [difference(a, b) for _, a, b in family]
-    raw = [_raw_p(a, b, estimate) for (_, a, b), estimate in zip(family, estimates, strict=True)]
+    estimates = [difference(a, b, matched=matched) for _, a, b in family]
+    raw = [_raw_p(a, b, estimate, matched) for (_, a, b), estimate in zip(family, estimates, strict=True)]
     return [
         Comparison(name, estimate, p)
         for (name, _, _), estimate, p in zip(family, estimates, adjusted(raw), strict=True)
@@ -87,11 +88,11 @@ def adjusted(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def compare_measured(
-    family: Mapping[Question, tuple[ArrayLike | None, ArrayLike | None]],
+    family: Mapping[Question, tuple[ArrayLike | None, ArrayLike | None]], *, matched: bool = False
 ) -> dict[Question, Comparison]:
     """`compare` for those questions of a family whose two systems were both measured; the others are left out."""
     there = {question: (a, b) for question, (a, b) in family.items() if a is not None and b is not None}
-    found = compare([(str(question), a, b) for question, (a, b) in there.items()])
+    found = compare([(str(question), a, b) for question, (a, b) in there.items()], matched=matched)
     return dict(zip(there, found, strict=True))
 
 
@@ -142,7 +143,7 @@ def judge(comparison: Comparison, *, paper: bool, positive: bool = True) -> Outc
     return "not reproduced" if paper else "no"
 
 
-def _raw_p(a: ArrayLike, b: ArrayLike, estimate: Estimate) -> float | None:
+def _raw_p(a: ArrayLike, b: ArrayLike, estimate: Estimate, matched: bool) -> float | None:
     """The larger of two: over seeds and items, and over items with these very runs.
 
     Three seeds may agree by luck, on both sides, and then narrow the first to nothing; the second knows how much these
@@ -151,7 +152,7 @@ def _raw_p(a: ArrayLike, b: ArrayLike, estimate: Estimate) -> float | None:
     if estimate.seeds == 1:
         return None
     of_these_runs = paired_bootstrap_p_value(a, b)
-    return max(of_these_runs, difference_p_value(a, b)) if estimate.seeds else of_these_runs
+    return max(of_these_runs, difference_p_value(a, b, matched=matched)) if estimate.seeds else of_these_runs
 
 
 def _p(value: float) -> str:

@@ -22,6 +22,7 @@ Unit = Literal[
     "points a doubling of labels",
     "points for each 1,000 missing tokens",
     "% of the gap",
+    "% of the advantage",
     "R²",
     "correlation",
     "times",

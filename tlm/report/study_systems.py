@@ -6,6 +6,7 @@ from typing import Any
 
 from tlm.evaluation.committee import RULES
 from tlm.study.config import StudyConfig
+from tlm.study.distillation import DISTILLED
 
 BASELINE_NAMES = {"tfidf": "TF-IDF", "majority": "majority class"}
 """As a reader knows them; a baseline that is not here goes by its own name."""
@@ -21,11 +22,16 @@ def in_arm(arch: str, arm: str, budget: int | None) -> str:
     return f"{arch}, {arm}" + ("" if budget is None else f", {budget} steps")
 
 
+def distilled(arch: str) -> str:
+    """What the marts call a student of this architecture."""
+    return in_arm(arch, DISTILLED, None)
+
+
 def models(study: StudyConfig) -> list[str]:
     """What the marts call the study's pre-trained models: its architectures, or of each those of its arms."""
     names = [arch.name for arch in study.architectures]
     if not study.arms:
-        return names
+        return [*names, *(distilled(arch) for arch in (study.distillation.students if study.distillation else ()))]
     return [
         in_arm(name, arm, steps)
         for name in names

@@ -56,6 +56,10 @@ ANALYSES: dict[str, Analysis] = {
     ),
     "word-order": Analysis("tlm.results.word_order:analyse", "How much of the gap is word order?", gap=True),
     "recipe": Analysis("tlm.results.recipe:analyse", "How many FLOPs does a better recipe save at equal accuracy?"),
+    "committee-distillation": Analysis(
+        "tlm.results.committee_distillation:analyse",
+        "Does a student keep a committee's advantage at one model's latency?",
+    ),
     "second-draw": Analysis("tlm.results.second_draw:analyse", "Do the gaps repeat on items never used before?"),
 }
 """By name, in the order of the document: the paper's results, then what it leaves open."""

@@ -22,6 +22,7 @@ from tlm.stages.mix import Mix  # isort: skip
 from tlm.stages.ppmi_svd import PpmiSvd  # isort: skip
 from tlm.stages.pretrain import Pretrain  # isort: skip
 from tlm.stages.finetune import Finetune  # isort: skip
+from tlm.stages.teacher import Teacher  # isort: skip
 from tlm.stages.committee import Committee  # isort: skip
 from tlm.stages.latency import Latency  # isort: skip
 from tlm.stages.baseline import Baseline  # isort: skip
@@ -57,6 +58,7 @@ __all__ = [
     "Source",
     "Stage",
     "Task",
+    "Teacher",
     "Tokenizer",
     "Tokens",
     "UntrainedScores",

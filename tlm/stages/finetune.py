@@ -11,14 +11,17 @@ from tlm.stages.base import Aside, Stage
 from tlm.stages.ppmi_svd import PpmiSvd
 from tlm.stages.pretrain import CONFIG_AND_WEIGHTS, WEIGHTS, Pretrain, in_arm
 from tlm.stages.task import Task
+from tlm.stages.teacher import LOGITS, Teacher
 from tlm.stages.tokenizer import Tokenizer
 from tlm.stages.tokens import Tokens
 from tlm.study.architecture import Architecture
 from tlm.study.config import FinetuneConfig
+from tlm.study.distillation import DISTILLED, Distillation
 from tlm.study.initialization import Initialization
 
 if TYPE_CHECKING:
     from tlm.stages.job import Facts, Job
+    from tlm.training.distillation import Teaching
 
 
 class Finetune(Stage, name="finetune", version="4", trains=True):
@@ -38,6 +41,10 @@ class Finetune(Stage, name="finetune", version="4", trains=True):
     """None: from scratch."""
     embeddings: PpmiSvd | None = None
     """What the tokens of a model from scratch begin as; None: at random."""
+    teacher: Teacher | None = None
+    """What it learns from beside the labels; None: from these alone."""
+    distillation: Distillation | None = None
+    """How it learns from its teacher."""
     arm: Aside[str | None] = None
     """Of the study, whose way to train this is."""
 
@@ -59,7 +66,8 @@ class Finetune(Stage, name="finetune", version="4", trains=True):
             start = f"{name}-svd-{self.embeddings.corpus.step.slug}"
         if self.pretrained is not None:
             start = self.pretrained.step.slug
-        return f"{self.task.slug}-{start}-f{self.seed}"
+        taught = f"{DISTILLED}-" if self.teacher else ""
+        return f"{self.task.slug}-{start}-{taught}f{self.seed}"
 
     @property
     def labels(self) -> dict[str, Label]:
@@ -70,7 +78,12 @@ class Finetune(Stage, name="finetune", version="4", trains=True):
             start = {**self.embeddings.labels, "arch": self.architecture.name, "init": "svd"}
         else:
             start = {"ws": 0, "arch": self.architecture.name, "treatment": None, "init": "scratch"}
-        return {**in_arm(self.arm), **start, "task": self.task.task, "finetune_seed": self.seed}
+        return {
+            **start,
+            **in_arm(DISTILLED if self.teacher else self.arm),
+            "task": self.task.task,
+            "finetune_seed": self.seed,
+        }
 
     def run(self, job: Job) -> Facts:
         import torch
@@ -93,6 +106,7 @@ class Finetune(Stage, name="finetune", version="4", trains=True):
                 pretrained=start.folder(CONFIG_AND_WEIGHTS) if start else None,
                 initialization=self.initialization,
                 embeddings=job.embeddings(),
+                teaching=self._teaching(job),
                 device=job.runtime.torch_device(),
                 hooks=job.training_hooks(),
                 progress=job.progress,
@@ -102,3 +116,15 @@ class Finetune(Stage, name="finetune", version="4", trains=True):
         job.copy_tokenizer(self.max_length)
         job.write(done.curve.frame(), "metrics.parquet")
         return {**done.facts}
+
+    def _teaching(self, job: Job) -> Teaching | None:
+        """What its teacher's soft committee says of the training items at the temperature of the loss."""
+        import numpy as np
+
+        from tlm.evaluation.committee import soft
+        from tlm.training.distillation import Teaching
+
+        if self.distillation is None:
+            return None
+        logits_MNC = np.load(job.inputs["teacher"].path(LOGITS), allow_pickle=False)
+        return Teaching(soft(logits_MNC.astype(np.float64) / self.distillation.temperature), self.distillation)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from tlm.artifacts.step import Label
 from tlm.stages.base import Stage
 from tlm.stages.finetune import Finetune
-from tlm.stages.pretrain import CONFIG_AND_WEIGHTS
 from tlm.stages.task import Task
 from tlm.stages.tokenizer import Tokenizer
 from tlm.stages.tokens import Tokens
@@ -50,35 +49,25 @@ class Latency(Stage, name="latency", version="1", trains=True):
 
     def run(self, job: Job) -> Facts:
         import os
-        from typing import Any
 
         import numpy as np
         import pandas as pd
 
         from tlm.data.ragged import Rows
         from tlm.evaluation.latency import measure_latency
+        from tlm.inference.finetuned import FinetunedModel
         from tlm.machine.precision import processor
         from tlm.machine.threads import limited_threads
         from tlm.modeling.cost import classifier_flops, count_parameters
-        from tlm.modeling.families.base import family_of
-        from tlm.modeling.interchange import load_strict
         from tlm.modeling.packing import with_specials
-        from tlm.study.architecture import Architecture
-        from tlm.study.config import FinetuneConfig
-        from tlm.training.finetune import predict
 
-        finetuned = job.inputs["model"]
-        made: dict[str, Any] = finetuned.record.config
-        shape = Architecture.model_validate({"name": str(job.step.labels["arch"]), **made["architecture"]})
-        precision = FinetuneConfig.model_validate(made["finetune"]).precision
-        device, max_length = job.runtime.torch_device(), int(made["max_length"])
+        finetuned = FinetunedModel.load(job.inputs["model"], job.runtime.torch_device())
         items = job.frame("task", "items.parquet")
         tokens = job.sequences("tokens").take(items.loc[items["part"] == "test", "row"].to_numpy())
         vocabulary = job.vocabulary()
-        model = load_strict(family_of(shape).classifier, finetuned.folder(CONFIG_AND_WEIGHTS)).to(device)
 
         def answer(places: Rows) -> object:
-            return predict(model, tokens, places, vocabulary, max_length, precision, device, batch_size=len(places))
+            return finetuned.logits(tokens, places, vocabulary, batch_size=len(places))
 
         facts: Facts = {}
         calls = []
@@ -90,15 +79,15 @@ class Latency(Stage, name="latency", version="1", trains=True):
                 times = {"call": range(len(found.milliseconds)), "milliseconds": found.milliseconds}
                 calls.append(pd.DataFrame({"batch_size": size, **times}))
         job.write(pd.concat(calls, ignore_index=True), "latency.parquet")
-        length = round(float(np.mean(with_specials(tokens.lengths, max_length))))
+        length = round(float(np.mean(with_specials(tokens.lengths, finetuned.max_length))))
         return {
             **facts,
             "threads": THREADS,
-            "device": device,
-            "precision": precision,
+            "device": finetuned.device,
+            "precision": finetuned.precision,
             "processor": processor(),
             "cores": os.cpu_count() or 1,
-            "parameters": count_parameters(model),
+            "parameters": count_parameters(finetuned.model),
             "mean_length": length,
-            "flops": classifier_flops(shape, length, model.num_labels),
+            "flops": classifier_flops(finetuned.architecture, length, finetuned.model.num_labels),
         }

@@ -60,7 +60,7 @@ def mean_accuracy(correct: ArrayLike, *, confidence: float = 0.95) -> Estimate:
     return interval(spread_of([units], cube.mean(axis=(0, 1))), value, [units], confidence, (0.0, 1.0))
 
 
-def difference(a: ArrayLike, b: ArrayLike, *, confidence: float = 0.95) -> Estimate:
+def difference(a: ArrayLike, b: ArrayLike, *, confidence: float = 0.95, matched: bool = False) -> Estimate:
     """Expected accuracy of `a` minus that of `b` on the same items, with a t interval (see the module).
 
     Args:
@@ -68,6 +68,7 @@ def difference(a: ArrayLike, b: ArrayLike, *, confidence: float = 0.95) -> Estim
         b: the same items in the same order; its seeds are independent of those of `a`, and may differ
             from them in number and nesting.
         confidence: the interval's coverage, a share.
+        matched: whether both have the same seeds, in the same order; what they have in common by them then cancels.
 
     Returns:
         An estimate in shares, cut to −1 and 1. `resolved` is whether the interval excludes 0; with one seed on either
@@ -76,10 +77,10 @@ def difference(a: ArrayLike, b: ArrayLike, *, confidence: float = 0.95) -> Estim
     Raises:
         ValueError: as `mean_accuracy`, and if the items do not match.
     """
-    return contrast([a, b], [1, -1], confidence=confidence)
+    return contrast([a, b], [1, -1], confidence=confidence, matched=matched)
 
 
-def difference_p_value(a: ArrayLike, b: ArrayLike) -> float:
+def difference_p_value(a: ArrayLike, b: ArrayLike, *, matched: bool = False) -> float:
     """Two-sided p-value of "the expected accuracies over seeds and items are equal"; arguments as of `difference`.
 
     It is 1 minus the confidence at which the interval of `difference` just reaches 0, and no less than 1e-30.
@@ -87,4 +88,4 @@ def difference_p_value(a: ArrayLike, b: ArrayLike) -> float:
     Raises:
         ValueError: as `difference`, and if a system has one seed, which says nothing about other seeds.
     """
-    return contrast_p_value([a, b], [1, -1])
+    return contrast_p_value([a, b], [1, -1], matched=matched)

@@ -2,6 +2,9 @@
 
 The variance is that of `tlm.statistics.accuracy`, for any number of systems: seeds of different systems are independent,
 the items are common to all. A difference is the contrast with weights 1 and −1.
+
+Systems may be `matched`: the seeds of one are those of the others, in the same order (a student, its twin, the committee
+that taught it). A seed's repetition is then the weighted sum of all of them, and what they share by it cancels.
 """
 
 from __future__ import annotations
@@ -20,31 +23,34 @@ FARTHEST = 1e6
 """A ratio whose interval reaches farther than this from it has no end there."""
 
 
-def contrast(systems: Sequence[ArrayLike], weights: ArrayLike, *, confidence: float = 0.95) -> Estimate:
+def contrast(
+    systems: Sequence[ArrayLike], weights: ArrayLike, *, confidence: float = 0.95, matched: bool = False
+) -> Estimate:
     """Σ weight × expected accuracy, with a t interval over seeds and items.
 
     Args:
         systems: 0/1 in one of the shapes of `mean_accuracy`, all on the same items in the same order.
         weights: one for each system.
+        matched: whether the systems have the same seeds, in the same order.
 
     Raises:
-        ValueError: as `mean_accuracy`, and if items, or numbers of systems and weights, do not match.
+        ValueError: as `mean_accuracy`, and if items, matched seeds, or numbers of systems and weights do not agree.
     """
     confidence_level(confidence)
     cubes, given = _read(systems, weights)
-    units, items_N = _weighted(cubes, systems, given)
+    units, items_N = _weighted(cubes, systems, given, matched)
     limits = (float(np.minimum(given, 0).sum()), float(np.maximum(given, 0).sum()))
     return interval(spread_of(units, items_N), float(items_N.mean()), units, confidence, limits)
 
 
-def contrast_p_value(systems: Sequence[ArrayLike], weights: ArrayLike) -> float:
+def contrast_p_value(systems: Sequence[ArrayLike], weights: ArrayLike, *, matched: bool = False) -> float:
     """Two-sided p-value of "the contrast is 0", no less than 1e-30; arguments as of `contrast`.
 
     Raises:
         ValueError: as `contrast`, and if a system has one seed, which says nothing about other seeds.
     """
     cubes, given = _read(systems, weights)
-    units, items_N = _weighted(cubes, systems, given)
+    units, items_N = _weighted(cubes, systems, given, matched)
     if any(each.count == 1 for each in units):
         raise ValueError(
             "a system has 1 seed, which says nothing about others; run it with at least 2, or test these runs with "
@@ -53,7 +59,9 @@ def contrast_p_value(systems: Sequence[ArrayLike], weights: ArrayLike) -> float:
     return p_value(spread_of(units, items_N), float(items_N.mean()))
 
 
-def share_of_gap(part: ArrayLike, whole: ArrayLike, base: ArrayLike, *, confidence: float = 0.95) -> Estimate | None:
+def share_of_gap(
+    part: ArrayLike, whole: ArrayLike, base: ArrayLike, *, confidence: float = 0.95, matched: bool = False
+) -> Estimate | None:
     """(part − base) / (whole − base) of three systems' expected accuracies, with Fieller's interval over seeds and items.
 
     The interval holds the shares r for which part − r·whole − (1 − r)·base is not told from 0 (Fieller 1954, J. R. Stat.
@@ -67,7 +75,7 @@ def share_of_gap(part: ArrayLike, whole: ArrayLike, base: ArrayLike, *, confiden
         ValueError: as `contrast`.
     """
     systems = [part, whole, base]
-    gap = contrast([whole, base], [1, -1], confidence=confidence)
+    gap = contrast([whole, base], [1, -1], confidence=confidence, matched=matched)
     if not gap.low > 0 and not gap.high < 0:
         return None
     cubes, _ = _read(systems, [1, 1, 1])
@@ -76,12 +84,12 @@ def share_of_gap(part: ArrayLike, whole: ArrayLike, base: ArrayLike, *, confiden
 
     def excess(share: float) -> float:
         """Above 0 where the data tell this share from the true one."""
-        units, items_N = _weighted(cubes, systems, np.array([1.0, -share, share - 1.0]))
+        units, items_N = _weighted(cubes, systems, np.array([1.0, -share, share - 1.0]), matched)
         spread = spread_of(units, items_N)
         return abs(float(items_N.mean())) - spread.quantile(1 - confidence) * float(np.sqrt(spread.variance))
 
     low, high = (_end(excess, value, direction) for direction in (-1.0, 1.0))
-    units, _ = _weighted(cubes, systems, np.ones(3))
+    units, _ = _weighted(cubes, systems, np.ones(3), matched)
     count = min((each.count for each in units if each.seeded), default=0)
     over = "items" if count <= 1 else "seeds and items"
     return Estimate(value, low, high, (high - low) / 2, count, f"Fieller over {over}")
@@ -109,11 +117,21 @@ def _read(systems: Sequence[ArrayLike], weights: ArrayLike) -> tuple[list[Floats
     return cubes, given
 
 
-def _weighted(cubes: list[Floats], systems: Sequence[ArrayLike], weights: Floats) -> tuple[list[Units], Floats]:
-    """Each system's units times its weight, and the contrast of each item."""
+def _weighted(
+    cubes: list[Floats], systems: Sequence[ArrayLike], weights: Floats, matched: bool
+) -> tuple[list[Units], Floats]:
+    """Each system's units times its weight, or the sums of those that are matched, and the contrast of each item."""
     units = [
         seed_units(weight * cube, seeded=np.ndim(system) > 1)
         for cube, system, weight in zip(cubes, systems, weights, strict=True)
     ]
     items_N = np.sum([weight * cube.mean(axis=(0, 1)) for cube, weight in zip(cubes, weights, strict=True)], axis=0)
-    return units, items_N
+    return [_summed(units)] if matched else units, items_N
+
+
+def _summed(units: list[Units]) -> Units:
+    """One row for each seed that all systems have."""
+    counts = [each.count for each in units]
+    if len(set(counts)) > 1:
+        raise ValueError(f"systems have {counts} repetitions; match those that have the same seeds.")
+    return Units(np.sum([each.rows for each in units], axis=0), units[0].seeded, units[0].unit)

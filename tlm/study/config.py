@@ -17,6 +17,7 @@ from tlm.study.architecture import Architecture
 from tlm.study.arms import Arm
 from tlm.study.base import Frozen, Name, Precision, Probability, Registered, Seed, added, slugify
 from tlm.study.checks import different, first_complaint, known, unique
+from tlm.study.distillation import DistillationConfig
 from tlm.study.families import FAMILIES, Family
 from tlm.study.initialization import EmbeddingInit, Initialization, PpmiSvdConfig
 from tlm.study.recipes import with_recipe
@@ -242,6 +243,7 @@ class StudyConfig(Frozen):
     treatments: tuple[Treatment, ...] = Field((), description="further pre-training sets (`tlm.study.treatments`)")
     treatment_architectures: tuple[Name, ...] | None = Field(None, description="default: all of them")
     committees: tuple[CommitteeConfig, ...] = ()
+    distillation: DistillationConfig | None = added(None, description="students of a committee, beside its members")
     baselines: tuple[Name, ...] = ("majority", "tfidf")
     evaluations: tuple[SerializeAsAny[Evaluation], ...] = added((), description="further evaluations of its models")
     arms: dict[Name, Arm] = added(
@@ -264,6 +266,9 @@ class StudyConfig(Frozen):
         different("tasks", self.tasks)
         for committee in self.committees:
             known(f"committees.{committee.name}.members", committee.members, architectures)
+        if self.distillation:
+            known("distillation.teacher", [self.distillation.teacher], committees)
+            known("distillation.students", unique("distillation.students", self.distillation.students), architectures)
         for architecture in self.architectures:
             family = FAMILIES[architecture.kind]
             self.pretrain.objective_for(family)

@@ -25,8 +25,9 @@ from tlm.study.base import Precision
 from tlm.study.config import FinetuneConfig
 from tlm.study.initialization import Initialization
 from tlm.training.batching import EpochOrder, evaluation_batches, shortened
+from tlm.training.distillation import Teaching
 from tlm.training.hooks import Evaluate, Hook, LogLoss, ReportProgress
-from tlm.training.loop import Batches, Inputs, train
+from tlm.training.loop import Batches, Inputs, own_loss, train
 from tlm.training.memory import out_of_memory_is
 from tlm.training.optimisation import Curve, Progress, autocast
 
@@ -55,6 +56,7 @@ def finetune(
     pretrained: Path | None = None,
     initialization: Initialization = AS_ITS_CLASS,
     embeddings: NDArray[np.float32] | None = None,
+    teaching: Teaching | None = None,
     device: str = "cpu",
     hooks: Sequence[Hook] = (),
     progress: Progress | None = None,
@@ -75,6 +77,7 @@ def finetune(
         initialization: what its other weights begin as; by default as the class of the model draws them.
         embeddings: word vectors that tokens of a model from scratch begin as, (vocabulary, hidden size); zeros for those
             to be drawn.
+        teaching: what a teacher says of the training items, in their order in `items`; None: labels alone.
         device: "cpu" or "cuda".
         hooks: what else happens before the first step and after each, as `tlm.training.checkpoint.Checkpoints`, with
             which an interrupted run goes on where it was, to the same result.
@@ -105,6 +108,7 @@ def finetune(
         config,
         max_length=max_length,
         seed=seed,
+        teaching=teaching,
         device=device,
     )
     steps = shortened(config.epochs * batches.order.steps_per_epoch, config)
@@ -157,18 +161,29 @@ def classification_batches(
     *,
     max_length: int,
     seed: int,
+    teaching: Teaching | None = None,
     device: str = "cpu",
 ) -> Batches:
-    """The batches of fine-tuning on `items` (columns row and label)."""
+    """The batches of fine-tuning on `items` (columns row and label), with what a teacher says of each if there is one.
+
+    Raises ValueError if a teacher says something of more or of fewer items.
+    """
     own_tokens = tokens.take(items["row"].to_numpy())
-    labels = torch.from_numpy(items["label"].to_numpy().astype(np.int64))
+    targets = {"labels_B": torch.from_numpy(items["label"].to_numpy().astype(np.int64))}
+    if teaching is not None:
+        if len(teaching.probabilities_NC) != len(items):
+            raise ValueError(f"a teacher speaks of {len(teaching.probabilities_NC)} items, of {len(items)} to train on")
+        targets["teacher_BC"] = torch.from_numpy(teaching.probabilities_NC.astype(np.float32))
     pack = family_of(model.config).packer(model.config, device)
 
     def inputs(step: int, rows: Rows) -> Inputs:
         batch = pack(own_tokens, rows, vocabulary, max_length)
-        return {"ids_R": batch.ids_R, "layout": batch.layout, "labels_B": labels[rows[batch.order_B]]}
+        places = rows[batch.order_B]
+        return {"ids_R": batch.ids_R, "layout": batch.layout, **{name: each[places] for name, each in targets.items()}}
 
-    return Batches(EpochOrder(len(items), config.batch_size, seed), inputs)
+    return Batches(
+        EpochOrder(len(items), config.batch_size, seed), inputs, teaching.loss if teaching is not None else own_loss
+    )
 
 
 def predict(

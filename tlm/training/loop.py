@@ -31,24 +31,32 @@ class BatchOrder(Protocol):
         ...
 
 
+def own_loss(model: Any, **inputs: Any) -> Tensor:
+    """What a model says is its loss."""
+    loss: Tensor = model.loss(**inputs)
+    return loss
+
+
 @dataclass(frozen=True)
 class Batches:
-    """The batches of a run: which items make up a step, and how they become a model's inputs.
+    """The batches of a run: which items make up a step, how they become a model's inputs, and what is minimised.
 
-    `inputs` is a function of (1-based step, items) alone, so that a run can go on from any step.
+    `inputs` is a function of (1-based step, items) alone, so that a run can go on from any step. `loss`, of (model,
+    **inputs), is the mean over a batch, a scalar.
     """
 
     order: BatchOrder
     inputs: Callable[[int, Rows], Inputs]
+    loss: Callable[..., Tensor] = own_loss
 
 
 def train(
     model: Any, batches: Batches, config: Optimisation, *, steps: int, device: str, curve: Curve, hooks: Sequence[Hook]
 ) -> None:
-    """Minimise `model.loss(**inputs)` in place.
+    """Minimise `batches.loss` of a model in place.
 
     Args:
-        model: a torch module on `device`; `loss` is the mean over a batch, a scalar.
+        model: a torch module on `device`.
         config: optimizer, learning rate and its schedule, clipping, precision; its length is not read.
         steps: optimiser steps of the whole run, those before a checkpoint included.
         device: "cpu" or "cuda".
@@ -71,7 +79,7 @@ def train(
         with out_of_memory_is(
             f"out of memory on {device} with a batch of {len(rows)} at step {run.step + 1}", len(rows)
         ):
-            loss = gradients(model, batches.inputs(run.step + 1, rows), config, device)
+            loss = gradients(model, batches.inputs(run.step + 1, rows), config, device, batches.loss)
             run.optimizer.step()
         run.step += 1
         run.unread.append(UnreadLoss(run.step, run.learning_rate, rows, loss))
@@ -83,12 +91,14 @@ def train(
     _check_weights(model, steps)
 
 
-def gradients(model: Any, inputs: Inputs, config: Optimisation, device: str) -> Tensor:
+def gradients(
+    model: Any, inputs: Inputs, config: Optimisation, device: str, loss_of: Callable[..., Tensor] = own_loss
+) -> Tensor:
     """The loss of a batch, its gradients, clipped if that is asked for, left in the parameters."""
     model.zero_grad(set_to_none=True)
     moved = {name: value.to(device) for name, value in inputs.items()}
     with autocast(config.precision, device):
-        loss: Tensor = model.loss(**moved)
+        loss = loss_of(model, **moved)
     loss.backward()  # type: ignore[no-untyped-call]
     if config.max_grad_norm is not None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)

@@ -18,6 +18,7 @@ from tlm.planning.graph import Runs, in_order
 from tlm.stages import Finetune
 from tlm.study.base import Frozen, Name
 from tlm.study.config import StudyConfig
+from tlm.study.distillation import DISTILLED
 
 FACT = "dev_accuracy"
 """What is read of a fine-tuning's record, and the only thing."""
@@ -40,7 +41,9 @@ class Objective(Frozen):
     """Which fine-tunings count. They form cells of one arm, Ws, architecture and task, each of the same weight."""
 
     arms: tuple[Name, ...] = Field(
-        ("pretrained",), min_length=1, description="what a fine-tuning starts from: pretrained, scratch, svd"
+        ("pretrained",),
+        min_length=1,
+        description="what a fine-tuning starts from: pretrained, scratch, svd; distilled: students",
     )
     ws: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(None, description="default: the largest")
     architectures: tuple[Name, ...] | None = Field(None, description="default: all of them")
@@ -61,7 +64,12 @@ class Objective(Frozen):
         cells: dict[Cell, list[Finetune]] = {}
         for stage in Runs(prepare(study, identify, test_items=False)).models(identify).finetuned:
             labels = stage.labels
-            cell = Cell(str(labels["init"]), int(labels["ws"] or 0), str(labels["arch"]), str(labels["task"]))
+            cell = Cell(
+                DISTILLED if stage.teacher else str(labels["init"]),
+                int(labels["ws"] or 0),
+                str(labels["arch"]),
+                str(labels["task"]),
+            )
             if labels["treatment"] is None:
                 cells.setdefault(cell, []).append(stage)
         _check("arms", self.arms, {cell.arm for cell in cells})
