@@ -15,7 +15,7 @@ from tlm.artifacts.store import ArtifactStore, Inspection
 from tlm.cost.estimate import Cost, Estimate, estimate
 from tlm.data.sources import left_out
 from tlm.machine.runtime import Runtime
-from tlm.modeling.cost import parameter_counts, pretraining_flops
+from tlm.modeling.cost import claims, parameter_counts, pretraining_flops
 from tlm.planning.plan import Plan
 from tlm.study.config import StudyConfig
 from tlm.study.sources import Source
@@ -57,6 +57,7 @@ def show_plan(
     todo = [step for step in planned.steps if step.key not in facts]
     console.print(f"{len(found)} steps: {len(facts)} cached, {len(todo)} to run.", highlight=False)
     lines = [f"Training: {_work(list(costs.costs.values()))}; of it to run: {_work(_of(todo, costs.costs))}."]
+    lines += [f"{architecture.name}: {claim}" for architecture, claim in claims(planned.study.architectures)]
     lines += [f"Assumed: {text}." for text in costs.assumptions]
     lines += projected.lines if projected else []
     for line in lines:
