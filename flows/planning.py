@@ -16,7 +16,7 @@ from tlm.cost.estimate import Cost, Estimate, estimate
 from tlm.data.sources import left_out
 from tlm.errors import UserError
 from tlm.machine.runtime import Runtime
-from tlm.modeling.cost import parameter_counts, pretraining_flops
+from tlm.modeling.cost import claims, parameter_counts, pretraining_flops
 from tlm.planning.plan import Plan
 from tlm.planning.weights import check_weights
 from tlm.study.config import StudyConfig
@@ -62,6 +62,7 @@ def show_plan(
     console.print(f"{len(found)} steps: {cached}, {len(todo)} to run.", highlight=False)
     lines = [*_refused(todo, store)]
     lines += [f"Training: {_work(list(costs.costs.values()))}; of it to run: {_work(_of(todo, costs.costs))}."]
+    lines += [f"{architecture.name}: {claim}" for architecture, claim in claims(planned.study.architectures)]
     lines += [f"Assumed: {text}." for text in costs.assumptions]
     lines += projected.lines if projected else []
     for line in lines:

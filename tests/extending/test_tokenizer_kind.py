@@ -47,7 +47,7 @@ class Bytes:
 @pytest.fixture(scope="module")
 def kind() -> Iterator[type[TokenizerConfig]]:
     class BytesTokenizer(TokenizerConfig):
-        kind: Literal["bytes"] = "bytes"
+        kind: Literal["octets"] = "octets"
         special_tokens: ClassVar[frozenset[str]] = frozenset({"pad", "cls", "sep", "mask"})
 
         def vocabulary_size(self, data_root: str) -> tuple[int, str]:
@@ -61,7 +61,7 @@ def kind() -> Iterator[type[TokenizerConfig]]:
             return Bytes()
 
     yield BytesTokenizer
-    TokenizerConfig.registry._things.pop("bytes")
+    TokenizerConfig.registry._things.pop("octets")
 
 
 TREATMENTS = [
@@ -73,7 +73,7 @@ TREATMENTS = [
 @pytest.fixture
 def study(kind: type[TokenizerConfig]) -> StudyConfig:
     small = {"corpus__sizes": [0, 120], "architectures": mini_tree()["architectures"][:1], "committees": []}
-    return mini_study(tokenizer={"kind": "bytes"}, treatments=TREATMENTS, **small)
+    return mini_study(tokenizer={"kind": "octets"}, treatments=TREATMENTS, **small)
 
 
 def run(planned: Plan, runtime: Runtime) -> ArtifactStore:
@@ -96,7 +96,7 @@ def test_a_study_goes_through_every_stage_with_a_tokenizer_from_outside(
     planned = check(study, runtime)
     store = run(planned, runtime)
     tokenizer = store.get(only(planned, "tokenizer").ref)
-    assert tokenizer.record.config == {"kind": "bytes"} and tokenizer.record.inputs == {}
+    assert tokenizer.record.config == {"kind": "octets"} and tokenizer.record.inputs == {}
     assert tokenizer.record.outputs == {} and tokenizer.record.facts == {"vocab_size": SIZE}
     assert isinstance(load_tokenizer(tokenizer), Bytes)
 
@@ -118,13 +118,15 @@ def test_a_study_that_needs_a_token_which_the_tokenizer_lacks_is_refused_before_
     study: StudyConfig, mini_data: Path, tmp_path: Path
 ) -> None:
     runtime = Runtime(home=str(tmp_path / "home"), data_root=str(mini_data), device="cpu")
-    with pytest.raises(UserError, match=r"tokenizer: kind bytes has no \[UNK\], which the study needs"):
-        check(mini_study(tokenizer="bytes"), runtime)
+    with pytest.raises(UserError, match=r"tokenizer: kind octets has no \[UNK\], which the study needs"):
+        check(mini_study(tokenizer="octets"), runtime)
     assert not Path(runtime.home).exists()
 
 
 def test_an_unknown_kind_is_refused_with_those_that_exist(kind: type[TokenizerConfig]) -> None:
-    with pytest.raises(ValueError, match=r"unknown tokenizer 'syllables'; choose from \['bytes', 'hub', 'vocabulary'"):
+    with pytest.raises(
+        ValueError, match=r"unknown tokenizer 'syllables'; choose from \['bytes', 'hub', 'octets', 'vocabulary'"
+    ):
         mini_study(tokenizer={"kind": "syllables"})
 
 

@@ -16,7 +16,6 @@ from tlm.machine.runtime import Runtime
 from tlm.planning.plan import Plan, plan
 from tlm.planning.preflight import check
 from tlm.planning.registries import check_registries
-from tlm.stages.duplicates import NGRAM
 from tlm.study.config import StudyConfig
 from tlm.study.treatments import Foreign, MissingTokens, Sampled, Shuffled
 
@@ -290,7 +289,7 @@ def test_a_treatment_about_a_task_is_measured_on_that_task_alone(stage: str, wir
 def test_near_duplicates_are_looked_for_in_the_largest_plain_set_and_in_every_foreign_one(wired: Plan) -> None:
     looked = {(s.labels["ws"], s.labels["treatment"], s.labels["task"]) for s in steps(wired, "duplicates")}
     assert looked == {(ws, name, task) for ws, name in ((120, None), (80, "other")) for task in ("topics", "other")}
-    assert {s.config["ngram"] for s in steps(wired, "duplicates")} == {NGRAM}
+    assert {s.config["ngram"] for s in steps(wired, "duplicates")} == {13}
 
 
 def test_treated_sets_are_for_the_chosen_architectures_alone(wired: Plan) -> None:

@@ -58,7 +58,7 @@ def test_overrides_win_and_the_widths_follow() -> None:
 def test_an_unknown_variant_lists_those_known(name: object) -> None:
     with pytest.raises(
         ValueError,
-        match=r"unknown .*choose from \['bert1', 'bert1a', .*'bert6', 'gpt1', 'gpt1a', 'gpt1c', 'gpt6', .*'stlm56'\]",
+        match=r"unknown .*choose from \['bert1', 'bert1a', .*'bert6', 'byte-micro', 'gpt1', .*'gpt6', .*'stlm56'\]",
     ):
         expand({"variant": name})
 

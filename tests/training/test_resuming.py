@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from interruption import STEPS, Interrupted, assert_same, every_step, interrupted, runner, stop_after
-from toy import ARCH, CONV, GPT, LLAMA
+from toy import ARCH, BYTES, CONV, GPT, LLAMA
 
 from tlm.study.architecture import Architecture
 
@@ -17,7 +17,7 @@ KINDS = [
     for kind in ("pretrain", "finetune")
     for arch in (ARCH, CONV, GPT)
     for precision in ("float32", "bfloat16")
-] + [("pretrain", LLAMA, "bfloat16"), ("finetune", LLAMA, "float32")]
+] + [("pretrain", LLAMA, "bfloat16"), ("finetune", LLAMA, "float32"), ("pretrain", BYTES, "bfloat16")]
 
 
 @pytest.mark.parametrize(("kind", "arch", "precision"), KINDS, ids=lambda v: getattr(v, "name", v))

@@ -34,6 +34,14 @@ LLAMA = variant(
     num_hidden_layers=3,
     options={"num_key_value_heads": 1, "sharing": {"what": "block", "lora_rank": 2}},
 )
+BYTES = variant(
+    "byte-micro",
+    rename="bytes",
+    head_size=8,
+    num_attention_heads=2,
+    num_hidden_layers=1,
+    options={"byte": {"width": 8, "num_attention_heads": 2}},
+)
 CONV = ARCH.model_copy(update={"name": "conv", "conv_kernel_sizes": ((3, 3), (4, 3)), "conv_channels": 2})
 
 

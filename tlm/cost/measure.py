@@ -23,6 +23,7 @@ from tlm.machine.memory import limit_memory
 from tlm.machine.precision import processor
 from tlm.machine.runtime import Runtime
 from tlm.modeling.cost import TRAINING
+from tlm.modeling.families.base import family_of
 from tlm.training.finetune import finetune
 from tlm.training.hooks import Hook, Run
 from tlm.training.memory import no_substitutes, out_of_memory_is
@@ -134,14 +135,18 @@ def _train(workload: Workload, batch_size: int, device: str, stopwatch: Stopwatc
         endless = workload.pretrain.model_copy(
             update={**change, "epochs": None, "steps": ENDLESS, "embedding_init": "normal"}
         )
-        texts = made_up_texts(*lengths, BATCHES * endless.batch_size)
+        texts = _readable(workload, made_up_texts(*lengths, BATCHES * endless.batch_size))
         pretrain(texts, texts, vocabulary, workload.architecture, endless, **common)
     if workload.finetune is not None:
         tuning = workload.finetune.model_copy(update={**change, "epochs": ENDLESS})
-        texts = made_up_texts(*lengths, max(BATCHES * tuning.batch_size, workload.labels))
+        texts = _readable(workload, made_up_texts(*lengths, max(BATCHES * tuning.batch_size, workload.labels)))
         rows = np.arange(len(texts))
         items = pd.DataFrame({"row": rows, "label": rows % workload.labels, "part": "train"})
         finetune(texts, items, vocabulary, workload.architecture, tuning, **common, sink=lambda predictions: None)
+
+
+def _readable(workload: Workload, texts: Ragged) -> Ragged:
+    return family_of(workload.architecture).made_up(texts, workload.architecture)
 
 
 def made_up_vocabulary(size: int) -> Vocabulary:

@@ -59,6 +59,7 @@ def _step(shape: Shape) -> Callable[[Resolved], None]:
     module = objective.trained_module(model)
     module.train()
     texts = made_up_texts(shape.text_length, shape.max_length, shape.vocab_size, config.batch_size)
+    texts = family.made_up(texts, shape.architecture)
     batches = pretraining_batches(objective, model, texts, vocabulary, config, max_length=shape.max_length, seed=0)
     inputs = batches.inputs(1, batches.order.batch(0)[1])
 

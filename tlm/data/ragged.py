@@ -56,16 +56,25 @@ class Ragged:
         place = np.arange(len(self.ids)) - np.repeat(self.offsets[:-1], self.lengths)
         return self.keep(place < length)
 
-    def joined(self, separator: int, length: int) -> Ragged:
+    def joined(self, separator: int, length: int, *, after: int | None = None) -> Ragged:
         """All sequences one after another, `separator` between them, cut into sequences of `length` ids.
 
-        Nothing is left out: the last one may be shorter, and an empty sequence has no separator of its own.
+        Nothing is left out: the last one may be shorter, and an empty sequence has no separator of its own. With `after`,
+        each is as much shorter as it takes to end after that id, and not before it, if it has such a place.
         """
         lengths = self.lengths[self.lengths > 0]
         total = int(lengths.sum()) + max(0, len(lengths) - 1)
         ids = np.full(total, separator, dtype=np.uint16)
         ids[np.arange(len(self.ids)) + np.repeat(np.arange(len(lengths)), lengths)] = self.ids
-        return Ragged(ids, np.append(np.arange(0, total, length), total).astype(np.int64))
+        if after is None:
+            return Ragged(ids, np.append(np.arange(0, total, length), total).astype(np.int64))
+        places = np.flatnonzero((ids[:-1] == after) & (ids[1:] != after)) + 1
+        offsets = [0]
+        while total - offsets[-1] > length:
+            most = offsets[-1] + length
+            last = int(places[np.searchsorted(places, most, side="right") - 1]) if len(places) else 0
+            offsets.append(last if last > offsets[-1] else most)
+        return Ragged(ids, np.array([*offsets, total] if total else [0], dtype=np.int64))
 
     def save(self, folder: Path, name: str) -> None:
         """Write `<name>.ids.npy` and `<name>.offsets.npy`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from tlm.artifacts.store import Artifact
 from tlm.errors import UserError
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from tlm.data.ragged import Ragged
+    from tlm.data.ragged import Ragged, Rows
 
 MAX_VOCABULARY = 65_536
 """Token ids are stored as uint16."""
@@ -55,6 +55,11 @@ class Vocabulary:
         return self._special("pad")
 
     @property
+    def begin(self) -> int:
+        """What stands where a text begins: [CLS], or [PAD] if nothing is read there."""
+        return self.cls if "cls" in self.special else self.pad
+
+    @property
     def unk(self) -> int:
         return self._special("unk")
 
@@ -93,6 +98,35 @@ class Tokenizer(Protocol):
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write its files, if it has any, and return facts for the record: `vocab_size`, and what else loading needs."""
+
+
+@runtime_checkable
+class CutsItself(Protocol):
+    """A tokenizer whose texts are not to be cut after any token."""
+
+    def cut(self, encoded: Ragged, length: int) -> Ragged:
+        """The beginning of each text, of `length` tokens at most."""
+
+    def begin(self, encoded: Ragged, least: Rows, most: Rows) -> Rows:
+        """Of each text the first place from `least` up to `most` where it may begin; `least` if there is none."""
+
+
+@runtime_checkable
+class KnowsBytes(Protocol):
+    """A tokenizer that can say how long the text is that its tokens stand for."""
+
+    def text_bytes(self, encoded: Ragged) -> int:
+        """Bytes of UTF-8 of all texts."""
+
+
+def cut(tokenizer: Tokenizer, encoded: Ragged, length: int) -> Ragged:
+    """The beginning of each text, of `length` tokens at most."""
+    return tokenizer.cut(encoded, length) if isinstance(tokenizer, CutsItself) else encoded.cut(length)
+
+
+def begin(tokenizer: Tokenizer, encoded: Ragged, least: Rows, most: Rows) -> Rows:
+    """Where each text begins that is to lose so many tokens at its beginning, and may lose no more than `most`."""
+    return tokenizer.begin(encoded, least, most) if isinstance(tokenizer, CutsItself) else least
 
 
 def load_tokenizer(artifact: Artifact) -> Tokenizer:

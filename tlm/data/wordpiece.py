@@ -85,6 +85,11 @@ class WordPiece:
                     unknown[word[start:end]] += number
         return unknown
 
+    def text_bytes(self, encoded: Ragged) -> int:
+        """Bytes of UTF-8 of the texts that tokens stand for: as they are normalised, [UNK] counted as it is written."""
+        texts = self._fast.decode_batch([encoded[i].tolist() for i in range(len(encoded))], skip_special_tokens=False)
+        return sum(len(text.encode("utf-8")) for text in texts)
+
     def save(self, folder: Path) -> dict[str, Any]:
         """vocab.txt and, for other programs, tokenizer.json and tokenizer_config.json."""
         write_vocabulary(self.vocabulary.tokens, folder / VOCABULARY_FILE)

@@ -137,7 +137,7 @@ class _Stream:
         ends = lengths.cumsum()
         firsts = ends - lengths
         ids = np.empty(int(lengths.sum()), dtype=np.int64)
-        ids[firsts], ids[ends - 1] = vocabulary.cls, vocabulary.sep
+        ids[firsts], ids[ends - 1] = vocabulary.begin, vocabulary.sep
         at = np.arange(len(ids)) - np.repeat(firsts, lengths)
         ids[(at > 0) & (at < np.repeat(lengths, lengths) - 1)] = texts.ids
         return _Stream(ids, at, firsts)

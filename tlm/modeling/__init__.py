@@ -1,5 +1,5 @@
-"""The models of the study: BERT encoders with an optional convolutional front, GPT-2 and Llama decoders, and their
-families.
+"""The models of the study: BERT encoders with an optional convolutional front, GPT-2 and Llama decoders, a Llama over
+bytes, and their families.
 
 `tlm.modeling.families` and `tlm.modeling.cost` need no torch: a study is planned with them. The names below import torch
 and transformers on first use, and register the models with transformers' Auto classes.
@@ -11,7 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tlm.modeling.configuration import TinyBertConfig, TinyGptConfig, TinyLlamaConfig
+    from tlm.modeling.byte_llama import TinyByteForCausalLM, TinyByteForSequenceClassification, TinyByteModel
+    from tlm.modeling.configuration import TinyBertConfig, TinyByteConfig, TinyGptConfig, TinyLlamaConfig
     from tlm.modeling.decoder import TinyGptModel
     from tlm.modeling.decoder_heads import (
         TinyGptForCausalLM,
@@ -28,6 +29,10 @@ __all__ = [
     "TinyBertForMaskedLM",
     "TinyBertForSequenceClassification",
     "TinyBertModel",
+    "TinyByteConfig",
+    "TinyByteForCausalLM",
+    "TinyByteForSequenceClassification",
+    "TinyByteModel",
     "TinyGptConfig",
     "TinyGptForCausalLM",
     "TinyGptForSequenceClassification",

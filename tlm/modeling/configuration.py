@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from transformers import BertConfig, PreTrainedConfig
 
-from tlm.modeling.options import EncoderOptions
+from tlm.modeling.options import ByteOptions, EncoderOptions
 
 if TYPE_CHECKING:
     from tlm.study.architecture import Architecture
@@ -177,6 +177,23 @@ class TinyLlamaConfig(_OfArchitecture, PreTrainedConfig):  # type: ignore[misc]
         fields = options.model_dump()
         tied = {"tie_word_embeddings": fields.pop("tie_embeddings")} if "tie_embeddings" in fields else {}
         return fields | tied
+
+
+class TinyByteConfig(TinyLlamaConfig):
+    """A Llama over patches of bytes: `byte` is `tlm.modeling.options.ByteOptions` as a mapping.
+
+    It has no vocabulary but the bytes, and reads nothing where a text begins.
+    """
+
+    model_type = "tlm_bytes"
+    kind: ClassVar[str] = "bytes"
+
+    vocab_size: int = 258
+    byte: dict[str, Any] | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        self.byte = ByteOptions.model_validate(self.byte or {}).model_dump()
 
 
 def _check_heads(config: PreTrainedConfig) -> None:

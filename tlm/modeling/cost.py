@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from tlm.modeling.families.base import ParameterCounts, Shape, family_of
+from tlm.study.architecture import Architecture
 from tlm.study.config import FinetuneConfig, PretrainConfig
 
 TRAINING = 3
@@ -35,6 +36,13 @@ def parameter_counts(shape: Shape, *, vocab_size: int, max_position_embeddings: 
     return family_of(shape).parameter_counts(
         shape, vocab_size=vocab_size, max_position_embeddings=max_position_embeddings
     )
+
+
+def claims(architectures: Iterable[Architecture]) -> Iterator[tuple[Architecture, str]]:
+    """Of each architecture whose family says something of its parameters beside the numbers: that."""
+    for architecture in architectures:
+        if claim := family_of(architecture).claim(architecture):
+            yield architecture, claim
 
 
 def classifier_flops(shape: Shape, seq_len: int, num_labels: int) -> int:

@@ -20,7 +20,8 @@ from transformers import (
 from transformers import initialization as init
 from transformers.modeling_outputs import MaskedLMOutput, SequenceClassifierOutput
 
-from tlm.modeling.configuration import TinyBertConfig, TinyGptConfig, TinyLlamaConfig
+from tlm.modeling.byte_llama import TinyByteForCausalLM, TinyByteForSequenceClassification, TinyByteModel
+from tlm.modeling.configuration import TinyBertConfig, TinyByteConfig, TinyGptConfig, TinyLlamaConfig
 from tlm.modeling.decoder import TinyGptModel
 from tlm.modeling.decoder_heads import (
     TinyGptForCausalLM,
@@ -166,7 +167,7 @@ class TinyBertForSequenceClassification(TinyBertPreTrainedModel):
 
 def register() -> None:
     """Make `AutoModel….from_pretrained(folder)` know these models. Called on import; calling it again is harmless."""
-    for config in (TinyBertConfig, TinyGptConfig, TinyLlamaConfig):
+    for config in (TinyBertConfig, TinyGptConfig, TinyLlamaConfig, TinyByteConfig):
         AutoConfig.register(config.model_type, config, exist_ok=True)
     for auto, config, model in (
         (AutoModel, TinyBertConfig, TinyBertModel),
@@ -178,6 +179,9 @@ def register() -> None:
         (AutoModel, TinyLlamaConfig, TinyLlamaModel),
         (AutoModelForCausalLM, TinyLlamaConfig, TinyLlamaForCausalLM),
         (AutoModelForSequenceClassification, TinyLlamaConfig, TinyLlamaForSequenceClassification),
+        (AutoModel, TinyByteConfig, TinyByteModel),
+        (AutoModelForCausalLM, TinyByteConfig, TinyByteForCausalLM),
+        (AutoModelForSequenceClassification, TinyByteConfig, TinyByteForSequenceClassification),
     ):
         auto.register(config, model, exist_ok=True)
 

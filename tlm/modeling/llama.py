@@ -164,7 +164,36 @@ class TinyLlamaPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
         return words
 
 
-class TinyLlamaModel(TinyLlamaPreTrainedModel):
+class LlamaCore(TinyLlamaPreTrainedModel):
+    """Layers → normalisation, over whatever vectors a subclass makes."""
+
+    dropout: nn.Dropout
+    layers: nn.ModuleList
+    norm: nn.Module
+
+    def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
+        """What transformers ties, and counts as one when it loads and saves: the weights that layers have in common."""
+        sharing = sharing_of(self.config)
+        tied = shared_weights(self.layers, sharing) if sharing else ()
+        return {f"layers.{theirs}": f"layers.{first}" for theirs, first in tied}
+
+    def through(self, x_RD: Tensor, layout: Layout, *, last: bool = False) -> Tensor:
+        """The normalised output of the last layer: (R, D), or with `last` (B, D), that of each sequence's last row.
+
+        With `last` the last layer computes no other row. In the layout padding must follow what is real. ValueError if
+        there are more positions than the model knows.
+        """
+        layout.require(self.config.max_position_embeddings)
+        turn = turn_of(layout, self.config.hidden_size // self.config.num_attention_heads, self.config.rope_theta)
+        x = self.dropout(x_RD)
+        *earlier, final = self.layers.children()
+        for layer in earlier:
+            x = layer(x, layout, turn)
+        y: Tensor = self.norm(final(x, layout, turn, layout.last_rows() if last else None))
+        return y
+
+
+class TinyLlamaModel(LlamaCore):
     """Embeddings → layers → normalisation."""
 
     def __init__(self, config: TinyLlamaConfig) -> None:
@@ -175,26 +204,9 @@ class TinyLlamaModel(TinyLlamaPreTrainedModel):
         self.norm = norm_of(config)
         self.post_init()
 
-    def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
-        """What transformers ties, and counts as one when it loads and saves: the weights that layers have in common."""
-        sharing = sharing_of(self.config)
-        tied = shared_weights(self.layers, sharing) if sharing else ()
-        return {f"layers.{theirs}": f"layers.{first}" for theirs, first in tied}
-
     def decode(self, ids_R: Tensor, layout: Layout, *, last: bool = False) -> Tensor:
-        """The normalised output of the last layer: (R, D), or with `last` (B, D), that of each sequence's last token.
-
-        With `last` the last layer computes no other row. In the layout padding must follow the tokens. ValueError if there
-        are more positions than the model knows.
-        """
-        layout.require(self.config.max_position_embeddings)
-        turn = turn_of(layout, self.config.hidden_size // self.config.num_attention_heads, self.config.rope_theta)
-        x: Tensor = self.dropout(self.embed_tokens(ids_R))
-        *earlier, final = self.layers.children()
-        for layer in earlier:
-            x = layer(x, layout, turn)
-        y: Tensor = self.norm(final(x, layout, turn, layout.last_rows() if last else None))
-        return y
+        """`through` of the tokens' embeddings: (R, D), or with `last` (B, D)."""
+        return self.through(self.embed_tokens(ids_R), layout, last=last)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **_: Any) -> BaseModelOutput:
         """`last_hidden_state` (B, T, D). ValueError if a token follows padding."""

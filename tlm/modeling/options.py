@@ -77,3 +77,37 @@ class LlamaOptions(Options):
     bias: bool = added(False, description="of the linear maps of layers")
     tie_embeddings: bool = added(True, description="the vocabulary's projection is the token embeddings")
     sharing: Sharing | None = added(None, description="weights that layers have in common; default: none")
+
+
+class ByteOptions(Frozen):
+    """What is below and above the core of a model of bytes: an encoder from patches to vectors, a head back to bytes."""
+
+    width: PositiveInt = Field(64, description="of the blocks within a patch")
+    num_attention_heads: PositiveInt = Field(4, description="of these blocks")
+    patch_bytes: Annotated[int, Field(ge=2, le=256)] = Field(
+        16, description="ids of a patch at most: its bytes and its end; that of the tokenizer"
+    )
+    encoder_layers: Annotated[int, Field(ge=0)] = Field(2, description="blocks, each byte seeing its whole patch")
+    decoder_layers: PositiveInt = Field(2, description="blocks of the head")
+    head: Literal["autoregressive", "parallel"] = Field(
+        "autoregressive",
+        description="autoregressive: each byte is predicted from those before it; parallel: all of a patch at once",
+    )
+    widens: bool = Field(
+        False,
+        description="the encoder's first block doubles the width, and its last has that of the core; else a linear map has",
+    )
+
+    @property
+    def encoder_widths(self) -> list[tuple[int, int | None]]:
+        """Width of each of the encoder's blocks, and of what it puts out; None: that of the core."""
+        if not self.widens:
+            return [(self.width, self.width)] * self.encoder_layers
+        inside = [self.width, *[2 * self.width] * (self.encoder_layers - 1)]
+        return list(zip(inside, [*inside[1:], None], strict=True))
+
+
+class ByteLlamaOptions(LlamaOptions):
+    """Of a core of the Llama kind over patches of bytes."""
+
+    byte: ByteOptions = added(ByteOptions(), description="what is below and above the core")

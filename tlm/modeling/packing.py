@@ -74,8 +74,13 @@ def _layout(lengths_B: Rows, rectangle_cost: int) -> Layout:
 
 def packer(hidden_size: int, device: str) -> Pack:
     """`pack` with the rectangle cost of a transformer of that width on a device."""
+    return partial(pack, rectangle_cost=rectangle_cost(hidden_size, device))
+
+
+def rectangle_cost(hidden_size: int, device: str) -> int:
+    """How many rows of a transformer of that width are worth one more rectangle."""
     layer_flop = 24 * hidden_size**2
-    return partial(pack, rectangle_cost=int(RECTANGLE_FLOP[torch.device(device).type] / (3 * layer_flop)))
+    return int(RECTANGLE_FLOP[torch.device(device).type] / (3 * layer_flop))
 
 
 def padder() -> Pack:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from tlm.stages import Corpus, Duplicates, Inject, Mix, Overlap, Shuffle, Source, Stage, Task, Tokenizer, Tokens
-from tlm.stages.duplicates import NGRAM
 from tlm.stages.pretraining_set import PretrainingSet
 from tlm.study.config import StudyConfig
 from tlm.study.treatments import Foreign, MissingTokens, Removal, Sampled, Shuffled, Treatment
@@ -47,10 +46,11 @@ class Data:
         yield from self.sets.values()
         for corpus in self.sets.values():
             for name in self.tasks_of(corpus):
-                yield self._overlap(corpus, name)
+                if self.study.tokenizer.units == "subword":  # all texts have the same bytes
+                    yield self._overlap(corpus, name)
                 if self._may_hold_test_items(corpus):
                     task, tokens = self.tasks[name], self.task_tokens[name]
-                    yield Duplicates(corpus=corpus, task=task, task_tokens=tokens, ngram=NGRAM)
+                    yield Duplicates(corpus=corpus, task=task, task_tokens=tokens, ngram=self.study.tokenizer.ngram)
 
     def _overlap(self, corpus: PretrainingSet, task: str) -> Overlap:
         tokens = self.task_tokens[task]

@@ -78,7 +78,7 @@ def _check_tokenizer(study: StudyConfig, planned: Plan, runtime: Runtime) -> Non
 
 
 def _special_tokens_needed(study: StudyConfig) -> set[str]:
-    needed = {"pad", "cls", "sep"}
+    needed = {"pad", "sep"} if study.tokenizer.units == "byte" else {"pad", "cls", "sep"}
     objectives = {study.pretrain.objective_for(FAMILIES[each.kind]).kind for each in study.architectures}
     if "masked" in objectives:
         needed.add("mask")

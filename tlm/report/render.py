@@ -226,7 +226,7 @@ def _sections(evidence: Evidence, plots: dict[str, list[Plot]]) -> list[Section]
         Section(
             "pretraining",
             "Pre-training",
-            "Masked language modelling. Loss and accuracy are those of masked positions in text that no sample holds.",
+            "Loss, accuracy and bits a byte are those of text that no sample holds.",
             [tables.parameters_table(evidence), tables.pretraining_table(connection)],
             plots["pretraining"],
         ),

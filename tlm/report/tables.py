@@ -8,7 +8,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from tlm.artifacts.sql_models import ready_query
-from tlm.modeling.cost import parameter_counts, pretraining_flops
+from tlm.modeling.cost import claims, parameter_counts, pretraining_flops
 from tlm.report.comparison import difference_text
 from tlm.report.evidence import Correct, Evidence
 from tlm.report.formatting import Cell, Link, Row, Table, corpus_label, links_of, number, percent, word
@@ -105,6 +105,7 @@ def parameters_table(evidence: Evidence) -> Table:
         "them, and of embeddings only the projection onto the vocabulary. FLOPs: of the forward pass in pre-training, in a "
         f"sequence of {study.max_length} tokens."
     )
+    note += "".join(f" {architecture.name}: {claim}" for architecture, claim in claims(study.architectures))
     return Table("Parameters of the language models", columns, tuple(body), note)
 
 
@@ -204,6 +205,7 @@ def pretraining_table(connection: Connection) -> Table:
         connection,
         """select *,
             (facts ->> 'heldout_loss')::double as loss, (facts ->> 'heldout_accuracy')::double as right,
+            (facts ->> 'heldout_bits_per_byte')::double as bits,
             (facts ->> 'steps')::bigint as steps, (facts ->> 'tokens')::bigint as tokens,
             (facts ->> 'parameters')::bigint as parameters
         from runs where role = 'pretrains'
@@ -216,12 +218,17 @@ def pretraining_table(connection: Connection) -> Table:
             word(row["pretrain_seed"]),
             number(row["loss"], 3, links_of(row)),
             percent(row["right"], links_of(row)),
+            number(row["bits"], 3, links_of(row)),
             *(number(row[name], links=links_of(row)) for name in ("steps", "tokens", "parameters", "seconds")),
         )
         for row in found
     )
-    columns = ("Architecture", "Ws", "Seed", "Held-out loss, nats", "Masked accuracy, %", "Steps", "Tokens")
-    return Table("Pre-training", (*columns, "Parameters", "Seconds"), body)
+    columns = ("Architecture", "Ws", "Seed", "Held-out loss, nats", "Held-out accuracy, %", "Held-out bits a byte")
+    note = (
+        "Loss and accuracy are over what is predicted: masked tokens, or every next token or byte. Bits a byte "
+        "are those of models that predict everything, over the bytes of what the tokens stand for: they compare tokenizers."
+    )
+    return Table("Pre-training", (*columns, "Steps", "Tokens", "Parameters", "Seconds"), body, note)
 
 
 def committee_table(evidence: Evidence) -> Table:

@@ -14,8 +14,6 @@ from tlm.stages.tokens import Tokens
 if TYPE_CHECKING:
     from tlm.stages.job import Facts, Job
 
-NGRAM = 13
-"""Tokens in a row that a task's item and a pre-training set must share to be called near-duplicates."""
 DUPLICATES = Table("duplicates", {"item_id": "varchar", "part": "varchar", "ngrams": "bigint", "hits": "bigint"})
 
 
@@ -26,6 +24,7 @@ class Duplicates(Stage, name="duplicates", version="1"):
     task: Task
     task_tokens: Tokens
     ngram: int
+    """Tokens in a row that an item and the set must share to be called near-duplicates (`TokenizerConfig.ngram`)."""
 
     outputs = {"duplicates.parquet": DUPLICATES}
 

@@ -12,7 +12,6 @@ from tlm.artifacts.tables import Table
 from tlm.errors import UserError
 from tlm.stages.benchmark import Benchmark
 from tlm.stages.contained import Contained
-from tlm.stages.duplicates import NGRAM
 from tlm.stages.evaluating import Evaluating, Models
 from tlm.stages.ngram_scores import ORDER, NgramScores
 from tlm.stages.option_scores import SCORES, OptionScores
@@ -84,7 +83,7 @@ class Likelihood(Evaluating, name="likelihood", version="1"):
                 scores=OptionScores(model=model, tokenizer=models.tokenizer, benchmark=benchmark),
                 untrained=UntrainedScores.before(model, benchmark),
                 ngram=NgramScores(corpus=model.corpus, tokenizer=models.tokenizer, benchmark=benchmark, order=ORDER),
-                contained=Contained(corpus=model.corpus, benchmark=benchmark, ngram=NGRAM),
+                contained=Contained(corpus=model.corpus, benchmark=benchmark, ngram=models.study.tokenizer.ngram),
                 normalization=asked.normalization,
             )
 

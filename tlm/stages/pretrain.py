@@ -60,19 +60,22 @@ class Pretrain(Stage, name="pretrain", version="4", trains=True):
         return {**self.corpus.labels, "arch": self.architecture.name, "pretrain_seed": self.seed, **arm}
 
     def run(self, job: Job) -> Facts:
+        from tlm.data.tokenizer import KnowsBytes
         from tlm.modeling.interchange import save
         from tlm.training.pretrain import pretrain
 
+        tokenizer, heldout = job.tokenizer(), job.sequences("corpus", "heldout")
         done = pretrain(
             job.sequences("corpus"),
-            job.sequences("corpus", "heldout"),
-            job.vocabulary(),
+            heldout,
+            tokenizer.vocabulary,
             self.architecture,
             self.pretrain,
             max_length=self.max_length,
             seed=self.seed,
             initialization=self.initialization,
             embeddings=job.embeddings(),
+            heldout_bytes=tokenizer.text_bytes(heldout) if isinstance(tokenizer, KnowsBytes) else None,
             device=job.runtime.torch_device(),
             hooks=job.training_hooks(),
             progress=job.progress,

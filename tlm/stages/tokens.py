@@ -41,6 +41,7 @@ class Tokens(Stage, name="tokens", version="1"):
         import pyarrow.parquet as pq
 
         from tlm.data.ragged import concatenate
+        from tlm.data.tokenizer import cut
         from tlm.data.unknown import Known, check_known
 
         length = None if self.max_length is None else self.max_length - 2
@@ -51,7 +52,7 @@ class Tokens(Stage, name="tokens", version="1"):
             some = texts.slice(start, TOKENIZE_AT_ONCE).to_pylist()
             whole = tokenizer.encode(some)
             known.add(tokenizer, some, whole)
-            chunks.append(whole if length is None else whole.cut(length))
+            chunks.append(whole if length is None else cut(tokenizer, whole, length))
             job.progress(min(start + TOKENIZE_AT_ONCE, len(texts)), len(texts))
         facts = known.facts()
         trained = "source" in job.inputs["tokenizer"].record.inputs

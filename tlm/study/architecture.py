@@ -39,6 +39,15 @@ class Variant:
 
 
 _GELU = {"num_key_value_heads": 8, "ffn": "gelu"}
+_PAPERS_BYTES = {
+    "width": 128,
+    "num_attention_heads": 8,
+    "patch_bytes": 12,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "head": "parallel",
+    "widens": True,
+}
 _SHARED = {"sharing": {"what": "ffn+out_proj"}}
 
 # bert1, one layer of BERT-6, is not among the paper's five: it is what they and BERT-6 can both be held against.
@@ -62,6 +71,9 @@ VARIANTS: dict[str, Variant] = {
     "stlm47": Variant(8, 16, (), 0, "llama", 32, 1_320, {"num_key_value_heads": 4}),
     "stlm56": Variant(10, 16, (), 0, "llama", 32, 1_536, {"num_key_value_heads": 4}),
     "micro": Variant(4, 4, (), 0, "llama", 32, 384, {"num_key_value_heads": 2}),
+    # The same cores over bytes. The paper's code has patches of at most 12 bytes, each with a byte fewer here for its end.
+    "byte-micro": Variant(4, 4, (), 0, "bytes", 32, 384, {"num_key_value_heads": 2, "byte": {"width": 64}}),
+    "stlm-byte": Variant(10, 16, (), 0, "bytes", 32, 1_536, {"num_key_value_heads": 4, "byte": _PAPERS_BYTES}),
 }
 
 SHALLOW = ("bert1a", "bert1b", "bert1c", "bert1d", "bert1e")
@@ -77,7 +89,8 @@ class Architecture(Frozen):
 
     name: Name
     kind: Name = Field(
-        "encoder", description="its family (`tlm.study.families`): encoder is BERT, decoder GPT-2, llama Llama"
+        "encoder",
+        description="its family (`tlm.study.families`): encoder is BERT, decoder GPT-2, llama Llama, bytes Llama on bytes",
     )
     num_hidden_layers: PositiveInt
     hidden_size: PositiveInt

@@ -18,7 +18,8 @@ from tlm.study.arms import Arm
 from tlm.study.base import Frozen, Name, Precision, Probability, Registered, Seed, added, slugify
 from tlm.study.checks import different, first_complaint, known, unique
 from tlm.study.distillation import DistillationConfig
-from tlm.study.families import FAMILIES, Family
+from tlm.study.families import Family
+from tlm.study.fits import check_models
 from tlm.study.initialization import EmbeddingInit, Initialization, PpmiSvdConfig
 from tlm.study.recipes import with_recipe
 from tlm.study.sources import Source
@@ -212,7 +213,7 @@ class StudyConfig(Frozen):
     scale: Name | None = Field(None, description="how large it is (tiny, small, paper); for the reader alone")
     corpus: CorpusConfig
     tokenizer: SerializeAsAny[TokenizerConfig]
-    max_length: Annotated[int, Field(ge=8, le=512)] = 128
+    max_length: Annotated[int, Field(ge=8, le=4_096)] = 128
     architectures: tuple[Architecture, ...] = Field(min_length=1)
     tasks: tuple[TaskConfig, ...] = Field(min_length=1)
     pretrain: PretrainConfig
@@ -269,18 +270,7 @@ class StudyConfig(Frozen):
         if self.distillation:
             known("distillation.teacher", [self.distillation.teacher], committees)
             known("distillation.students", unique("distillation.students", self.distillation.students), architectures)
-        for architecture in self.architectures:
-            family = FAMILIES[architecture.kind]
-            self.pretrain.objective_for(family)
-            if self.finetune.layer_decay != 1.0 and not family.layer_names:
-                raise ValueError(
-                    f"finetune.layer_decay: models of kind {family.kind} ({architecture.name}) have no layers"
-                )
-            if self.pretrain.output_bias != "zeros" and not family.has_output_bias:
-                raise ValueError(
-                    f"pretrain.output_bias: {self.pretrain.output_bias}, but models of kind {family.kind} "
-                    f"({architecture.name}) have no bias on their vocabulary's logits; leave it out"
-                )
+        check_models(self)
         known("learning_rates", self.learning_rates, architectures)
         known("finetune_learning_rates", self.finetune_learning_rates, architectures)
         known("treatment_architectures", self.treatment_architectures or (), architectures)

@@ -7,7 +7,7 @@ names the families' modules instead of importing them; none of them imports torc
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from pydantic import GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
@@ -33,6 +33,11 @@ class Family(Protocol):
     @property
     def kind(self) -> str:
         """Its name, `Architecture.kind`."""
+        ...
+
+    @property
+    def units(self) -> Literal["subword", "byte"]:
+        """What its models read: `TokenizerConfig.units`."""
         ...
 
     @property
@@ -76,6 +81,7 @@ FAMILIES: Registry[Family] = Registry(
         "encoder": "tlm.modeling.families.encoder",
         "decoder": "tlm.modeling.families.decoder",
         "llama": "tlm.modeling.families.llama",
+        "bytes": "tlm.modeling.families.bytes",
     },
 )
 """By `Architecture.kind`."""

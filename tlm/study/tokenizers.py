@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from tlm.study.base import Registered
 
@@ -16,7 +16,10 @@ from tlm.study.base import Registered
 class TokenizerConfig(
     Registered,
     noun="tokenizer",
-    own=dict.fromkeys(("vocabulary", "hub", "wordpiece"), "tlm.data.wordpiece"),
+    own={
+        **dict.fromkeys(("vocabulary", "hub", "wordpiece"), "tlm.data.wordpiece"),
+        "bytes": "tlm.data.byte_patches",
+    },
 ):
     """How a tokenizer is made, and read again from what it was saved as. Both give a `tlm.data.tokenizer.Tokenizer`."""
 
@@ -24,6 +27,10 @@ class TokenizerConfig(
     """Whether it is trained on the text of the study's pre-training source, which is then the stage's input."""
     special_tokens: ClassVar[frozenset[str]] = frozenset()
     """Those of pad, unk, cls, sep and mask that its vocabulary has."""
+    units: ClassVar[Literal["subword", "byte"]] = "subword"
+    """What its ids are: a model reads those of its family."""
+    ngram: ClassVar[int] = 13
+    """So many ids in a row are hardly ever the same in two texts by chance (13 words: arXiv 2005.14165, appendix C)."""
 
     def content(self, data_root: str) -> dict[str, Any]:
         """What defines the tokenizer: `kind`, and digests instead of paths under `data_root`.

@@ -51,6 +51,7 @@ def pretrain(
     seed: int,
     initialization: Initialization = AS_ITS_CLASS,
     embeddings: NDArray[np.float32] | None = None,
+    heldout_bytes: int | None = None,
     device: str = "cpu",
     hooks: Sequence[Hook] = (),
     progress: Progress | None = None,
@@ -67,6 +68,8 @@ def pretrain(
         seed: of initialisation, order of the items, dropout, and what the objective draws.
         initialization: what its other weights begin as; by default as the class of the model draws them.
         embeddings: word vectors that tokens begin as, (vocabulary, hidden size); zeros for those to be drawn.
+        heldout_bytes: of UTF-8 in the text that `heldout` stands for; with it, and an objective that predicts everything,
+            the loss is a fact in bits a byte too.
         device: "cpu" or "cuda".
         hooks: what else happens before the first step and after each, as `tlm.training.checkpoint.Checkpoints`, with
             which an interrupted run goes on where it was, to the same result.
@@ -92,7 +95,8 @@ def pretrain(
     )
     module = objective.trained_module(model).to(device)
     if config.packing:
-        corpus, heldout = (text.joined(vocabulary.sep, max_length - 2) for text in (corpus, heldout))
+        after = vocabulary.sep if family_of(architecture).units == "byte" else None  # a row has whole patches
+        corpus, heldout = (text.joined(vocabulary.sep, max_length - 2, after=after) for text in (corpus, heldout))
     batches = pretraining_batches(
         objective, model, corpus, vocabulary, config, max_length=max_length, seed=seed, device=device
     )
@@ -120,7 +124,22 @@ def pretrain(
         ),
         "parameters": sum(p.numel() for p in model.parameters()),
     }
+    if objective.exact and heldout_bytes:
+        facts["heldout_bits_per_byte"] = bits_per_byte(
+            facts["heldout_loss"], objective, config, with_specials(heldout.lengths, max_length), heldout_bytes
+        )
     return Pretrained(model, curve, facts)
+
+
+def bits_per_byte(
+    loss: float, objective: LanguageObjective, config: PretrainConfig, lengths: Rows, text_bytes: int
+) -> float:
+    """The mean loss of texts (nats, for each predicted position; `lengths` with [CLS] and [SEP]) for each of their bytes.
+
+    It compares what cuts text in different ways. The ends of texts are predicted too, and cost what they cost.
+    """
+    positions = sum(objective.predicted_positions(config, int(length)) for length in lengths)
+    return loss * positions / (text_bytes * math.log(2))
 
 
 def untrained(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tlm.data.benchmarks.item import Item
 from tlm.data.ragged import Ids, Ragged, Rows
-from tlm.data.tokenizer import Tokenizer
+from tlm.data.tokenizer import Tokenizer, begin
 from tlm.errors import UserError
 from tlm.study.likelihood import TooLong
 
@@ -78,7 +78,7 @@ def tokenise(items: Sequence[Item], tokenizer: Tokenizer, max_length: int, too_l
             "Raise max_length, or set too_long: skip or too_long: cut_prefix in the evaluation.",
         )
     cut = long & (ends - starts <= room) if too_long == "cut_prefix" else np.zeros_like(long)
-    lost = np.where(cut, ends - room, 0)
+    lost = np.where(cut, begin(tokenizer, whole, ends - room, starts), 0)
     kept = np.where(long & ~cut, 0, ends - lost)
     place = np.arange(len(whole.ids)) - np.repeat(whole.offsets[:-1], ends)
     texts = whole.keep((place >= np.repeat(lost, ends)) & np.repeat(kept > 0, ends))

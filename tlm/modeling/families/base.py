@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from tlm.study.architecture import Architecture
 from tlm.study.families import FAMILIES, Options
@@ -19,6 +19,7 @@ from tlm.study.families import FAMILIES, Options
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
+    from tlm.data.ragged import Ragged
     from tlm.data.tokenizer import Vocabulary
     from tlm.modeling.packing import Pack
 
@@ -88,6 +89,8 @@ class ModelFamily(ABC):
     """
 
     kind: ClassVar[str]
+    units: ClassVar[Literal["subword", "byte"]] = "subword"
+    """What its models read: `TokenizerConfig.units`."""
     causal: ClassVar[bool]
     """Whether a position sees only those before it."""
     layer_names: ClassVar[str] = ""
@@ -147,6 +150,10 @@ class ModelFamily(ABC):
 
         return packer(config.hidden_size, device)
 
+    def made_up(self, texts: Ragged, shape: Shape) -> Ragged:
+        """Random ids, none of a special token, as texts that such a model reads: for measuring what a step takes."""
+        return texts
+
     def depth_of(self, name: str, layers: int) -> int:
         """How high up a weight stands, by its name: 0 below the layers, i + 1 in layer i, `layers` + 1 above them."""
         if name.startswith(self.below_layers):
@@ -156,6 +163,10 @@ class ModelFamily(ABC):
         return layers + 1
 
     # --- cost ---
+
+    def claim(self, shape: Shape) -> str:
+        """What is to be said of its parameters beside the numbers, sentences; empty: nothing."""
+        return ""
 
     @abstractmethod
     def parameters(

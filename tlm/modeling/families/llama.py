@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from tlm.modeling.families.base import ModelFamily, Shape, Transfer
 from tlm.modeling.options import LlamaOptions, Sharing
@@ -22,7 +22,7 @@ class Llama(ModelFamily):
     kind = "llama"
     causal = True
     layer_names = "model.layers."
-    below_layers = ("model.embed_tokens.",)
+    below_layers: ClassVar[tuple[str, ...]] = ("model.embed_tokens.",)
     default_objective = "causal"
     options = LlamaOptions
     heldout_batch_size = 16
@@ -83,19 +83,19 @@ class Llama(ModelFamily):
         """
         size, tied = shape.hidden_size, _options(shape).tie_embeddings
         head = size * (num_labels or 0) if num_labels is not None or tied else size * vocab_size
-        return vocab_size * size + _layers(shape, shared_once=True) + _norm(shape) + head
+        return vocab_size * size + core_parameters(shape, shared_once=True) + head
 
     def used_parameters(self, shape: Shape, *, vocab_size: int) -> int:
         """The same, of what layers share one for each; only one of embeddings and projection has a product."""
-        return vocab_size * shape.hidden_size + _layers(shape, shared_once=False) + _norm(shape)
+        return vocab_size * shape.hidden_size + core_parameters(shape, shared_once=False)
 
     def classifier_flops(self, shape: Shape, seq_len: int, num_labels: int) -> int:
         """Layers of which the last computes [SEP] alone, head 2DL."""
-        return _layers_flops(shape, seq_len, read=1) + 2 * shape.hidden_size * num_labels
+        return layers_flops(shape, seq_len, read=1) + 2 * shape.hidden_size * num_labels
 
     def language_model_flops(self, shape: Shape, seq_len: int, predicted: int, vocab_size: int) -> int:
         """Every row of the last layer is computed; head M·2DV for M = `predicted` positions."""
-        return _layers_flops(shape, seq_len, read=seq_len) + 2 * shape.hidden_size * vocab_size * predicted
+        return layers_flops(shape, seq_len, read=seq_len) + 2 * shape.hidden_size * vocab_size * predicted
 
     def sequential_depth(self, shape: Shape) -> int:
         """Six for each layer, as in other decoders, and one for the classifier. A layer's own part is two products beside
@@ -111,7 +111,8 @@ class Llama(ModelFamily):
 def _options(shape: Shape) -> LlamaOptions:
     """Of an architecture, or of a model's configuration, which has them among its fields."""
     if isinstance(shape, Architecture):
-        return LlamaOptions.model_validate(dict(shape.options))
+        given = shape.options
+        return given if isinstance(given, LlamaOptions) else LlamaOptions.model_validate(dict(given))
     own = {name: getattr(shape, name) for name in LlamaOptions.model_fields if name != "tie_embeddings"}
     return LlamaOptions.model_validate({**own, "tie_embeddings": shape.tie_word_embeddings})  # type: ignore[attr-defined]
 
@@ -151,6 +152,11 @@ def _norm(shape: Shape) -> int:
     return shape.hidden_size * (1 + (options.norm == "layer_norm" and options.bias))
 
 
+def core_parameters(shape: Shape, *, shared_once: bool) -> int:
+    """Of all layers and the norm after them; what layers share counts once, or for each of them."""
+    return _layers(shape, shared_once=shared_once) + _norm(shape)
+
+
 def _layers(shape: Shape, *, shared_once: bool) -> int:
     """Parameters of all layers: linear maps with a bias or without, two norms each, and what is a layer's own beside what
     it shares."""
@@ -166,7 +172,7 @@ def _layers(shape: Shape, *, shared_once: bool) -> int:
     return total + shared * own - (shared - 1) * again
 
 
-def _layers_flops(shape: Shape, seq_len: int, read: int) -> int:
+def layers_flops(shape: Shape, seq_len: int, read: int) -> int:
     """Of all layers, where of the last one only R = `read` rows are computed: 2 for each weight of keys and values T times,
     of the other maps R times, scores and context 4RTD; of a layer's own part likewise. R = T in all but the last.
     """

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tlm.study.config import Objective, PretrainConfig
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 class LanguageObjective(Objective):
     """An objective, with what makes it up: inputs, loss, metrics, and a teacher if there is one."""
+
+    exact: ClassVar[bool] = False
+    """Whether its held-out loss is -log p of all of the text, token by token: then it is said in bits a byte too."""
 
     @abstractmethod
     def inputs(self, batch: Packed, vocabulary: Vocabulary, config: PretrainConfig, *, seed: int, step: int) -> Inputs:

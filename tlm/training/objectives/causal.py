@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from tlm.study.config import PretrainConfig
 from tlm.study.families import Family
@@ -18,6 +18,7 @@ class Causal(LanguageObjective):
     """Predict every token from those before it, the first from [CLS], and last [SEP]."""
 
     kind: Literal["causal"] = "causal"
+    exact: ClassVar[bool] = True
 
     def works_with(self, family: Family) -> bool:
         """Models that cannot see the token they predict."""

@@ -1,0 +1,73 @@
+"""Whether a study's models, its tokenizer and what it asks of them go together. Raises ValueError, naming the fields."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tlm.study.architecture import Architecture
+from tlm.study.families import FAMILIES
+from tlm.study.tokenizers import TokenizerConfig
+
+
+def check_models(study: Any) -> None:
+    """Every model reads the tokenizer's units, and can be trained as is asked."""
+    _check_units(study.tokenizer, study.architectures)
+    if study.tokenizer.units == "byte":
+        _check_asked_of_bytes(study)
+    for architecture in study.architectures:
+        family = FAMILIES[architecture.kind]
+        study.pretrain.objective_for(family)
+        if study.finetune.layer_decay != 1.0 and not family.layer_names:
+            raise ValueError(f"finetune.layer_decay: models of kind {family.kind} ({architecture.name}) have no layers")
+        if study.pretrain.output_bias != "zeros" and not family.has_output_bias:
+            raise ValueError(
+                f"pretrain.output_bias: {study.pretrain.output_bias}, but models of kind {family.kind} "
+                f"({architecture.name}) have no bias on their vocabulary's logits; leave it out"
+            )
+
+
+def _check_units(tokenizer: TokenizerConfig, architectures: Sequence[Architecture]) -> None:
+    for architecture in architectures:
+        family = FAMILIES[architecture.kind]
+        if family.units != tokenizer.units:
+            way_out = (
+                "use tokenizer: {kind: bytes}"
+                if family.units == "byte"
+                else "use a tokenizer of kind vocabulary, hub or wordpiece, or an architecture of kind bytes"
+            )
+            raise ValueError(
+                f"architectures: models of kind {family.kind} ({architecture.name}) read {_NAMES[family.units]}, and "
+                f"tokenizer: {tokenizer.kind} gives {_NAMES[tokenizer.units]}; {way_out}"
+            )
+        theirs, ours = getattr(tokenizer, "patch_bytes", None), _patch_bytes(architecture)
+        if ours != theirs:
+            raise ValueError(
+                f"architectures: {architecture.name} has byte.patch_bytes={ours}, and tokenizer.patch_bytes={theirs}; "
+                "give both the same"
+            )
+
+
+def _check_asked_of_bytes(study: Any) -> None:
+    """Nothing is asked that is about tokens which mean something by themselves."""
+    asked = {
+        "corpus.sampler": study.corpus.sampler != "random" and study.corpus.sampler,
+        "svd_arm": study.svd_arm and "true",
+        "pretrain.embedding_init": study.pretrain.embedding_init != "normal" and study.pretrain.embedding_init,
+        "treatments": next((each.kind for each in study.treatments if each.kind != "foreign"), False),
+    }
+    for field, value in asked.items():
+        if value:
+            raise ValueError(
+                f"{field}: {value} is about words or their pieces, and tokenizer: {study.tokenizer.kind} gives bytes; "
+                "leave it out, or use a tokenizer of kind vocabulary, hub or wordpiece"
+            )
+
+
+_NAMES = {"subword": "tokens of a vocabulary", "byte": "bytes"}
+
+
+def _patch_bytes(architecture: Architecture) -> int | None:
+    """Ids of a patch at most; None for a model that reads no patches."""
+    byte = getattr(architecture.options, "byte", None)
+    return None if byte is None else int(byte.patch_bytes)
