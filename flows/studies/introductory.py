@@ -37,9 +37,9 @@ LIBRARIES = (
 @study
 def demo() -> StudyConfig:
     """Minutes on a laptop, nothing to download: docstrings as corpus and as task."""
-    # Models this small, trained this shortly, fit too little, not too much: no dropout.
     small: dict[str, Any] = {"num_attention_heads": 4, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     return StudyConfig(
+        recipe="modern",
         name="demo",
         title="Does pre-training on docstrings help to tell libraries apart?",
         corpus=CorpusConfig(
@@ -61,8 +61,9 @@ def demo() -> StudyConfig:
                 test_per_label=200,
             ),
         ),
-        pretrain=PretrainConfig(steps=2_000, batch_size=64, learning_rate=2e-3, warmup_share=0.05, max_grad_norm=1.0),
-        finetune=FinetuneConfig(epochs=25, learning_rate=5e-4, warmup_share=0.1),
+        pretrain=PretrainConfig(steps=800, batch_size=32),
+        finetune=FinetuneConfig(epochs=10, batch_size=16),
+        svd_arm=False,
         finetune_seeds=(0, 1, 2),
         committees=(CommitteeConfig(name="shallow", members=("bert1-128", "bert1-96")),),
     )

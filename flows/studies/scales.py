@@ -182,7 +182,7 @@ SCALES: dict[str, Scale] = {
             dropout=0.0,
             max_length=64,
             pretrain=PretrainConfig(steps=4_000, batch_size=32),
-            finetune=FinetuneConfig(epochs=6, batch_size=32),
+            finetune=FinetuneConfig(epochs=4, batch_size=32),
             items={
                 **PAPERS_ITEMS,
                 "fewrel": (550, 50, 150),
@@ -193,7 +193,7 @@ SCALES: dict[str, Scale] = {
             injected=(200, 800),
             vocab_size=8_192,
             irrelevant=(0.0, 0.95, 1.0),  # the task uses nearly all of so small a vocabulary: the median share is 0
-            finetune_rates={"bert6": 5e-4, "gpt6": 5e-4},
+            finetune_rates={"gpt6": 5e-4},
             causal_steps=1_000,
             committee_tasks=("fewrel",),
             deep_treatments=False,
