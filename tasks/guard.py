@@ -13,7 +13,7 @@ import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 
-from tlm.execution.process import deaf
+from tlm.machine.interruption import deaf
 
 TERM_SECONDS = 10.0
 """How long a group has to end before it is killed."""

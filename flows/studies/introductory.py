@@ -33,13 +33,16 @@ LIBRARIES = (
 )
 """Installed with tlm; each documents itself in several hundred paragraphs of 15 words or more."""
 
+MODERN: dict[str, Any] = {"recipe": "modern"}
+"""Stands for fields (`tlm.study.recipes`)."""
+
 
 @study
 def demo() -> StudyConfig:
     """Minutes on a laptop, nothing to download: docstrings as corpus and as task."""
     small: dict[str, Any] = {"num_attention_heads": 4, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     return StudyConfig(
-        recipe="modern",
+        **MODERN,
         name="demo",
         title="Does pre-training on docstrings help to tell libraries apart?",
         corpus=CorpusConfig(

@@ -38,7 +38,7 @@ def _training(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 def _trains(child: psutil.Process) -> bool:
     try:
-        return "tlm.execution.child" in " ".join(child.cmdline())
+        return child.name() == "tlm-child"
     except psutil.NoSuchProcess:  # another child of it has ended in the meantime
         return False
 

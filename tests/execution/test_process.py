@@ -12,6 +12,7 @@ import pytest
 from helpers import python
 
 from tlm.errors import BatchTooLarge, UserError
+from tlm.execution import nursery
 from tlm.execution.process import Child, StageFailed, StageStopped, is_cancellation, stop_all
 from tlm.machine.interruption import SIGNALS
 from tlm.machine.runtime import Runtime
@@ -21,30 +22,34 @@ import os, subprocess, sys, time
 from tlm.errors import BatchTooLarge, UserError
 from tlm.execution.process import talk_to_parent
 
-with talk_to_parent() as parent:
-    while True:
-        match parent.hear():
-            case {"square": number}:
-                print("what a library prints")
-                parent.say(square=number ** 2, threads=os.environ["OMP_NUM_THREADS"])
-            case {"do": "fail"}:
-                raise UserError("a problem.", "A way out.")
-            case {"do": "burst"}:
-                raise BatchTooLarge("too large.", items=7)
-            case {"do": "crash"}:
-                {}["nothing"]
-            case {"do": "exit"}:
-                print("last words \\N{SNOWMAN}")
-                os._exit(3)
-            case {"do": "cut"}:
-                os.write(parent._answers.fileno(), b'{"half": ')
-                os._exit(4)
-            case {"do": "sleep"}:
-                time.sleep(600)
-            case {"import": modules}:
-                parent.say(files=[__import__(module).__file__ for module in modules])
-            case {"run": code}:
-                parent.say(printed=subprocess.run([sys.executable, *code], capture_output=True, text=True).stdout)
+def main():
+    with talk_to_parent() as parent:
+        while True:
+            match parent.hear():
+                case {"square": number}:
+                    print("what a library prints")
+                    parent.say(square=number ** 2, threads=os.environ["OMP_NUM_THREADS"])
+                case {"do": "fail"}:
+                    raise UserError("a problem.", "A way out.")
+                case {"do": "burst"}:
+                    raise BatchTooLarge("too large.", items=7)
+                case {"do": "crash"}:
+                    {}["nothing"]
+                case {"do": "exit"}:
+                    print("last words \\N{SNOWMAN}")
+                    os._exit(3)
+                case {"do": "cut"}:
+                    os.write(parent._answers.fileno(), b'{"half": ')
+                    os._exit(4)
+                case {"do": "sleep"}:
+                    time.sleep(600)
+                case {"import": modules}:
+                    parent.say(files=[__import__(module).__file__ for module in modules])
+                case {"run": code}:
+                    parent.say(printed=subprocess.run([sys.executable, *code], capture_output=True, text=True).stdout)
+
+if __name__ == "__main__":
+    main()
 """
 
 SHADOWS = (
@@ -60,6 +65,18 @@ SHADOWS = (
     "tasks",
 )
 """What a user may call a script of their own."""
+
+
+@pytest.fixture(params=["started", "forked"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How children come into being; whichever it is, they behave alike."""
+    if request.param == "forked":
+        if not nursery.can_fork():
+            pytest.skip("processes are not forked here")
+        monkeypatch.setattr(nursery, "IMPORTED", ())
+        monkeypatch.setattr(nursery, "FORKED", {"obedient"})
+        monkeypatch.setattr("tlm.execution.process.FORKED", {"obedient"})
+    return str(request.param)
 
 
 @contextmanager
@@ -129,7 +146,7 @@ def test_all_children_can_be_stopped_from_another_thread(tmp_path: Path, monkeyp
 def test_a_signal_to_the_whole_group_is_the_parents_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with child(tmp_path, monkeypatch) as asked:
         for number in SIGNALS:
-            asked.process.send_signal(number)
+            os.kill(asked.process.pid, number)
         asked.say(square=3)
         assert asked.hear()["square"] == 9
 

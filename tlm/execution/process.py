@@ -9,7 +9,8 @@ nothing that lies in the folder where the user stands. The parent holds a `Child
         child.say(number=3)
         child.hear()                      # {"square": 9}, or the error that the child raised
 
-and the module, when it is run, a `Parent`:
+and the module's `main` a `Parent` (where it can, the child is forked by a process that has imported torch already:
+`tlm.execution.nursery`):
 
     with talk_to_parent() as parent:
         parent.say(square=parent.hear()["number"] ** 2)
@@ -19,7 +20,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -31,9 +31,10 @@ from queue import SimpleQueue
 from typing import Any
 
 from tlm.errors import BatchTooLarge, UserError
+from tlm.execution.nursery import FORKED, Forked, can_fork, fork
 from tlm.machine.allocator import ALLOCATORS
 from tlm.machine.file_errors import file_error
-from tlm.machine.interruption import SIGNALS
+from tlm.machine.interruption import deaf
 from tlm.machine.runtime import PACKAGE_PARENT, SAFE_PATH, Runtime
 
 Message = dict[str, Any]
@@ -80,22 +81,28 @@ class Child:
         self.name = name
         self.timeout = timeout
         self._printed = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 – closed by __exit__
-        with deaf():
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", module],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._printed,
-                text=True,
-                env=child_environment(runtime),
-                pass_fds=files,
-            )
+        self.process = self._start(module, runtime, files)
         if works:
             _living.add(self)
         self._expired, self.stopped = threading.Event(), threading.Event()
         self._timer = threading.Timer(timeout or threading.TIMEOUT_MAX, self._expire)
         self._timer.daemon = True
         self._timer.start()
+
+    def _start(self, module: str, runtime: Runtime, files: Collection[int]) -> subprocess.Popen[str] | Forked:
+        environment = child_environment(runtime)
+        if runtime.fork and module in FORKED and can_fork():
+            return fork(module, environment, self._printed)
+        with deaf():
+            return subprocess.Popen(
+                [sys.executable, "-m", module],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._printed,
+                text=True,
+                env=environment,
+                pass_fds=files,
+            )
 
     def __enter__(self) -> Child:
         return self
@@ -159,16 +166,6 @@ def stop_all() -> None:
     for child in tuple(_living):
         child.stopped.set()  # before it dies: its end is not to be blamed on the memory
         child.process.kill()
-
-
-@contextmanager
-def deaf() -> Iterator[None]:
-    """Processes started inside get no signal that ends a command: what is blocked here stays blocked in them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def child_environment(runtime: Runtime) -> dict[str, str]:

@@ -33,6 +33,16 @@ _lines = ["interrupted."]
 _ending = threading.Event()
 
 
+@contextmanager
+def deaf() -> Iterator[None]:
+    """Processes started inside get no signal that ends a command: what is blocked here stays blocked in them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def run(work: Callable[[], T], *, code: int | None = None) -> T:
     """Return what `work` returns, or raise what it raises; a signal ends the process with exit code 128 + its number.
 

@@ -42,6 +42,9 @@ class Runtime(BaseModel):
     isolate: bool = Field(
         True, description="train in child processes, which a time-out can end; otherwise one at a time"
     )
+    fork: bool = Field(
+        True, description="on Linux, fork these processes from one that has imported torch; otherwise each imports it"
+    )
     workers: PositiveInt = Field(default_factory=lambda known: _workers(known["isolate"]), description="stages at once")
     threads: PositiveInt = Field(1, description="CPU threads for each training process")
     stage_timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
@@ -69,7 +72,7 @@ class Runtime(BaseModel):
     @classmethod
     def from_environment(cls, **given: object) -> Runtime:
         """Read TLM_HOME, TLM_DATA_ROOT, TLM_DEVICE, TLM_WORKERS, TLM_THREADS, TLM_STAGE_TIMEOUT, TLM_CHECKPOINT_SECONDS,
-        TLM_MEMORY_GIB, TLM_ENGINE, MLFLOW_TRACKING_URI; `given` wins.
+        TLM_MEMORY_GIB, TLM_FORK, TLM_ENGINE, MLFLOW_TRACKING_URI; `given` wins.
 
         Raises:
             UserError: naming the field that has a wrong value; if TLM_HOME would not be the same place to everything that
@@ -84,6 +87,7 @@ class Runtime(BaseModel):
             "stage_timeout": "TLM_STAGE_TIMEOUT",
             "checkpoint_seconds": "TLM_CHECKPOINT_SECONDS",
             "memory_gib": "TLM_MEMORY_GIB",
+            "fork": "TLM_FORK",
             "engine": "TLM_ENGINE",
             "tracking_uri": "MLFLOW_TRACKING_URI",
         }

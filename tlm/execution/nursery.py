@@ -1,0 +1,320 @@
+"""Children that are forked by a process which has imported what they need, instead of importing it each for itself.
+
+Before its first step a training process imports torch, transformers and pandas, for some five seconds of a core, and a
+study has hundreds of such processes. A nursery imports them once. It has one thread, touches no GPU and does nothing but
+fork: each child gets ends of pipes from whoever asked for it, runs its module's `main`, and is otherwise as `python -m
+module`.
+The nursery ends when its parent does; a child ends, as any does, when its input does.
+
+One nursery at a time is kept, of the environment that children were last wanted with.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import gc
+import importlib
+import json
+import os
+import random
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+import warnings
+from contextlib import suppress
+from typing import IO, Any, NoReturn
+
+from tlm.machine.interruption import deaf
+
+FORKED = {"tlm.execution.child", "tlm.cost.calibration", "tlm.cost.precision"}
+"""Modules whose children come from a nursery, where there can be one; each has a `main`."""
+IMPORTED = ("tlm.execution.child", "tlm.training.pretrain", "tlm.training.finetune", "tlm.cost.measure", "pandas")
+MESSAGE_BYTES = 4_096
+PR_SET_NAME = 15
+
+_lock = threading.Lock()
+_newest: _Nursery | None = None
+
+
+def can_fork() -> bool:
+    """Elsewhere than on Linux, libraries do not survive a fork, or there is none."""
+    return sys.platform == "linux"
+
+
+class Forked:
+    """A child of a nursery, with what is needed of subprocess.Popen's methods. Its pipes are text."""
+
+    def __init__(self, nursery: _Nursery, number: int, stdin: IO[str], stdout: IO[str]) -> None:
+        self.stdin, self.stdout = stdin, stdout
+        self._nursery, self._number = nursery, number
+        self._pid: int | None = None
+        self._handle: int | None = None
+        self._code: int | None = None
+        self._begun, self._ended = threading.Event(), threading.Event()
+
+    @property
+    def pid(self) -> int:
+        """Waits until there is one. Raises RuntimeError if there will be none."""
+        self._begun.wait()
+        if self._pid is None:
+            raise RuntimeError("this process was never begun")
+        return self._pid
+
+    def poll(self) -> int | None:
+        """Its exit code, -N for a signal N, or None while it runs."""
+        return self._code if self._ended.is_set() else None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code once it has ended. Raises subprocess.TimeoutExpired."""
+        if not self._ended.wait(timeout):
+            raise subprocess.TimeoutExpired("a forked child", timeout or 0.0)
+        assert self._code is not None
+        return self._code
+
+    def kill(self) -> None:
+        """Whether it has begun or not. By its parent, which alone knows that the number is still its own."""
+        self._nursery.say(kill=self._number)
+
+    def communicate(self) -> None:
+        """Close its pipes and wait for its end."""
+        for pipe in (self.stdin, self.stdout):
+            with suppress(OSError):  # what it was not told yet finds nobody
+                pipe.close()
+        self.wait()
+
+    def begins(self, pid: int) -> None:
+        self._pid = pid
+        with suppress(OSError):  # it has ended already
+            self._handle = os.pidfd_open(pid)
+        self._begun.set()
+
+    def ends(self, code: int) -> None:
+        """Nobody else will say of it what becomes of it: if it has not ended yet, it does now."""
+        if self._handle is not None:
+            with suppress(OSError):
+                signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+            os.close(self._handle)
+        self._code = code
+        self._begun.set()
+        self._ended.set()
+
+
+def fork(module: str, environment: dict[str, str], stderr: IO[str]) -> Forked:
+    """Have `module.main()` run in a forked child with such an environment; returns at once."""
+    global _newest
+    with _lock:
+        if _newest is None or not _newest.serves(environment):
+            if _newest is not None:
+                _newest.retire()
+            _newest = _Nursery(environment)
+        return _newest.fork(module, stderr)
+
+
+class _Nursery:
+    """The nursery from its parent's side. A thread of the parent's hears from it."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._environment = environment
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._printed = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 – closed when it has ended
+        self._children: dict[int, tuple[Forked, IO[str]]] = {}
+        self._made = 0
+        self._retired = self._lost = False
+        with theirs, deaf():
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tlm.execution.nursery", str(theirs.fileno()), *IMPORTED],
+                stdin=subprocess.DEVNULL,
+                stdout=self._printed,
+                stderr=self._printed,
+                env=environment,
+                pass_fds=[theirs.fileno()],
+            )
+        self._mutex = threading.Lock()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def serves(self, environment: dict[str, str]) -> bool:
+        return not self._lost and self._process.poll() is None and environment == self._environment
+
+    def fork(self, module: str, stderr: IO[str]) -> Forked:
+        inward, outward = os.pipe(), os.pipe()
+        child = Forked(
+            self, self._made, os.fdopen(inward[1], "w", encoding="utf-8"), os.fdopen(outward[0], encoding="utf-8")
+        )
+        with self._mutex:
+            self._children[self._made] = (child, stderr)
+            message = json.dumps({"fork": self._made, "module": module}).encode()
+            self._made += 1
+            with suppress(OSError):  # it is gone, which `_listen` tells all its children
+                socket.send_fds(self._socket, [message], [inward[0], outward[1], stderr.fileno()])
+            if self._lost:
+                self._give_up()
+        os.close(inward[0])
+        os.close(outward[1])
+        return child
+
+    def say(self, **message: Any) -> None:
+        with suppress(OSError):
+            self._socket.send(json.dumps(message).encode())
+
+    def retire(self) -> None:
+        """Fork no more; end with the last child."""
+        with self._mutex:
+            self._retired = True
+            if not self._children:
+                self._hang_up()
+
+    def end(self) -> None:
+        self._hang_up()
+        self._process.wait()
+
+    def _hang_up(self) -> None:
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def _listen(self) -> None:
+        while received := self._receive():
+            message = json.loads(received)
+            with self._mutex:
+                child, _ = self._children[message["of"]]
+                if "pid" in message:
+                    child.begins(message["pid"])
+                    continue
+                del self._children[message["of"]]
+                if self._retired and not self._children:
+                    self._hang_up()
+            child.ends(message["code"])
+        with self._mutex:
+            self._lost = True
+            self._give_up()
+        self._process.wait()
+        self._socket.close()
+        self._printed.close()
+
+    def _receive(self) -> bytes:
+        try:
+            return self._socket.recv(MESSAGE_BYTES)
+        except OSError:
+            return b""
+
+    def _give_up(self) -> None:
+        """Its children end with it, those that never began too; what it printed is theirs to show."""
+        with suppress(OSError):
+            self._hang_up()
+        code, text = self._process.wait(), ""
+        if self._children:
+            self._printed.seek(0)
+            text = self._printed.read()
+        for child, stderr in self._children.values():
+            stderr.write(text)
+            stderr.flush()
+            child.ends(code or 1)
+        self._children.clear()
+
+
+@atexit.register
+def _end_the_newest() -> None:
+    if _newest is not None:
+        _newest.end()
+
+
+# --- the nursery itself ---
+
+
+def main() -> NoReturn:
+    """Import, then fork whenever asked, until the parent is gone."""
+    parent = socket.socket(fileno=int(sys.argv[1]))
+    for module in sys.argv[2:]:
+        importlib.import_module(module)
+    gc.collect()
+    gc.freeze()  # a collection in a child would write to every page that it shares
+    woken, wake = os.pipe()
+    os.set_blocking(woken, False)
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    numbers: dict[int, int] = {}
+    wakes: list[Any] = [parent, woken]
+    while True:
+        ready, _, _ = select.select(wakes, [], [])
+        if woken in ready:
+            with suppress(BlockingIOError):
+                os.read(woken, MESSAGE_BYTES)
+            _tell_who_ended(parent, numbers)
+        if parent in ready:
+            received, pipes, _, _ = socket.recv_fds(parent, MESSAGE_BYTES, 3)
+            if not received:
+                os._exit(0)
+            match json.loads(received):
+                case {"fork": number, "module": module}:
+                    with warnings.catch_warnings():
+                        warnings.simplefilter(
+                            "ignore"
+                        )  # jemalloc, which Arrow brings, has a thread that it forks itself
+                        pid = os.fork()
+                    if pid == 0:
+                        for each in (parent.fileno(), woken, wake):
+                            os.close(each)
+                        _become(module, pipes)
+                    numbers[pid] = number
+                    _tell(parent, of=number, pid=pid)
+                case {"kill": number}:
+                    for pid in [pid for pid, its in numbers.items() if its == number]:
+                        os.kill(pid, signal.SIGKILL)  # not reaped yet, so that the number is still its own
+            for pipe in pipes:
+                os.close(pipe)
+
+
+def _tell(parent: socket.socket, **message: Any) -> None:
+    with suppress(BrokenPipeError):
+        parent.send(json.dumps(message).encode())
+
+
+def _tell_who_ended(parent: socket.socket, numbers: dict[int, int]) -> None:
+    while numbers:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == 0:
+            return
+        _tell(parent, of=numbers.pop(pid), code=os.waitstatus_to_exitcode(status))
+
+
+def _become(module: str, pipes: list[int]) -> NoReturn:
+    """In the child: run the module and end."""
+    code = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for pipe, number in zip(pipes, range(3), strict=True):
+            os.dup2(pipe, number)
+            os.close(pipe)
+        ctypes.CDLL(None).prctl(PR_SET_NAME, f"tlm-{module.rpartition('.')[2]}".encode())
+        _seed_what_nobody_seeded()
+        sys.argv = [module]
+        importlib.import_module(module).main()
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def _seed_what_nobody_seeded() -> None:
+    """As in a new process: what is drawn without a seed differs from child to child."""
+    import numpy as np
+
+    random.seed()
+    np.random.seed()
+
+
+if __name__ == "__main__":
+    main()
