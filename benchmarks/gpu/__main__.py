@@ -1,6 +1,6 @@
 """Train at the paper's scale on one GPU, stage by stage, each within a time that it keeps.
 
-    python -m benchmarks.gpu BUNDLE --out FOLDER --stages ceilings checks throughput profile headline
+    python -m benchmarks.gpu BUNDLE --out FOLDER --stages ceilings checks throughput headline curve profile
 
 BUNDLE is what `python -m benchmarks.gpu.prepare` wrote. Needs torch, transformers, pydantic, pyarrow, pandas and scipy: no
 orchestrator, no tracking, no network. Run it again to go on: what is in --home is kept, and finished work is found there.
@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.gpu.ceilings import ceilings
 from benchmarks.gpu.checks import checks
-from benchmarks.gpu.headline import headline
+from benchmarks.gpu.headline import curve, headline
 from benchmarks.gpu.preparing import Preparing
 from benchmarks.gpu.profile import profile
 from benchmarks.gpu.session import FIGURES, Session, free
@@ -30,7 +30,7 @@ from benchmarks.gpu.throughput import throughput
 from tlm.errors import UserError
 from tlm.training.captured import Engine
 
-LIMITS = {"ceilings": 30.0, "checks": 60.0, "throughput": 150.0, "headline": 540.0, "profile": 60.0}
+LIMITS = {"ceilings": 30.0, "checks": 60.0, "throughput": 150.0, "headline": 540.0, "curve": 540.0, "profile": 60.0}
 """Seconds of each stage, in the order in which they run."""
 CACHE = "compile-cache.bin"
 
@@ -52,6 +52,7 @@ def _stages(session: Session, given: argparse.Namespace) -> dict[str, Callable[[
         "checks": lambda: session.keep("checks", checks(session)),
         "throughput": lambda: throughput(session, tuple(given.variants)),
         "headline": lambda: headline(session, reserve=given.reserve),
+        "curve": lambda: curve(session, reserve=given.reserve),
         "profile": lambda: session.keep("profile", profile(session)),
     }
 
@@ -108,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--stages", nargs="+", choices=tuple(LIMITS), default=list(LIMITS))
     parser.add_argument("--limit", nargs="*", default=[], metavar="STAGE=SECONDS")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="of everything together")
-    parser.add_argument("--reserve", type=float, default=90.0, help="seconds of the headline kept for fine-tuning")
+    parser.add_argument("--reserve", type=float, default=90.0, help="seconds kept for fine-tuning")
     parser.add_argument("--engine", default="auto", help="e.g. varlen,fused,captured,overlapped")
     parser.add_argument("--variants", nargs="+", default=["bert6", "bert1", "bert1a"])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")

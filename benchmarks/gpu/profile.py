@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu.headline import best_engine
+from benchmarks.gpu.pretraining import best_engine
 from benchmarks.gpu.session import Session, synchronize
 from benchmarks.gpu.throughput import LEAST_SECONDS, Ground, launched
 from tlm.study.architecture import Architecture

@@ -7,7 +7,6 @@ import json
 import sys
 import tarfile
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 import transformers
 
 from benchmarks.gpu.preparing import Preparing
+from tlm.artifacts.provenance import provenance
 from tlm.artifacts.record import RECORD, leaving, to_file
 from tlm.artifacts.step import Step
 from tlm.artifacts.store import Artifact, ArtifactStore
@@ -102,18 +102,24 @@ class Session:
 
     # --- output ---
 
-    def pack(self, made: Iterable[Step]) -> None:
-        """Everything but weights of finished artifacts, in archives that are small enough to travel.
+    def provenance(self, engine: Engine) -> dict[str, Any]:
+        """Where and how, for a record."""
+        more: dict[str, Any] = {"device": self.device, "threads": torch.get_num_threads(), "engine": str(engine)}
+        if self.commit:
+            more |= {"git_commit": self.commit, "git_dirty": False}
+        return provenance(**more, gpu=self.figures["machine"]["device"])
+
+    def pack(self) -> None:
+        """Everything but weights of what was trained in this home, in archives that are small enough to travel.
 
         The records in them say which files were left behind: `tlm import` takes the archives.
         """
         archive: tarfile.TarFile | None = None
         size = count = 0
-        for step in made:
-            seen = self.store.inspect(step.ref, verify=False)
-            if seen.status != "complete" or seen.record is None:
+        for _, seen in self.store.inspect_all():
+            if seen.status != "complete" or seen.record is None or not STAGES[seen.record.stage].weights:
                 continue
-            record = leaving(seen.record, STAGES[step.stage].weights)
+            record = leaving(seen.record, STAGES[seen.record.stage].weights)
             own = sum(output.bytes for output in record.outputs.values())
             if archive is None or size + own > MOST_BYTES:
                 if archive is not None:
@@ -121,8 +127,8 @@ class Session:
                 archive = tarfile.open(self.out / f"{count}-{ARCHIVE}", "w")  # noqa: SIM115  # closed when it is full
                 size, count = 0, count + 1
             for name in record.outputs:
-                archive.add(self.store.local_path(record, name), f"{ARTIFACTS}/{step.ref}/{name}")
-            _add(archive, f"{ARTIFACTS}/{step.ref}/{RECORD}", to_file(record))
+                archive.add(self.store.local_path(record, name), f"{ARTIFACTS}/{record.ref}/{name}")
+            _add(archive, f"{ARTIFACTS}/{record.ref}/{RECORD}", to_file(record))
             size += own
         if archive is not None:
             archive.close()

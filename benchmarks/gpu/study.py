@@ -53,7 +53,9 @@ def toy() -> StudyConfig:
     return StudyConfig(
         name="gpu-toy",
         corpus=CorpusConfig(
-            source=DocstringsSource(part="corpus", libraries=libraries, min_words=15), sizes=(0, 1_000), heldout=100
+            source=DocstringsSource(part="corpus", libraries=libraries, min_words=15),
+            sizes=(0, 500, 1_000),
+            heldout=100,
         ),
         tokenizer=TrainedTokenizer(vocab_size=1_024),
         max_length=48,

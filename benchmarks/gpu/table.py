@@ -45,16 +45,14 @@ def _throughput(rows: dict[str, Any], ceiling: float | None) -> list[str]:
 
 
 def _tasks(rows: dict[str, Any]) -> list[str]:
-    """Mean test accuracy of the seeds that ran, pre-trained and from scratch."""
-    groups: dict[tuple[str, bool], list[float]] = defaultdict(list)
+    """Mean test accuracy of the seeds that ran, by Ws, the largest first; Ws = 0 is from scratch."""
+    groups: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows.values():
-        groups[row["task"], row["scratch"]].append(row["test_accuracy"])
+        groups[row["task"]][row["ws"]].append(row["test_accuracy"])
     lines = []
-    for task in dict.fromkeys(task for task, _ in groups):
-        parts = []
-        for scratch, word in ((False, "pre-trained"), (True, "scratch")):
-            found = groups.get((task, scratch), [])
-            if found:
-                parts.append(f"{word} {statistics.mean(found):.4f} (of {len(found)})")
-        lines.append(f"{task}: " + ", ".join(parts))
+    for task, found in groups.items():
+        means = [(f"Ws {ws:,}" if ws else "scratch", found[ws]) for ws in sorted(found, reverse=True)]
+        lines.append(
+            f"{task}: " + ", ".join(f"{word} {statistics.mean(own):.4f} (of {len(own)})" for word, own in means)
+        )
     return lines

@@ -7,19 +7,25 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bare import bare_python
 from helpers import Mini, only, python, python_environment
 
+from benchmarks.gpu import prepare
 from benchmarks.gpu.__main__ import engine_of
-from benchmarks.gpu.headline import rebased, shortened
+from benchmarks.gpu.finetuning import rebased
+from benchmarks.gpu.pretraining import shortened
 from benchmarks.gpu.table import table
+from flows.loading import load_study
 from tlm.artifacts.record import from_file
 from tlm.artifacts.store import ArtifactStore
+from tlm.execution.archives import unpacked
+from tlm.execution.importing import survey
 from tlm.training.captured import Engine
 
-STAGES = ("ceilings", "checks", "throughput", "profile", "headline")
+STAGES = ("ceilings", "checks", "throughput", "profile", "headline", "curve")
 
 
 @pytest.fixture(scope="module")
@@ -40,22 +46,43 @@ def test_the_whole_script_runs_with_little_installed_and_a_second_call_finds_wha
     assert done.returncode == 0, done.stderr
     figures = json.loads((out / "figures.json").read_text())
     assert "failed" not in figures and figures["seconds"].keys() == {*STAGES}
-    assert figures["headline"]["pretraining"]["epochs"] == 3 and len(figures["finetuned"]) == 4
+    assert figures["headline"]["pretraining"]["epochs"] == figures["bert6-ws500-s0-p0"]["pretraining"]["epochs"] == 3
+    assert len(figures["finetuned"]) == 6  # two seeds of scratch and of each Ws
 
     with tarfile.open(out / "0-artifacts.tar") as archive:
         names = archive.getnames()
         archive.extractall(tmp_path / "there", filter="data")
-    assert len([name for name in names if name.endswith("record.json")]) == 5
+    assert len([name for name in names if name.endswith("record.json")]) == 8
     assert not [name for name in names if name.endswith(".safetensors")]
     store = ArtifactStore(str(home / "data/artifacts"))
     planned = json.loads((bundle / "steps.json").read_text())["keys"]
     records = [from_file(path.read_bytes()) for path in (tmp_path / "there").rglob("record.json")]
     assert {record.key for record in records} == {*planned}  # the very steps of the study
     assert all(store.inspect(record.ref).status == "complete" for record in records)
+    assert all("model.safetensors" in record.left_behind for record in records)
+    with unpacked(out) as folder:
+        found = survey(folder, ArtifactStore(str(tmp_path / "mine")), closed=False)
+    assert found.refused == {} and {record.key for record in found.new} == {*planned}
     assert {record.provenance["engine"] for record in records} == {"rectangle launched"}
 
-    again = bare_python([*call, "--stages", "headline"], tmp_path / "bare")
+    again = bare_python([*call, "--stages", "headline", "curve"], tmp_path / "bare")
     assert again.returncode == 0 and "pre-trained in" not in again.stdout and ": test " not in again.stdout
+
+
+def test_the_study_is_written_for_tlm_run_whole_or_in_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def write(*words: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["prepare", "--study", str(tmp_path / "gpu.yaml"), *words])
+        return prepare.main()
+
+    assert write() == 0
+    assert load_study(str(tmp_path / "gpu.yaml")) == prepare.study_of("paper")
+    assert write("--tasks", "fewrel64", "--seeds", "0", "2") == 0
+    part = load_study(str(tmp_path / "gpu.yaml"))
+    assert (part.name, [task.name for task in part.tasks]) == ("gpu-fewrel64", ["fewrel64"])
+    assert part.finetune_seeds == (0, 2) and part.pretrain.precision == part.finetune.precision == "bfloat16"
+    assert write("--tasks", "fewrel63") == 2 and "has no fewrel63" in capsys.readouterr().err
 
 
 def test_fewer_epochs_are_another_step_and_so_is_what_starts_from_it(mini: Mini) -> None:
@@ -96,7 +123,16 @@ def test_the_table_names_the_device_and_puts_every_contender_beside_stock_and_th
         "pretrain-bert6 | fast": {"ms": 2.0, "tokens_per_second": 1e6, "useful_flops_per_second": 1e14},
         "pretrain-bert6 | broken": {"error": "RuntimeError: no"},
     }
-    figures = {"machine": {"device": "a card"}, "ceilings": {"matmul_flops_per_second": 4e14}, "throughput": rows}
+    figures: dict[str, Any] = {
+        "machine": {"device": "a card"},
+        "ceilings": {"matmul_flops_per_second": 4e14},
+        "throughput": rows,
+    }
+    runs = [(90_000, 0.8), (2_000, 0.7), (0, 0.5), (0, 0.6)]
+    figures["finetuned"] = {
+        f"{n}": {"task": "fewrel", "ws": ws, "test_accuracy": right} for n, (ws, right) in enumerate(runs)
+    }
     text = table(figures)
+    assert "fewrel: Ws 90,000 0.8000 (of 1), Ws 2,000 0.7000 (of 1), scratch 0.5500 (of 2)" in text
     assert text.startswith("a card,") and "RuntimeError: no" in text
     assert "25.0%" in text and "10.00" in text

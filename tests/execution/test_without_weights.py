@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import shutil
 from functools import partial
@@ -74,6 +75,13 @@ def test_weights_deleted_by_accident_are_damage_and_come_home_as_none(own: Mini,
     (own.folder(step) / WEIGHTS).unlink()
     assert own.store.inspect(step.ref).status == "damaged"
     assert import_records(Path(own.runtime.home), store).refused[str(step.ref)] == f"{WEIGHTS} is missing"
+
+
+def test_whichever_stage_loads_a_model_says_so() -> None:
+    loads = ("folder(CONFIG_AND_WEIGHTS)", "FinetunedModel.load(")
+    loading = {name for name, stage in STAGES.items() if any(call in inspect.getsource(stage) for call in loads)}
+    assert loading >= {"finetune", "latency", "option_scores", "teacher"}
+    assert loading == {name for name, stage in STAGES.items() if stage.reads_weights}
 
 
 def test_only_weights_may_be_left_behind(own: Mini, store: ArtifactStore) -> None:

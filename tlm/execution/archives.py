@@ -74,7 +74,7 @@ def _unpack(archive: Path, folder: Path) -> None:
 def _checked(archive: Path, member: tarfile.TarInfo) -> PurePosixPath:
     path = PurePosixPath(member.name)
     within = path.parts[:2] == PurePosixPath(ARTIFACTS).parts or (member.isdir() and member.name in (".", "data"))
-    if not within or ".." in path.parts or not (member.isreg() or member.isdir()):
+    if not within or ".." in path.parts or not (member.isreg() or member.isdir()) or member.size < 0:
         raise UserError(
             f"{archive}: {member.name!r} is a link, no plain file or not under {ARTIFACTS}.", ONLY_ARTIFACTS
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tlm.artifacts.record import check_here
-from tlm.artifacts.step import Step
+from tlm.artifacts.step import ArtifactRef, Step
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
 from tlm.stages import STAGES
@@ -16,19 +16,17 @@ def check_weights(todo: Iterable[Step], store: ArtifactStore) -> None:
 
     Such a model is not trained again on its own account: its results are those of the weights that were left behind.
     """
-    faults = [
-        fault for step in todo for name in STAGES[step.stage].reads_weights if (fault := _fault(step, name, store))
-    ]
+    reading = (step for step in todo if STAGES[step.stage].reads_weights)
+    faults = [fault for step in reading for ref in step.inputs.values() if (fault := _fault(step, ref, store))]
     if faults:
         step, error = faults[0]
         others = f" (and {len(faults) - 1} more)" if faults[1:] else ""
         raise UserError(f"{step.ref}{others} cannot run: {error.problem}", error.remedy)
 
 
-def _fault(step: Step, name: str, store: ArtifactStore) -> tuple[Step, UserError] | None:
-    ref = step.inputs.get(name)
-    seen = store.inspect(ref, verify=False) if ref else None
-    if seen and seen.status == "complete" and seen.record:
+def _fault(step: Step, ref: ArtifactRef, store: ArtifactStore) -> tuple[Step, UserError] | None:
+    seen = store.inspect(ref, verify=False)
+    if seen.status == "complete" and seen.record:
         try:
             check_here(seen.record, seen.record.left_behind)
         except UserError as error:

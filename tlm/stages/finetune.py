@@ -51,7 +51,7 @@ class Finetune(Stage, name="finetune", version="4", trains=True):
     role = "predicts"
     requires = ("torch", "transformers")
     weights = WEIGHTS
-    reads_weights = ("pretrained",)
+    reads_weights = True
     outputs = {
         **dict.fromkeys(CONFIG_AND_WEIGHTS),
         "metrics.parquet": METRICS,

@@ -36,7 +36,7 @@ class Latency(Stage, name="latency", version="1", trains=True):
     repeats: int
 
     requires = ("torch", "transformers")
-    reads_weights = ("model",)
+    reads_weights = True
     outputs = {"latency.parquet": None}
 
     @property

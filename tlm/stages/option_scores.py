@@ -28,7 +28,7 @@ class OptionScores(Stage, name="option_scores", version="1", trains=True):
     benchmark: Benchmark
 
     requires = ("torch", "transformers")
-    reads_weights = ("model",)
+    reads_weights = True
     outputs = {SCORES: None}
 
     @property

@@ -30,6 +30,7 @@ class Teacher(Stage, name="teacher", version="1", trains=True):
     """What the study calls the members together."""
 
     requires = ("scipy", "torch", "transformers")
+    reads_weights = True
     outputs = {LOGITS: None}
 
     def inputs(self) -> dict[str, Stage]:
