@@ -68,11 +68,11 @@ class Ragged:
         ids[np.arange(len(self.ids)) + np.repeat(np.arange(len(lengths)), lengths)] = self.ids
         if after is None:
             return Ragged(ids, np.append(np.arange(0, total, length), total).astype(np.int64))
-        places = np.flatnonzero((ids[:-1] == after) & (ids[1:] != after)) + 1
+        places = np.append(0, np.flatnonzero((ids[:-1] == after) & (ids[1:] != after)) + 1)
         offsets = [0]
         while total - offsets[-1] > length:
             most = offsets[-1] + length
-            last = int(places[np.searchsorted(places, most, side="right") - 1]) if len(places) else 0
+            last = int(places[np.searchsorted(places, most, side="right") - 1])
             offsets.append(last if last > offsets[-1] else most)
         return Ragged(ids, np.array([*offsets, total] if total else [0], dtype=np.int64))
 

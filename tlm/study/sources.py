@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
-from tlm.study.base import Frozen, Seed
+from tlm.study.base import Frozen, Seed, added
 
 Origin = Literal["local", "hub"]
 
@@ -38,6 +38,9 @@ class WikipediaSource(SourceConfig):
     revision: str = "b04c8d1ceb2f5cd4588862100d08de323dccfbaa"
     shards: Annotated[int, Field(ge=1, le=41)] = 2
     shard_seed: Seed = 0
+    detokenise: bool = added(
+        False, description='write "John \'s ship ," as "John\'s ship,", for text that was cut into words'
+    )
 
 
 class FewRelSource(SourceConfig):

@@ -13,9 +13,13 @@ from tlm.data.sources import hub_access
 from tlm.data.sources.base import Loaded, Progress, digests, list_files, passed_over, shown
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from tlm.study.sources import WikipediaSource
 
 TOTAL_SHARDS = 41
+RULES_VERSION = 1
+"""Of `tlm.data.sources.detokenising`: part of the identity of what is read with it."""
 
 
 def drawn_shards(source: WikipediaSource) -> list[int]:
@@ -27,6 +31,7 @@ def drawn_shards(source: WikipediaSource) -> list[int]:
 
 def identity(source: WikipediaSource, data_root: str) -> dict[str, Any]:
     """Hub: repository, revision, configuration and drawn shards. Local: digest of each shard, in order."""
+    changed = {"detokenise": RULES_VERSION} if source.detokenise else {}
     if source.origin == "hub":
         return {
             "kind": "wikipedia",
@@ -34,9 +39,11 @@ def identity(source: WikipediaSource, data_root: str) -> dict[str, Any]:
             "revision": source.revision,
             "config": source.config,
             "shards": drawn_shards(source),
+            **changed,
         }
     places = list_files(data_root, source.path, (".parquet",))
-    return {"kind": "wikipedia", "sha256": digests({f"shard-{i:05d}": p for i, p in enumerate(places)})}
+    digest = digests({f"shard-{i:05d}": p for i, p in enumerate(places)})
+    return {"kind": "wikipedia", "sha256": digest, **changed}
 
 
 def count_hint(source: WikipediaSource, data_root: str) -> int | None:
@@ -77,7 +84,7 @@ def read(source: WikipediaSource, data_root: str, progress: Progress | None = No
                 progress(done, len(files))
         facts = {"commit": commit, "shards": ",".join(map(str, shards))}
         facts["empty_left_out"] = rows - sum(p.num_rows for p in parts)
-        return loaded(parts, f"{source.repo} {source.config}", facts=facts)
+        return loaded(_as_written(source, parts), f"{source.repo} {source.config}", facts=facts)
     places = list_files(data_root, source.path, (".parquet",))
     for done, place in enumerate(places, start=1):
         name = shown(data_root, place)
@@ -85,4 +92,19 @@ def read(source: WikipediaSource, data_root: str, progress: Progress | None = No
         parts.append(part("all", table["text"], rows_of(name), ids=table["id"]))
         if progress is not None:
             progress(done, len(places))
-    return loaded(parts, source.path)
+    return loaded(_as_written(source, parts), source.path)
+
+
+def _as_written(source: WikipediaSource, parts: list[pa.Table]) -> list[pa.Table]:
+    """The parts with their texts as people write them, if that is asked for."""
+    if not source.detokenise:
+        return parts
+    import pyarrow as pa
+
+    from tlm.data.sources.detokenising import detokenised
+
+    def written(table: pa.Table) -> pa.Table:
+        texts = pa.array(map(detokenised, table["text"].to_pylist()), table.schema.field("text").type)
+        return table.set_column(table.schema.get_field_index("text"), "text", texts)
+
+    return [written(table) for table in parts]
