@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from fnmatch import filter as matching
 
 from tlm.artifacts.record import check_here
 from tlm.artifacts.step import Step
@@ -17,7 +18,11 @@ def check_weights(todo: Iterable[Step], store: ArtifactStore) -> None:
     Such a model is not trained again on its own account: its results are those of the weights that were left behind.
     """
     faults = [
-        fault for step in todo for name in STAGES[step.stage].reads_weights if (fault := _fault(step, name, store))
+        fault
+        for step in todo
+        for pattern in STAGES[step.stage].reads_weights
+        for name in matching(step.inputs, pattern)
+        if (fault := _fault(step, name, store))
     ]
     if faults:
         step, error = faults[0]

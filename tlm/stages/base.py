@@ -95,8 +95,8 @@ class Stage:
     """Of its outputs, those too large to travel: an artifact is complete without them if its record says that they were
     left behind. Who reads results needs none of them."""
     reads_weights: ClassVar[tuple[str, ...]] = ()
-    """Its inputs whose weights `run` reads: where they were left behind, it cannot run, and a study that asks for it is
-    refused before any work."""
+    """Its inputs whose weights `run` reads (`member_*`: all whose names begin so): where they were left behind, it cannot
+    run, and a study that asks for it is refused before any work."""
     told: ClassVar[Mapping[str, Any]] = {}
     """Facts that others read (a plan, other stages, what is said once it is made): name → type."""
 

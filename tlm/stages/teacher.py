@@ -29,6 +29,7 @@ class Teacher(Stage, name="teacher", version="1", trains=True):
     committee: Aside[str]
     """What the study calls the members together."""
 
+    reads_weights = ("member_*",)
     requires = ("scipy", "torch", "transformers")
     outputs = {LOGITS: None}
 
