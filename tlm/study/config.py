@@ -22,6 +22,7 @@ from tlm.study.families import Family
 from tlm.study.fits import check_models
 from tlm.study.initialization import EmbeddingInit, Initialization, PpmiSvdConfig
 from tlm.study.recipes import with_recipe
+from tlm.study.soups import check_soups
 from tlm.study.sources import Source
 from tlm.study.tokenizers import TokenizerConfig
 from tlm.study.treatments import Treatment
@@ -245,6 +246,7 @@ class StudyConfig(Frozen):
     treatment_architectures: tuple[Name, ...] | None = Field(None, description="default: all of them")
     committees: tuple[CommitteeConfig, ...] = ()
     distillation: DistillationConfig | None = added(None, description="students of a committee, beside its members")
+    soups: tuple[Name, ...] = added((), description="architectures whose fine-tunings of one pre-training are averaged")
     baselines: tuple[Name, ...] = ("majority", "tfidf")
     evaluations: tuple[SerializeAsAny[Evaluation], ...] = added((), description="further evaluations of its models")
     arms: dict[Name, Arm] = added(
@@ -270,6 +272,7 @@ class StudyConfig(Frozen):
         if self.distillation:
             known("distillation.teacher", [self.distillation.teacher], committees)
             known("distillation.students", unique("distillation.students", self.distillation.students), architectures)
+        check_soups(self, architectures)
         check_models(self)
         known("learning_rates", self.learning_rates, architectures)
         known("finetune_learning_rates", self.finetune_learning_rates, architectures)
@@ -289,8 +292,8 @@ class StudyConfig(Frozen):
                 f"seeds: paired, but there are {len(self.pretrain_seeds)} pretrain_seeds and "
                 f"{len(self.finetune_seeds)} finetune_seeds"
             )
-        if self.arms and (self.committees or self.evaluations):
-            raise ValueError("arms: a study with arms has no committees and no further evaluations")
+        if self.arms and (self.committees or self.evaluations or self.soups):
+            raise ValueError("arms: a study with arms has no committees, soups or further evaluations")
         for _ in self.in_arms():  # each is a study that could be
             pass
         return self
