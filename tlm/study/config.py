@@ -17,7 +17,7 @@ from tlm.study.architecture import Architecture
 from tlm.study.arms import Arm
 from tlm.study.base import Frozen, Name, Precision, Probability, Registered, Seed, added, slugify
 from tlm.study.checks import different, first_complaint, known, unique
-from tlm.study.distillation import DistillationConfig
+from tlm.study.distillation import DistillationConfig, check_students
 from tlm.study.families import Family
 from tlm.study.fits import check_models
 from tlm.study.initialization import EmbeddingInit, Initialization, PpmiSvdConfig
@@ -269,14 +269,11 @@ class StudyConfig(Frozen):
         different("tasks", self.tasks)
         for committee in self.committees:
             known(f"committees.{committee.name}.members", committee.members, architectures)
-        if self.distillation:
-            known("distillation.teacher", [self.distillation.teacher], committees)
-            known("distillation.students", unique("distillation.students", self.distillation.students), architectures)
+        check_students(self.distillation, committees, architectures)
         check_soups(self, architectures)
         check_models(self)
-        known("learning_rates", self.learning_rates, architectures)
-        known("finetune_learning_rates", self.finetune_learning_rates, architectures)
-        known("treatment_architectures", self.treatment_architectures or (), architectures)
+        for field in ("learning_rates", "finetune_learning_rates", "treatment_architectures"):
+            known(field, getattr(self, field) or (), architectures)
         known("treatments.task", [t.task for t in self.treatments if t.task], tasks)
         changed = [t.ws for t in self.treatments if t.kind in ("missing_tokens", "shuffled")]
         known("treatments.ws", changed, [ws for ws in self.corpus.sizes if ws])
@@ -294,8 +291,7 @@ class StudyConfig(Frozen):
             )
         if self.arms and (self.committees or self.evaluations or self.soups):
             raise ValueError("arms: a study with arms has no committees, soups or further evaluations")
-        for _ in self.in_arms():  # each is a study that could be
-            pass
+        list(self.in_arms())  # each is a study that could be
         return self
 
     def in_arms(self) -> Iterator[tuple[str, int | None, StudyConfig]]:
