@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flows.studies.registry import assemble, study
-from flows.studies.scales import Scale
+from flows.studies.scales import TASKS, Scale
 from tlm.study.architecture import SHALLOW
 from tlm.study.config import CommitteeConfig, StudyConfig
 from tlm.study.distillation import DistillationConfig
@@ -22,5 +22,23 @@ def committee_distillation(scale: Scale) -> StudyConfig:
         finetune_seeds=scale.crossed,
         seeds="crossed",
         committees=(CommitteeConfig(name="bert1", members=SHALLOW),),
-        distillation=DistillationConfig(teacher="bert1", students=("bert1a",)),
+        # By the dev accuracy of a few students: members are so sure of what they were trained on that T = 2 says little.
+        distillation=DistillationConfig(teacher="bert1", students=("bert1a",), alpha=0.9, temperature=4.0),
+    )
+
+
+@study
+def weight_soup(scale: Scale) -> StudyConfig:
+    """The mean of the weights of several fine-tunings of one pre-trained model, beside their soft committee."""
+    return assemble(
+        scale,
+        "weight-soup",
+        "Does a mean of weights do what a soft committee of the same members does?",
+        corpus=scale.corpus(scale.largest),
+        architectures=scale.architectures("bert1"),
+        tasks=scale.tasks(*TASKS),
+        finetune_seeds=scale.crossed,
+        seeds="crossed",
+        committees=(CommitteeConfig(name="bert1", members=("bert1",)),),
+        soups=("bert1",),
     )

@@ -56,7 +56,8 @@ def test_every_step_comes_after_its_inputs_and_the_report_is_last(mini_plan: Pla
 def test_every_stage_is_in_a_study_with_every_treatment_and_evaluation(mini_data: Path) -> None:
     asked = {"kind": "likelihood", "data": {"kind": "files", "path": "corpus.csv"}}
     taught = {"teacher": "pair", "students": ["one"]}
-    planned = make(mini_data, treatments=EVERY_TREATMENT, svd_arm=True, evaluations=[asked], distillation=taught)
+    merged = {"distillation": taught, "soups": ["one"], "finetune_seeds": [0, 1]}
+    planned = make(mini_data, treatments=EVERY_TREATMENT, svd_arm=True, evaluations=[asked], **merged)
     assert {step.stage for step in planned.steps} == set(STAGES)
 
 
@@ -97,6 +98,7 @@ def test_the_number_of_steps_is_that_of_the_study(mini_plan: Plan) -> None:
         "pretrain": 2 * 2 + 1,  # sizes × architectures, and one architecture on the injected corpus
         "finetune": 2 * 2 + 2 + 1,  # and both from scratch
         "teacher": 0,
+        "soup": 0,
         "committee": 3,  # for each Ws, scratch included
         "latency": 2,  # of each architecture
         "baseline": 2,

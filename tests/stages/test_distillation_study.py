@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 from helpers import Mini, mini_study, only
 
+from tlm.artifacts.record import RECORD, from_file, leaving, to_file
 from tlm.artifacts.step import Step
+from tlm.errors import UserError
 from tlm.evaluation.committee import soft
 from tlm.execution.execute import execute
 from tlm.planning.plan import Identities, Plan, plan
+from tlm.planning.weights import check_weights
 from tlm.report.study_systems import distilled, models
 from tlm.study.config import StudyConfig
 from tlm.tuning.objective import Objective
@@ -76,6 +79,16 @@ def test_a_teacher_is_asked_about_training_items_alone_and_its_student_is_a_mode
     predicted, twin = (own.frame(step, "predictions.parquet") for step in (student, members(student, planned)[0]))
     assert predicted["item_id"].tolist() == twin["item_id"].tolist()
     assert not np.allclose(np.stack(predicted["logits"].to_list()), np.stack(twin["logits"].to_list()))
+
+
+def test_a_teacher_whose_members_have_left_their_weights_behind_is_refused_before_any_work(own: Mini) -> None:
+    planned = plan(mini_study(distillation=TAUGHT), own.runtime.data_root)
+    (member,) = (m for m in members(students(planned)[0], planned) if m.labels["arch"] == "conv")
+    place = own.folder(member) / RECORD
+    place.write_bytes(to_file(leaving(from_file(place.read_bytes()), ["model.safetensors"])))
+    todo = [step for step in planned.steps if step.stage == "teacher"]
+    with pytest.raises(UserError, match=rf"teacher/pair-.* cannot run: {member.ref} is here without weights"):
+        check_weights(todo, own.store)
 
 
 def test_a_search_may_judge_students_by_dev_items(mini: Mini) -> None:

@@ -30,8 +30,10 @@ LIKELIHOOD = {"benchmark", "contained", "option_scores", "untrained_scores", "ng
 
 def test_every_field_of_every_stage_is_what_its_steps_config_says(mini_data: Path) -> None:
     taught = {"distillation": {"teacher": "pair", "students": ["one"], "alpha": 0.5}}
+    merged = {"soups": ["one"], "finetune_seeds": [0, 1]}
     levers: dict[str, object] = {
         **taught,
+        **merged,
         "svd_arm": True,
         "pretrain__embedding_init": "ppmi_svd",
         "initialization": {"matrices": "fan_in"},

@@ -10,14 +10,16 @@ from tlm.artifacts.step import ArtifactRef
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
 
-CLASSIFYING = ("finetune", "committee")
+SINGLE = ("finetune", "soup")
+"""Stages whose artifacts are classifiers."""
+CLASSIFYING = (*SINGLE, "committee")
 """Stages whose artifacts tell a text's label."""
 NAMED = 8
 """Candidates that an error names."""
 
 
 def find_classifiers(store: ArtifactStore, names: Sequence[str]) -> list[ArtifactRef]:
-    """The finetune artifacts that `names` lead to, in order; a committee stands for its members.
+    """The artifacts of single classifiers that `names` lead to, in order; a committee stands for its members.
 
     Args:
         names: each `stage/slug-key` as tables print it, the beginning of `stage/slug` or of a key (6 characters or more),
@@ -28,11 +30,11 @@ def find_classifiers(store: ArtifactStore, names: Sequence[str]) -> list[Artifac
             that is here without weights.
     """
     records = list(store.records())
-    models = {record.key: record for record in records if record.stage == "finetune"}
+    models = {record.key: record for record in records if record.stage in SINGLE}
     found: list[ArtifactRef] = []
     for name in names:
         record = _one(store, records, name)
-        members = [record.ref] if record.stage == "finetune" else [record.inputs[n] for n in sorted(record.inputs)]
+        members = [record.ref] if record.stage in SINGLE else [record.inputs[n] for n in sorted(record.inputs)]
         for member in members:
             if member in found:
                 raise UserError(f"{member} would be a member twice.", "Name each model once.")
@@ -52,7 +54,7 @@ def _one(store: ArtifactStore, records: Sequence[Record], name: str) -> Record:
     if usable:
         raise UserError(f"{name!r} names {len(usable)} models.", f"Choose one: {_listed(usable)}.")
     if pretrained := [r for r in named if r.stage == "pretrain"]:
-        tuned = [r for r in select(store, pretrained[0].key) if r.stage == "finetune"] if len(pretrained) == 1 else []
+        tuned = [r for r in select(store, pretrained[0].key) if r.stage in SINGLE] if len(pretrained) == 1 else []
         raise UserError(
             f"{pretrained[0].ref} is a pre-trained language model: it knows no labels.",
             f"Use what was fine-tuned from it: {_listed(tuned)}." if tuned else "Fine-tune it first, with `tlm run`.",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import groupby
 
 from tlm.planning.data import Data, Identify, prepare, set_name
-from tlm.stages import Baseline, Committee, Finetune, Latency, PpmiSvd, Pretrain, Report, Stage, Teacher
+from tlm.stages import Baseline, Committee, Finetune, Latency, PpmiSvd, Pretrain, Report, Soup, Stage, Teacher
 from tlm.stages.evaluating import Models, evaluations
 from tlm.stages.latency import BATCH_SIZES, REPEATS
 from tlm.stages.pretraining_set import PretrainingSet
@@ -50,6 +51,7 @@ def _wanted(study: StudyConfig, identify: Identify) -> Iterator[Stage]:
     yield from (stage for stage in evaluated if not _trained(stage))  # what is wrong with their data is found first
     yield from () if study.arms else runs.stages()
     yield from committees(study, runs)
+    yield from soups(study, runs)
     yield from evaluated
     for name in study.baselines:
         for task in data.tasks.values():
@@ -213,6 +215,15 @@ def committees(study: StudyConfig, runs: Runs) -> Iterator[Stage]:
                 batch_sizes=BATCH_SIZES,
                 repeats=REPEATS,
             )
+
+
+def soups(study: StudyConfig, runs: Runs) -> Iterator[Stage]:
+    """Of each architecture that is asked for, the mean of each pre-trained model's fine-tunings on a task."""
+    for arch in study.soups:
+        for task in runs.data.tasks:
+            for ws in filter(None, study.corpus.sizes):
+                for _, members in groupby(runs.of(set_name(ws), task, arch), key=lambda run: run.pretrained):
+                    yield Soup.of_members(tuple(members))
 
 
 def _members(committee: CommitteeConfig, name: str, task: str, runs: Runs) -> tuple[Finetune, ...]:

@@ -38,12 +38,14 @@ class Evidence:
 
     # --- who was right ---
 
-    def correct(self, task: str, system: str, ws: int, treatment: str | None = None) -> Correct | None:
+    def correct(
+        self, task: str, system: str, ws: int, treatment: str | None = None, *, kind: str = "finetune"
+    ) -> Correct | None:
         """An architecture's correctness: (P, F, N) if each pre-training was fine-tuned several times, else (S, N).
 
-        ws = 0 is from scratch: (F, N).
+        ws = 0 is from scratch: (F, N). `kind` is the stage that predicts; soups are (P, N).
         """
-        runs = self.runs(kind="finetune", task=task, system=system, ws=ws, treatment=treatment)
+        runs = self.runs(kind=kind, task=task, system=system, ws=ws, treatment=treatment)
         if not runs:
             return None
         return stack_runs(Run(r["pretrain_seed"], r["finetune_seed"], self._correct[r["key"], None]) for r in runs)

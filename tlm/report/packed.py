@@ -67,11 +67,11 @@ PACKING: dict[str, str] = {
     "results": "from results",
     "items": """from (
         select distinct task, item_id, label::integer as label
-        from predictions where part = 'test' and kind in ('finetune', 'baseline')
+        from predictions where part = 'test' and kind in ('finetune', 'soup', 'baseline')
     ) order by task, item_id""",
     "correct": """from (
         select key, list(correct order by item_id) as correct
-        from predictions where part = 'test' and kind in ('finetune', 'baseline') group by key
+        from predictions where part = 'test' and kind in ('finetune', 'soup', 'baseline') group by key
     ) order by key""",
     "committee_instances": "from committee_instances order by key, size, instance",
     "near_duplicates": """from (

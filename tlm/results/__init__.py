@@ -60,6 +60,9 @@ ANALYSES: dict[str, Analysis] = {
         "tlm.results.committee_distillation:analyse",
         "Does a student keep a committee's advantage at one model's latency?",
     ),
+    "weight-soup": Analysis(
+        "tlm.results.weight_soup:analyse", "Does a mean of weights do what a soft committee of the same members does?"
+    ),
     "second-draw": Analysis("tlm.results.second_draw:analyse", "Do the gaps repeat on items never used before?"),
 }
 """By name, in the order of the document: the paper's results, then what it leaves open."""

@@ -245,7 +245,7 @@ def _contradictions(tables: Mapping[str, pa.Table]) -> Iterator[str]:
     accuracy_of = {
         row["key"]: row["accuracy"]
         for row in tables["results"].select(["key", "kind", "accuracy"]).to_pylist()
-        if row["kind"] in ("finetune", "baseline")
+        if row["kind"] in ("finetune", "soup", "baseline")
     }
     listed = {name: tables[name] for name in ("correct", "committee_instances", "near_duplicates")}
     for name, table in listed.items():

@@ -21,6 +21,7 @@ from tlm.results.made_up import MadeUpResults, Margin
 from tlm.results.overlap_predictor import MEASURES
 from tlm.results.variances import Variances
 from tlm.study.config import StudyConfig
+from tlm.study.soups import SOUP
 from tlm.study.treatments import MissingTokens, Sampled, Treatment
 
 REHEARSALS = 5
@@ -94,9 +95,10 @@ def _drawn(study: StudyConfig, steps: list[Step], items: Items, variances: Varia
                 task, items[task]["test"], accuracy, step.key, shares=variances.shares(task), system=name
             )
             made.result(step.key, "baseline", task, name, margin > 0, labels=items[task]["labels"])
-        elif step.stage == "committee":
-            members = [margins[ref.key] for _, ref in sorted(step.inputs.items())]
-            _committee(made, step, np.array(members), items[task]["labels"])
+        elif step.stage in ("committee", "soup"):
+            members = [margins[ref.key] for _, ref in sorted(step.inputs.items()) if ref.key in margins]
+            combined = _committee if step.stage == "committee" else _soup
+            combined(made, step, np.array(members), items[task]["labels"])
         elif step.stage == "overlap":
             _overlap(made, step, treatments)
     return made
@@ -162,6 +164,14 @@ def _committee(made: MadeUpResults, step: Step, margins_MN: Margin, labels: int)
             made.add("committee_instances", **about, size=size, instance=instance, correct=right_N)
     whole_N = margins_MN.mean(axis=0) > 0
     made.result(step.key, "committee", task, name, whole_N, labels=labels, ws=ws, rule="soft", members=len(margins_MN))
+
+
+def _soup(made: MadeUpResults, step: Step, margins_MN: Margin, labels: int) -> None:
+    """As the soft committee of its members."""
+    task, arch, own = str(step.labels["task"]), str(step.labels["arch"]), step.labels
+    about = {"arch": arch, "arm": SOUP, "init": own["init"], "ws": own["ws"], "pretrain_seed": own["pretrain_seed"]}
+    right_N = margins_MN.mean(axis=0) > 0
+    made.result(step.key, "soup", task, in_arm(arch, SOUP, None), right_N, labels=labels, **about)
 
 
 def _overlap(made: MadeUpResults, step: Step, treatments: Mapping[tuple[int, str], Treatment]) -> None:

@@ -24,6 +24,7 @@ from tlm.stages.pretrain import Pretrain  # isort: skip
 from tlm.stages.finetune import Finetune  # isort: skip
 from tlm.stages.teacher import Teacher  # isort: skip
 from tlm.stages.committee import Committee  # isort: skip
+from tlm.stages.soup import Soup  # isort: skip
 from tlm.stages.latency import Latency  # isort: skip
 from tlm.stages.baseline import Baseline  # isort: skip
 from tlm.stages.benchmark import Benchmark  # isort: skip
@@ -55,6 +56,7 @@ __all__ = [
     "Pretrain",
     "Report",
     "Shuffle",
+    "Soup",
     "Source",
     "Stage",
     "Task",

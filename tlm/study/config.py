@@ -17,11 +17,12 @@ from tlm.study.architecture import Architecture
 from tlm.study.arms import Arm
 from tlm.study.base import Frozen, Name, Precision, Probability, Registered, Seed, added, slugify
 from tlm.study.checks import different, first_complaint, known, unique
-from tlm.study.distillation import DistillationConfig
+from tlm.study.distillation import DistillationConfig, check_students
 from tlm.study.families import Family
 from tlm.study.fits import check_models
 from tlm.study.initialization import EmbeddingInit, Initialization, PpmiSvdConfig
 from tlm.study.recipes import with_recipe
+from tlm.study.soups import check_soups
 from tlm.study.sources import Source
 from tlm.study.tokenizers import TokenizerConfig
 from tlm.study.treatments import Treatment
@@ -245,6 +246,7 @@ class StudyConfig(Frozen):
     treatment_architectures: tuple[Name, ...] | None = Field(None, description="default: all of them")
     committees: tuple[CommitteeConfig, ...] = ()
     distillation: DistillationConfig | None = added(None, description="students of a committee, beside its members")
+    soups: tuple[Name, ...] = added((), description="architectures whose fine-tunings of one pre-training are averaged")
     baselines: tuple[Name, ...] = ("majority", "tfidf")
     evaluations: tuple[SerializeAsAny[Evaluation], ...] = added((), description="further evaluations of its models")
     arms: dict[Name, Arm] = added(
@@ -267,13 +269,11 @@ class StudyConfig(Frozen):
         different("tasks", self.tasks)
         for committee in self.committees:
             known(f"committees.{committee.name}.members", committee.members, architectures)
-        if self.distillation:
-            known("distillation.teacher", [self.distillation.teacher], committees)
-            known("distillation.students", unique("distillation.students", self.distillation.students), architectures)
+        check_students(self.distillation, committees, architectures)
+        check_soups(self, architectures)
         check_models(self)
-        known("learning_rates", self.learning_rates, architectures)
-        known("finetune_learning_rates", self.finetune_learning_rates, architectures)
-        known("treatment_architectures", self.treatment_architectures or (), architectures)
+        for field in ("learning_rates", "finetune_learning_rates", "treatment_architectures"):
+            known(field, getattr(self, field) or (), architectures)
         known("treatments.task", [t.task for t in self.treatments if t.task], tasks)
         changed = [t.ws for t in self.treatments if t.kind in ("missing_tokens", "shuffled")]
         known("treatments.ws", changed, [ws for ws in self.corpus.sizes if ws])
@@ -289,10 +289,9 @@ class StudyConfig(Frozen):
                 f"seeds: paired, but there are {len(self.pretrain_seeds)} pretrain_seeds and "
                 f"{len(self.finetune_seeds)} finetune_seeds"
             )
-        if self.arms and (self.committees or self.evaluations):
-            raise ValueError("arms: a study with arms has no committees and no further evaluations")
-        for _ in self.in_arms():  # each is a study that could be
-            pass
+        if self.arms and (self.committees or self.evaluations or self.soups):
+            raise ValueError("arms: a study with arms has no committees, soups or further evaluations")
+        list(self.in_arms())  # each is a study that could be
         return self
 
     def in_arms(self) -> Iterator[tuple[str, int | None, StudyConfig]]:

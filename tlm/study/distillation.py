@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from tlm.study.base import Frozen, Name
+from tlm.study.checks import known, unique
 
 DISTILLED = "distilled"
 """The arm that students are in: it stands in tables behind the name of their architecture."""
@@ -36,3 +37,10 @@ class DistillationConfig(Distillation):
     @property
     def loss(self) -> Distillation:
         return Distillation.model_validate(self.model_dump(include=set(Distillation.model_fields)))
+
+
+def check_students(asked: DistillationConfig | None, committees: list[Any], architectures: list[Any]) -> None:
+    """ValueError if a teacher is none of a study's committees, or a student none of its architectures."""
+    if asked is not None:
+        known("distillation.teacher", [asked.teacher], committees)
+        known("distillation.students", unique("distillation.students", asked.students), architectures)
