@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flows.studies import introductory, open_questions, paper, recipe, smaller
+from flows.studies import introductory, open_questions, paper, recipe, smaller, stlm
 from flows.studies.registry import STUDIES, NamedStudy
 
-__all__ = ["STUDIES", "NamedStudy", "introductory", "open_questions", "paper", "recipe", "smaller"]
+__all__ = ["STUDIES", "NamedStudy", "introductory", "open_questions", "paper", "recipe", "smaller", "stlm"]

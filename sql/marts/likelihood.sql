@@ -3,6 +3,9 @@
 -- task: name of the benchmark
 -- normalization: what an option's log probability was compared as: its sum, or per_byte
 -- arch: architecture
+-- arm: the arm of its study, whose way to train it is; null where there are none
+-- budget: pre-training steps that the arm asks for, where it has several numbers of them
+-- system: the architecture, with arm and budget
 -- ws: paragraphs in the pre-training set
 -- treatment: what was done to the pre-training set beyond drawing Ws paragraphs at random, null for nothing
 -- corpus_seed: seed of the corpus sample
@@ -56,6 +59,9 @@ final as (
         runs.task,
         runs.config ->> 'normalization' as normalization,
         runs.arch,
+        runs.arm,
+        runs.budget,
+        concat_ws(', ', runs.arch, runs.arm, runs.budget || ' steps') as system,
         runs.ws,
         runs.treatment,
         runs.corpus_seed,
@@ -89,4 +95,4 @@ final as (
 )
 
 select * from final
-order by task, normalization, arch, ws, treatment nulls first, pretrain_seed, key
+order by task, normalization, arch, arm, budget, ws, treatment nulls first, pretrain_seed, key

@@ -6,7 +6,7 @@ over_seeds as (
     select
         task,
         normalization,
-        arch,
+        system,
         ws,
         treatment,
         count(*) as seeds,
@@ -30,13 +30,13 @@ over_seeds as (
         and avg(score - ngram) > 2 * sqrt(avg(over_ngram_se * over_ngram_se)) as above_every_null,
         list({'run_id': mlflow_run_id, 'experiment_id': mlflow_experiment_id} order by key) as results
     from likelihood
-    group by task, normalization, arch, ws, treatment, setting
+    group by task, normalization, system, ws, treatment, setting
 )
 
 select
     task,
     normalization,
-    arch,
+    system,
     ws,
     treatment,
     seeds,
@@ -57,4 +57,4 @@ select
     contained,
     results
 from over_seeds
-order by task, normalization, arch, ws, treatment nulls first, items
+order by task, normalization, system, ws, treatment nulls first, items

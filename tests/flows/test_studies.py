@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from golden import plan_anywhere
 
 from flows.loading import load_study
 from flows.reporting import command_of
 from flows.studies import STUDIES
 from flows.studies.scales import SCALES
+from flows.studies.stlm import SIZES
 from tlm.errors import UserError
+from tlm.modeling.cost import parameter_counts
 from tlm.planning.plan import Plan, plan
 from tlm.planning.registries import check_registries
 from tlm.results import ANALYSES
@@ -23,6 +26,8 @@ from tlm.study.sources import WikipediaSource
 
 SCALED = [name for name, study in STUDIES.items() if study.scaled]
 UNSCALED = [name for name, study in STUDIES.items() if not study.scaled]
+CLASSIFY = [name for name in SCALED if STUDIES[name]().tasks]
+"""The studies of the first paper and of its open questions; others score options by likelihood."""
 TRAINING = ("pretrain", "finetune")
 
 
@@ -36,8 +41,9 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def planned(name: str, tmp_path: Path, **options: Any) -> Plan:
-    """A plan that needs no file: everything is on the Hub, pinned by its revision."""
-    return plan(load_study(name, origin="hub", **options), str(tmp_path / "no data"))
+    """A plan that needs no file: everything is on the Hub, pinned by its revision, but for benchmarks."""
+    study = load_study(name, origin="hub", **options)
+    return plan_anywhere(study) if study.evaluations else plan(study, str(tmp_path / "no data"))
 
 
 def keys(plan: Plan, *stages: str) -> set[str]:
@@ -61,7 +67,7 @@ def test_every_analysis_has_a_study() -> None:
     assert set(SCALED) == set(ANALYSES)
 
 
-@pytest.mark.parametrize("name", SCALED)
+@pytest.mark.parametrize("name", CLASSIFY)
 def test_all_studies_of_a_scale_are_trained_alike(name: str) -> None:
     shared = ("tokenizer", "max_length", "pretrain", "finetune", "pretrain_seeds")
     for scale in SCALES:
@@ -109,7 +115,7 @@ def test_the_papers_scale_is_the_papers_training() -> None:
         assert (training.learning_rate, training.weight_decay, training.batch_size) == (5e-5, 0.01, 32)
         assert (training.warmup_share, training.max_grad_norm, training.max_steps) == (0.0, None, None)
     assert study.pretrain.mlm_probability == 0.15
-    for name in SCALED:
+    for name in CLASSIFY:
         made = STUDIES[name]("paper")
         assert made.learning_rates == made.finetune_learning_rates == {}, "one rate for all"
 
@@ -169,7 +175,8 @@ def test_on_the_hub_a_study_is_planned_without_data_and_without_a_network(
     steps = planned(name, tmp_path, scale=scale).steps
     read = [step.access["source"] for step in steps if step.stage == "source"]
     assert {source["origin"] for source in read if source["kind"] != "docstrings"} == {"hub"}
-    assert {"pretrain", "finetune", "overlap", "report"} <= {step.stage for step in steps}
+    measured = {"finetune", "overlap"} if name in CLASSIFY else {"likelihood"}
+    assert {"pretrain", "report"} | measured <= {step.stage for step in steps}
     assert list(tmp_path.iterdir()) == []
 
 
@@ -179,7 +186,7 @@ def test_at_home_a_study_names_the_files_that_are_missing(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "finetune"])
-@pytest.mark.parametrize("name", [name for name in SCALED if name != "recipe"])  # whose arms have rates of their own
+@pytest.mark.parametrize("name", [name for name in CLASSIFY if name != "recipe"])  # whose arms have rates of their own
 def test_an_architecture_trains_at_its_own_rate_or_at_the_shared_one(name: str, stage: str, tmp_path: Path) -> None:
     study, scale = STUDIES[name]("tiny", "hub"), SCALES["tiny"]
     own = {"pretrain": scale.pretrain_rates, "finetune": scale.finetune_rates}[stage]
@@ -210,7 +217,7 @@ def test_the_second_draw_adds_nothing_to_the_sweep_but_fine_tunings_on_items_of_
     added = [step for step in second.steps if step.stage in TRAINING and step.key not in keys(sweep, *TRAINING)]
     assert added and all(step.stage == "finetune" for step in added)
     assert {str(step.labels["task"]) for step in added} == {f"{task.name}-second" for task in sweep.study.tasks}
-    seeds = {task.seed for name in SCALED if name != "second-draw" for task in STUDIES[name]("tiny").tasks}
+    seeds = {task.seed for name in CLASSIFY if name != "second-draw" for task in STUDIES[name]("tiny").tasks}
     assert not seeds & {task.seed for task in second.study.tasks if task.name.endswith("-second")}
 
 
@@ -231,10 +238,29 @@ def test_a_limit_stops_every_training_and_its_artifacts_are_its_own(name: str, t
     changed = {"pretrain", "finetune"}
     assert limited.model_dump(exclude=changed) == load_study(name).model_dump(exclude=changed)
     before, after = planned(name, tmp_path), planned(name, tmp_path, limit_steps=2)
-    for stage in TRAINING:
+    for stage in TRAINING if name in CLASSIFY else ("pretrain", "likelihood"):
         assert len(keys(before, stage)) == len(keys(after, stage)) > 0
         assert not keys(before, stage) & keys(after, stage)
     assert keys(before, "corpus", "task", "overlap") == keys(after, "corpus", "task", "overlap")
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_studies_of_super_tiny_models_share_the_model_that_nothing_is_changed_of(scale: str, tmp_path: Path) -> None:
+    plans = [planned(name, tmp_path, scale=scale) for name in SCALED if "plain" in STUDIES[name]().architecture_of]
+    shared = set.intersection(*(keys(each, "pretrain", "likelihood") for each in plans))
+    assert len(plans) > 2 and len(shared) == 2 * len(SCALES[scale].seeds), "on BLiMP"
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_what_is_set_beside_each_other_stores_as_much(scale: str) -> None:
+    for name, one, other in (("ffn-sharing", "shared", "narrow"), ("weight-tying", "plain", "untied-narrow")):
+        study = STUDIES[name](scale)
+        size = SIZES[scale].vocab_size or SCALES[scale].vocab_size or 30_522
+        stored = [
+            parameter_counts(study.architecture_of[each], vocab_size=size, max_position_embeddings=8).stored
+            for each in (one, other)
+        ]
+        assert stored[0] == pytest.approx(stored[1], rel=1e-3), name
 
 
 def test_the_command_of_a_recorded_study_is_the_one_that_makes_it() -> None:

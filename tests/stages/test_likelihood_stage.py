@@ -42,6 +42,7 @@ CHANGES = {
     "treatments": [],
     "treatment_architectures": None,
     "committees": [],
+    "tasks": [],
 }
 
 
@@ -75,7 +76,7 @@ def test_a_score_stands_beside_its_nulls_in_the_catalogue_and_in_the_report(scor
         summary = connection.sql("select * from likelihood").df()
         items = connection.sql("select * from likelihood_items").df()
         groups = connection.sql("select * from likelihood_groups").df()
-    assert sorted(summary["arch"]) == ["gpt", "one"] and set(summary["task"]) == {"items"}
+    assert sorted(summary["system"]) == ["gpt", "one"] and set(summary["task"]) == {"items"}
     assert (summary["items"] == 3).all() and (summary["ties"] == 1).all() and (summary["chance"] == 0.5).all()
     assert (items.set_index("item_id").loc["items.jsonl:2", ["model", *NULLS]] == 0.5).all(axis=None)
     by_group = items.groupby(["key", "item_group"])["model"].mean().groupby("key").mean()
@@ -109,8 +110,27 @@ def test_the_ready_query_answers_and_the_check_can_fail(scored: Scored) -> None:
 def test_the_benchmark_is_read_before_anything_is_trained(scored: Scored) -> None:
     stages = [step.stage for step in scored.plan.steps]
     assert max(map(stages.index, ("benchmark", "contained", "ngram_scores"))) < stages.index("pretrain")
-    without = plan(mini_study(**{**CHANGES, "evaluations": []}), scored.data)
-    assert {step.key for step in without.steps[:-1]} <= {step.key for step in scored.plan.steps}
+    classifying = {name: value for name, value in CHANGES.items() if name not in ("tasks", "evaluations")}
+    without, both = (plan(mini_study(**classifying, evaluations=each), scored.data) for each in ([], [EVALUATION]))
+    assert {step.key for step in without.steps[:-1]} <= {step.key for step in both.steps}
+
+
+def test_the_models_of_every_arm_are_scored_and_go_by_its_name(scored: Scored) -> None:
+    arms = {"plain": {}, "longer": {"budgets": [3, 5]}}
+    planned = plan(mini_study(**CHANGES, arms=arms), scored.data)
+    found = [step.labels for step in planned.steps if step.stage == "likelihood"]
+    assert sorted({(each["arm"], each.get("budget")) for each in found}, key=str) == [
+        ("longer", 3),
+        ("longer", 5),
+        ("plain", None),
+    ]
+    assert len(found) == 3 * len(CHANGES["architectures"])
+
+
+def test_a_study_that_measures_nothing_is_refused() -> None:
+    for fields in ({"evaluations": []}, {"committees": [{"name": "both", "members": ["one", "gpt"]}]}):
+        with pytest.raises(ValueError, match="tasks: none, but"):
+            mini_study(**{**CHANGES, **fields})
 
 
 def test_a_pre_training_set_that_holds_every_item_is_refused(tmp_path: Path) -> None:

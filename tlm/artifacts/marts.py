@@ -49,6 +49,7 @@ MARTS = (
     "likelihood",
     "likelihood_items",
     "likelihood_groups",
+    "likelihood_units",
 )
 """In the order they are built: each may read those before it."""
 

@@ -44,12 +44,13 @@ def in_order(wanted: Iterable[Stage]) -> list[Stage]:
 def _wanted(study: StudyConfig, identify: Identify) -> Iterator[Stage]:
     data = prepare(study, identify)
     yield from data.stages()
-    for arm, steps, own in study.in_arms():
-        yield from Runs(prepare(own, identify), arm, steps).stages()
+    arms = [Runs(prepare(own, identify), arm, steps) for arm, steps, own in study.in_arms()]
     runs = Runs(data)
-    evaluated = in_order(evaluations(runs.models(identify)))
+    compared = arms or [runs]
+    evaluated = in_order(stage for each in compared for stage in evaluations(each.models(identify)))
     yield from (stage for stage in evaluated if not _trained(stage))  # what is wrong with their data is found first
-    yield from () if study.arms else runs.stages()
+    for each in compared:
+        yield from each.stages()
     yield from committees(study, runs)
     yield from soups(study, runs)
     yield from evaluated

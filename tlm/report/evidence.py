@@ -1,11 +1,13 @@
 """What analyses and reports look up: which test items each system got right, by seed, and what was recorded with it.
 
-Shapes: P pre-training seeds, F fine-tuning seeds of each, S seeds, N test items of a task (always in the order of item_id).
+Shapes: P pre-training seeds, F fine-tuning seeds of each, S seeds, N test items of a task (always in the order of item_id),
+U units of a benchmark's score: paradigms, or items.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,21 @@ if TYPE_CHECKING:
     from tlm.artifacts.marts import Connection
 
 Correct = NDArray[np.bool_]
+Scores = NDArray[np.float64]
+NULLS = ("untrained", "fewest_tokens", "fewest_bytes", "ngram")
+"""What a score by likelihood stands beside."""
+
+
+@dataclass(frozen=True)
+class OptionScores:
+    """How often a language model finds the right option the likeliest: of each unit of the score, by pre-training seed."""
+
+    seeds: tuple[int, ...]
+    model_SU: Scores
+    nulls: dict[str, Scores]
+    """By `NULLS`, each (S, U)."""
+    chance: float
+    links: tuple[Link, ...]
 
 
 class Evidence:
@@ -96,6 +113,35 @@ class Evidence:
             if (row["task"], row["ws"], row["treatment"]) == (task, ws, treatment)
         ]
         return np.array(found, dtype=bool) if found else None
+
+    def options(self, task: str, normalization: str, system: str, ws: int) -> OptionScores | None:
+        """A language model's scores on a benchmark, by likelihood. Units are the same for all models of a study: those that
+        fit its `max_length`."""
+        wanted = (task, normalization, system, ws, None)
+        columns = ("task", "normalization", "system", "ws", "treatment")
+        found = [row for row in self._options if tuple(row[name] for name in columns) == wanted]
+        if not found:
+            return None
+        scores = {name: np.array([row[name] for row in found], dtype=np.float64) for name in ("model", *NULLS)}
+        runs = [{"experiment_id": row["mlflow_experiment_id"], "run_id": row["mlflow_run_id"]} for row in found]
+        seeds = tuple(row["pretrain_seed"] for row in found)
+        return OptionScores(seeds, scores.pop("model"), scores, float(found[0]["chance"]), links(runs))
+
+    @cached_property
+    def _options(self) -> Rows:
+        return rows(
+            self.connection,
+            """select likelihood.task, normalization, system, ws, treatment, pretrain_seed, chance, units.*,
+                mlflow_run_id, mlflow_experiment_id
+            from likelihood inner join (
+                select
+                    key, list(unit order by unit) as unit, list(model order by unit) as model,
+                    list(untrained order by unit) as untrained, list(fewest_tokens order by unit) as fewest_tokens,
+                    list(fewest_bytes order by unit) as fewest_bytes, list(ngram order by unit) as ngram
+                from likelihood_units group by key
+            ) as units on likelihood.key = units.key
+            order by pretrain_seed, likelihood.key""",
+        )
 
     # --- what is recorded with it ---
 

@@ -59,7 +59,7 @@ def _scores(row: Row) -> tuple[Cell, ...]:
         word(row["task"]),
         word(row["normalization"]),
         word(corpus_label(row["ws"], row["treatment"])),
-        word(row["arch"]),
+        word(row["system"]),
         number(row["seeds"]),
         number(row["score"], 2, shown),
         number(row["se"], 2, shown),
@@ -77,7 +77,7 @@ def _phenomena(connection: Connection) -> Table:
     """Means over seeds, at the largest Ws."""
     found = rows(
         connection,
-        """select task, normalization, phenomenon, arch, ws,
+        """select task, normalization, phenomenon, system, ws,
             avg(model) as model, avg(untrained) as untrained, avg(fewest_tokens) as fewest_tokens,
             avg(fewest_bytes) as fewest_bytes, avg(ngram) as ngram,
             list({'run_id': mlflow_run_id, 'experiment_id': mlflow_experiment_id} order by key) as results
@@ -85,14 +85,14 @@ def _phenomena(connection: Connection) -> Table:
             select part.*, score.* exclude (key, untrained, fewest_tokens, fewest_bytes, ngram, items)
             from likelihood_groups as part inner join likelihood as score on part.key = score.key
             where level = 'phenomenon' and treatment is null and ws = (select max(ws) from likelihood)
-        ) group by task, normalization, phenomenon, arch, ws order by task, normalization, phenomenon, arch, ws""",
+        ) group by task, normalization, phenomenon, system, ws order by task, normalization, phenomenon, system, ws""",
     )
     body = tuple(
         (
             word(row["task"]),
             word(row["normalization"]),
             word(row["phenomenon"]),
-            word(row["arch"]),
+            word(row["system"]),
             word(corpus_label(row["ws"], None)),
             percent(row["model"], links_of(row)),
             *(percent(row[name], links_of(row)) for name in NULLS),

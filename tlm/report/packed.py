@@ -29,9 +29,10 @@ _INTEGERS = {
 }
 _NUMBERS = {
     *("accuracy", "dev_accuracy", "heldout_loss", "heldout_accuracy", "seconds", "type_overlap", "occurrence_overlap"),
-    *("jaccard", "weighted_jaccard", "js_divergence", "kl_divergence", "pretrain_flops", "finetune_flops"),
+    *("jaccard", "weighted_jaccard", "js_divergence", "kl_divergence", "pretrain_flops", "finetune_flops", "chance"),
 }
 _RIGHT = pa.list_(pa.bool_())
+_SCORES = pa.list_(pa.float64())
 
 
 def _type(column: str) -> pa.DataType:
@@ -59,9 +60,18 @@ SCHEMAS: dict[str, pa.Schema] = {
     "overlap": _schema(*column_descriptions("overlap")),
     "token_counts": _schema("key", "task", "ws", "treatment", "corpus_count", "task_count"),
     "runs": _schema(*RUNS),
+    "likelihood": _schema(
+        *("key", "task", "normalization", "system", "ws", "treatment", "pretrain_seed", "chance"),
+        *("mlflow_run_id", "mlflow_experiment_id"),
+        unit=pa.list_(pa.string()),
+        **dict.fromkeys(("model", "untrained", "fewest_tokens", "fewest_bytes", "ngram"), _SCORES),
+    ),
 }
 """What each packed table holds. `correct` has single models and baselines, `token_counts` a row for all tokens
-that the task uses and a row for the others, `near_duplicates` whether a test item stands in the pre-training set."""
+that the task uses and a row for the others, `near_duplicates` whether a test item stands in the pre-training set,
+`likelihood` the score of every unit (`likelihood_units`)."""
+LATER = frozenset({"likelihood"})
+"""Tables that older reports do not have: they had nothing to put there."""
 
 PACKING: dict[str, str] = {
     "results": "from results",
@@ -86,6 +96,18 @@ PACKING: dict[str, str] = {
         from token_counts group by key, task, ws, treatment, used
     ) order by key, used""",
     "runs": "from (select * replace (if(stage = 'latency', facts, null) as facts) from runs) order by key",
+    "likelihood": """from (
+        select
+            likelihood.key, task, normalization, system, ws, treatment, pretrain_seed, chance, mlflow_run_id,
+            mlflow_experiment_id, units.* exclude (key)
+        from likelihood inner join (
+            select
+                key, list(unit order by unit) as unit, list(model order by unit) as model,
+                list(untrained order by unit) as untrained, list(fewest_tokens order by unit) as fewest_tokens,
+                list(fewest_bytes order by unit) as fewest_bytes, list(ngram order by unit) as ngram
+            from likelihood_units group by key
+        ) as units on likelihood.key = units.key
+    ) order by key""",
 }
 _UNPACKING = {
     "results": "select * from packed_results",
@@ -104,6 +126,11 @@ _UNPACKING = {
     "overlap": "select * from packed_overlap",
     "token_counts": "select * from packed_token_counts",
     "runs": "select * from packed_runs",
+    "likelihood": "select * exclude (unit, model, untrained, fewest_tokens, fewest_bytes, ngram) from packed_likelihood",
+    "likelihood_units": """select
+            key, unnest(unit) as unit, unnest(model) as model, unnest(untrained) as untrained,
+            unnest(fewest_tokens) as fewest_tokens, unnest(fewest_bytes) as fewest_bytes, unnest(ngram) as ngram
+        from packed_likelihood""",
 }
 
 

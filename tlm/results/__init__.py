@@ -63,6 +63,13 @@ ANALYSES: dict[str, Analysis] = {
     "weight-soup": Analysis(
         "tlm.results.weight_soup:analyse", "Does a mean of weights do what a soft committee of the same members does?"
     ),
+    "stlm-baseline": Analysis(
+        "tlm.results.stlm_baseline:analyse", "What does a super tiny language model know without fine-tuning?"
+    ),
+    "ffn-sharing": Analysis(
+        "tlm.results.stlm_pairs:ffn_sharing", "What does it cost layers to have one feed-forward network?"
+    ),
+    "weight-tying": Analysis("tlm.results.stlm_pairs:weight_tying", "What do tied embeddings cost?"),
     "second-draw": Analysis("tlm.results.second_draw:analyse", "Do the gaps repeat on items never used before?"),
 }
 """By name, in the order of the document: the paper's results, then what it leaves open."""

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
 from tlm.report.evidence import Evidence
 from tlm.report.packed import SCHEMAS, unpacked
@@ -36,6 +36,12 @@ class Shares:
     """That every system shares."""
     system: float
     """That the seeds of one system share beyond it."""
+
+
+OF_UNITS = Shares(task=0.9, system=0.0)
+"""Of units of a benchmark: most of how hard one is, it is for every model."""
+OF_GROUPS = 0.3
+"""How much a group's score varies with its margin: less than an item's, of which it is a mean."""
 
 
 class MadeUpResults:
@@ -93,6 +99,37 @@ class MadeUpResults:
         self.add("results", key=key, kind=kind, task=task, system=system, **measured, **more)
         if more.get("rule") is None:
             self.add("correct", key=key, correct=right_N)
+
+    def options(
+        self,
+        task: str,
+        normalization: str,
+        system: str,
+        accuracy: float,
+        *,
+        ws: int,
+        seed: int,
+        groups: bool,
+        units: int,
+        spread: float = 0.0,
+    ) -> None:
+        """A row of `likelihood`: a model's score on each unit of a benchmark, and what needs no learning, at chance.
+
+        Args:
+            accuracy: what is expected of the system, a share.
+            groups: a unit is a group of items, scored from 0 to 1; else an item, right or not.
+            spread: standard deviation of what is expected of a run around it, over seeds.
+        """
+        key = "/".join(map(str, ("likelihood", task, normalization, system, ws, seed)))
+        margin_U = self.margin(task, units, accuracy, key, shares=OF_UNITS, spread=spread)
+        own_U = ndtr(margin_U * OF_GROUPS) if groups else (margin_U > 0).astype(float)
+        if groups:
+            own_U = np.clip(own_U + accuracy - ndtr(ndtri(accuracy) * OF_GROUPS), 0, 1)
+        at_chance = [0.5] * units
+        nulls = dict.fromkeys(("untrained", "fewest_tokens", "fewest_bytes", "ngram"), at_chance)
+        about = {"key": key, "task": task, "normalization": normalization, "system": system, "ws": ws}
+        names = [item_name(number) for number in range(units)]
+        self.add("likelihood", **about, pretrain_seed=seed, chance=0.5, unit=names, model=own_U.tolist(), **nulls)
 
     def tables(self) -> dict[str, pa.Table]:
         """Everything that was added, packed."""

@@ -21,7 +21,7 @@ from tlm.artifacts.marts import Connection
 from tlm.artifacts.store import Artifact
 from tlm.errors import UserError
 from tlm.report.evidence import Evidence
-from tlm.report.packed import SCHEMAS, save_packed, unpacked
+from tlm.report.packed import LATER, SCHEMAS, save_packed, unpacked
 from tlm.report.saved import MARTS_FOLDER, SavedPlot, plot_file, to_save
 from tlm.results import ANALYSES, find
 from tlm.results.answers import OTHER_FIELDS, Answered, Answers, CommandOf, in_order, is_current, name_of
@@ -68,8 +68,9 @@ def publish(report: Artifact, study: StudyConfig, folder: Path) -> Path:
         UserError: if the report has no marts, or they contradict each other.
     """
     record = report.record
-    marts = [f"{MARTS_FOLDER}/{name}.parquet" for name in SCHEMAS]
-    if not {*marts} <= record.outputs.keys():
+    needed = [f"{MARTS_FOLDER}/{name}.parquet" for name in SCHEMAS if name not in LATER]
+    marts = [*needed, *(file for name in LATER if (file := f"{MARTS_FOLDER}/{name}.parquet") in record.outputs)]
+    if not {*needed} <= record.outputs.keys():
         raise UserError(f"{record.ref} was written by an older version, without marts.", RUN_AGAIN)
     mlflow = record.mlflow or {}
     row = {
@@ -195,7 +196,12 @@ def differences(studies: Mapping[str, Published]) -> list[str]:
 
 
 def _read_tables(place: Path) -> dict[str, pa.Table]:
-    return {name: _read(place / f"{name}.parquet", schema) for name, schema in SCHEMAS.items()}
+    """Of `LATER`, one that is not there is empty."""
+    files = {name: place / f"{name}.parquet" for name in SCHEMAS}
+    return {
+        name: SCHEMAS[name].empty_table() if name in LATER and not file.exists() else _read(file, SCHEMAS[name])
+        for name, file in files.items()
+    }
 
 
 def _read(path: Path, schema: pa.Schema) -> pa.Table:

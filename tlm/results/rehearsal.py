@@ -12,14 +12,15 @@ from statistics import median
 
 import numpy as np
 
-from tlm.artifacts.step import Step
+from tlm.artifacts.step import Label, Step
 from tlm.evaluation.committee import disjoint
 from tlm.report.findings import NOT_MEASURED, PURE, Unit, Verdict
+from tlm.report.options import benchmarks_of
 from tlm.report.study_systems import in_arm, svd_only
 from tlm.results import find
 from tlm.results.made_up import MadeUpResults, Margin
 from tlm.results.overlap_predictor import MEASURES
-from tlm.results.variances import Variances
+from tlm.results.variances import SEED_DEVIATION, Variances
 from tlm.study.config import StudyConfig
 from tlm.study.soups import SOUP
 from tlm.study.treatments import MissingTokens, Sampled, Treatment
@@ -27,6 +28,10 @@ from tlm.study.treatments import MissingTokens, Sampled, Treatment
 REHEARSALS = 5
 FLOPS_A_STEP = 1e9
 """Of pre-training, made up: what is measured of arms is how many times more operations one takes than another."""
+SCORE = 0.6
+"""By likelihood, of every model: a guess."""
+PARADIGMS, OPTION_ITEMS = 67, 500
+"""Units of a benchmark's score where it is a mean over groups (BLiMP), and over items."""
 Items = Mapping[str, Mapping[str, int]]
 """By task: `labels`, and the number of `test` items."""
 
@@ -101,6 +106,8 @@ def _drawn(study: StudyConfig, steps: list[Step], items: Items, variances: Varia
             combined(made, step, np.array(members), items[task]["labels"])
         elif step.stage == "overlap":
             _overlap(made, step, treatments)
+        elif step.stage == "likelihood":
+            _scored(made, step)
     return made
 
 
@@ -116,7 +123,7 @@ def _finetuned(
     task, arch, ws = str(labels["task"]), str(labels["arch"]), int(labels["ws"] or 0)
     treatment = None if labels.get("treatment") is None else str(labels["treatment"])
     arm, budget = labels.get("arm"), labels.get("budget")
-    name = in_arm(arch, str(arm), None if budget is None else int(budget)) if arm else arch
+    name = _system(labels)
     name = svd_only(name) if labels.get("init") == "svd" else name
     system = (name, ws, treatment)
     # Fine-tunings of one pre-training deviate alike here: of two parts of their variance that is the one that costs more.
@@ -139,6 +146,30 @@ def _finetuned(
         about |= {**_measures(made, ws, treatment), "injected_tokens": _removed(treatments.get((ws, treatment or "")))}
     made.result(step.key, "finetune", task, name, margin > 0, labels=items["labels"], **about)
     return margin
+
+
+def _scored(made: MadeUpResults, step: Step) -> None:
+    """A model's scores on a benchmark: how they vary is assumed, for no study that has run is asked."""
+    labels, title = step.labels, str(step.labels["task"])
+    asked = next(each for each in benchmarks_of(made.study) if each.title == title)
+    groups = asked.data.average == "groups"
+    made.options(
+        title,
+        str(step.config["normalization"]),
+        _system(labels),
+        SCORE,
+        ws=int(labels["ws"] or 0),
+        seed=int(labels["pretrain_seed"] or 0),
+        groups=groups,
+        units=PARADIGMS if groups else OPTION_ITEMS,
+        spread=SEED_DEVIATION,
+    )
+
+
+def _system(labels: Mapping[str, Label]) -> str:
+    """What the marts call a model with these labels."""
+    arch, arm, budget = str(labels["arch"]), labels.get("arm"), labels.get("budget")
+    return in_arm(arch, str(arm), None if budget is None else int(budget)) if arm else arch
 
 
 def _removed(treatment: Treatment | None) -> int | None:

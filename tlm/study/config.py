@@ -19,7 +19,7 @@ from tlm.study.base import Frozen, Name, Precision, Probability, Registered, See
 from tlm.study.checks import different, first_complaint, known, unique
 from tlm.study.distillation import DistillationConfig, check_students
 from tlm.study.families import Family
-from tlm.study.fits import check_models
+from tlm.study.fits import check_models, check_parts
 from tlm.study.initialization import EmbeddingInit, Initialization, PpmiSvdConfig
 from tlm.study.recipes import with_recipe
 from tlm.study.soups import check_soups
@@ -216,7 +216,7 @@ class StudyConfig(Frozen):
     tokenizer: SerializeAsAny[TokenizerConfig]
     max_length: Annotated[int, Field(ge=8, le=4_096)] = 128
     architectures: tuple[Architecture, ...] = Field(min_length=1)
-    tasks: tuple[TaskConfig, ...] = Field(min_length=1)
+    tasks: tuple[TaskConfig, ...] = Field(description="to fine-tune on; none in a study that has evaluations alone")
     pretrain: PretrainConfig
     finetune: FinetuneConfig
     learning_rates: dict[Name, Annotated[float, Field(gt=0)]] = Field(
@@ -271,6 +271,7 @@ class StudyConfig(Frozen):
             known(f"committees.{committee.name}.members", committee.members, architectures)
         check_students(self.distillation, committees, architectures)
         check_soups(self, architectures)
+        check_parts(self)
         check_models(self)
         for field in ("learning_rates", "finetune_learning_rates", "treatment_architectures"):
             known(field, getattr(self, field) or (), architectures)
@@ -289,8 +290,6 @@ class StudyConfig(Frozen):
                 f"seeds: paired, but there are {len(self.pretrain_seeds)} pretrain_seeds and "
                 f"{len(self.finetune_seeds)} finetune_seeds"
             )
-        if self.arms and (self.committees or self.evaluations or self.soups):
-            raise ValueError("arms: a study with arms has no committees, soups or further evaluations")
         list(self.in_arms())  # each is a study that could be
         return self
 

@@ -10,6 +10,15 @@ from tlm.study.families import FAMILIES
 from tlm.study.tokenizers import TokenizerConfig
 
 
+def check_parts(study: Any) -> None:
+    """Something is measured; and committees have tasks, and no arms."""
+    if study.arms and (study.committees or study.soups):
+        raise ValueError("arms: a study with arms has no committees and no soups")
+    if not study.tasks and (study.committees or not study.evaluations):
+        what = "committees classify" if study.committees else "there are no evaluations either"
+        raise ValueError(f"tasks: none, but {what}; name one")
+
+
 def check_models(study: Any) -> None:
     """Every model reads the tokenizer's units, and can be trained as is asked."""
     _check_units(study.tokenizer, study.architectures)

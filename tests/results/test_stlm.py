@@ -1,0 +1,91 @@
+"""The studies of super tiny models say what was put into their evidence, and nothing where there is none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from made_up import outcome
+
+from flows.studies import STUDIES
+from tlm.report.evidence import Evidence
+from tlm.report.findings import Findings, Outcome
+from tlm.report.packed import packed, unpacked
+from tlm.results import find
+from tlm.results.made_up import MadeUpResults
+from tlm.study.likelihood import Likelihood
+
+SEEDS = 3
+
+
+def made(name: str, scores: dict[str, float], *, scale: str = "tiny", seeds: int = SEEDS) -> MadeUpResults:
+    """Every benchmark of a study, each model at its score (by name; of a benchmark where that is given)."""
+    study = STUDIES[name](scale)
+    results = MadeUpResults(study)
+    for asked in study.evaluations:
+        assert isinstance(asked, Likelihood)
+        groups = asked.data.average == "groups"
+        for arch in study.architectures:
+            accuracy = scores.get(asked.title, scores.get(arch.name, 0.6))
+            for seed in range(seeds):
+                where: dict[str, Any] = {
+                    "ws": study.corpus.sizes[-1],
+                    "seed": seed,
+                    "groups": groups,
+                    "units": 240 if groups else 600,
+                }
+                results.options(asked.title, asked.normalization, arch.name, accuracy, spread=1e-4, **where)
+    return results
+
+
+def found(name: str, scores: dict[str, float], **more: Any) -> Findings:
+    return find(made(name, scores, **more).evidence())
+
+
+@pytest.mark.parametrize(
+    ("scores", "costs", "recovers"),
+    [
+        ({"plain": 0.58, "shared": 0.60, "shared-lora": 0.60}, "yes", "undecided at this scale"),
+        ({"plain": 0.70, "shared": 0.60, "shared-lora": 0.68}, "no", "yes"),
+        ({"plain": 0.70, "shared": 0.60, "shared-lora": 0.61}, "no", "no"),
+        ({"plain": 0.61, "shared": 0.60, "shared-lora": 0.60}, "undecided at this scale", None),
+    ],
+)
+def test_sharing_is_judged_by_a_margin_of_one_point(
+    scores: dict[str, float], costs: Outcome, recovers: Outcome | None
+) -> None:
+    findings = found("ffn-sharing", {**scores, "narrow": 0.5})
+    assert outcome(findings, "equal compute") == costs and outcome(findings, "equal stored size") == "yes"
+    assert recovers is None or outcome(findings, "wins back half") == recovers
+
+
+def test_tied_embeddings_are_held_against_both_twins() -> None:
+    findings = found("weight-tying", {"plain": 0.6, "untied": 0.7, "untied-narrow": 0.5})
+    assert outcome(findings, "after as many steps") == "no" and outcome(findings, "equal stored size") == "yes"
+
+
+def test_the_baseline_is_above_chance_or_near_it() -> None:
+    findings = found("stlm-baseline", {"blimp": 0.6, "arc_easy": 0.4, "hellaswag": 0.5, "winogrande": 0.5, "mmlu": 0.6})
+    said = {name: outcome(findings, f"chance on {name}") for name in ("blimp", "arc_easy", "hellaswag")}
+    assert said == {"blimp": "yes", "arc_easy": "no", "hellaswag": "undecided at this scale"}
+    assert outcome(findings, "of chance on mmlu") == "no" and outcome(findings, "of chance on winogrande") != "no"
+    assert {row[-1].text for row in findings.tables[0].rows if row[0].text in ("blimp", "arc_easy")} == {"yes", "no"}
+
+
+def test_published_figures_stand_beside_those_of_the_papers_scale_alone() -> None:
+    for scale, known in (("tiny", {"n/a"}), ("paper", {"78 %", "30 %", "39 %", "50 %", "24 %"})):
+        assert {verdict.paper for verdict in found("stlm-baseline", {}, scale=scale).verdicts} == known
+
+
+@pytest.mark.parametrize("name", ["stlm-baseline", "ffn-sharing", "weight-tying"])
+def test_one_seed_decides_nothing_and_nothing_measured_breaks_nothing(name: str) -> None:
+    assert {verdict.outcome for verdict in found(name, {"plain": 0.9}, seeds=1).verdicts} == {"undecided at this scale"}
+    assert {verdict.outcome for verdict in found(name, {}, seeds=0).verdicts} == {"not measured"}
+
+
+def test_scores_are_packed_and_found_in_again() -> None:
+    results = made("ffn-sharing", {"plain": 0.7})
+    once, again = results.tables(), packed(unpacked(results.tables()))
+    assert again["likelihood"].equals(once["likelihood"].sort_by("key"))
+    findings = [find(Evidence(unpacked(tables), results.study)).verdicts for tables in (once, again)]
+    assert findings[0] == findings[1]
