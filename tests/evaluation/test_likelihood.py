@@ -68,7 +68,7 @@ def test_they_are_as_defined_in_batches_of_any_size(kind: str, monkeypatch: pyte
     expected = [by_definition(model, *pair) if pair[0] else np.nan for pair in zip(TEXTS, STARTS.tolist(), strict=True)]
     texts = Ragged.from_lists(TEXTS)
     for logits, rows in ((2**24, 8_192), (1, 8_192), (2**24, 24)):
-        monkeypatch.setattr(likelihood, "LOGITS_AT_ONCE", logits)
+        monkeypatch.setitem(likelihood.LOGITS_AT_ONCE, "cpu", logits)
         monkeypatch.setattr(likelihood, "ROWS_AT_ONCE", rows)
         found = log_likelihoods(model, texts, STARTS, VOCABULARY, max_length=20)
         assert found == pytest.approx(np.array(expected), abs=1e-4, nan_ok=True)

@@ -23,8 +23,8 @@ from tlm.modeling.families.base import family_of
 from tlm.modeling.layout import Queries
 from tlm.training.memory import out_of_memory_is
 
-LOGITS_AT_ONCE = 2**24
-"""Numbers: 64 MB."""
+LOGITS_AT_ONCE = {"cpu": 2**22, "cuda": 2**24}
+"""Numbers: 16 MB on a CPU, whose caches hold no more, and 64 MB."""
 ROWS_AT_ONCE = 8_192
 """Tokens."""
 
@@ -63,7 +63,8 @@ def log_likelihoods(
     pack = family_of(model.config).packer(model.config, device)
     rows, same_as = _distinct(texts, starts)
     sums, done, wanted = np.zeros(len(texts)), 0, int((lengths - starts)[rows].sum())
-    for batch in _batches(lengths, starts, rows, len(vocabulary), causal=causal):
+    at_once = LOGITS_AT_ONCE[torch.device(device).type] // len(vocabulary)
+    for batch in _batches(lengths, starts, rows, at_once, causal=causal):
         packed = pack(texts, batch.texts_B, vocabulary, max_length)
         rows_Q = torch.from_numpy(packed.layout.first_rows().numpy()[batch.which_Q] + 1 + batch.at_Q)
         labels_Q, ids_R = packed.ids_R[rows_Q], packed.ids_R
@@ -95,18 +96,18 @@ class _Batch(NamedTuple):
     """The token of that sequence, [CLS] not counted."""
 
 
-def _batches(lengths: Rows, starts: Rows, rows: Rows, vocab_size: int, *, causal: bool) -> Iterator[_Batch]:
-    """The longest first: the memory that they leave holds all that follow."""
+def _batches(lengths: Rows, starts: Rows, rows: Rows, at_once: int, *, causal: bool) -> Iterator[_Batch]:
+    """The longest first: the memory that they leave holds all that follow. `at_once`: queries of a batch."""
     for length in np.unique(lengths[rows])[::-1].tolist():
         same = rows[lengths[rows] == length]
         most = ROWS_AT_ONCE // (length + 2)
         if causal:
-            size = max(1, min(most, LOGITS_AT_ONCE // (vocab_size * length)))
+            size = max(1, min(most, at_once // length))
             for first in range(0, len(same), size):
                 texts_B = same[first : first + size]
                 yield _Batch(texts_B, *_tokens_from(starts[texts_B], length))
         else:
-            size = max(1, min(most, LOGITS_AT_ONCE // vocab_size))
+            size = max(1, min(most, at_once))
             which, at = _tokens_from(starts[same], length)
             for first in range(0, len(which), size):
                 texts_B = same[which[first : first + size]]
