@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from made_up import outcome
 
 from flows.studies import STUDIES
+from tlm.errors import UserError
 from tlm.report.evidence import Evidence
 from tlm.report.findings import Findings, Outcome
-from tlm.report.packed import packed, unpacked
+from tlm.report.packed import packed, save_packed, unpacked
 from tlm.results import find
 from tlm.results.made_up import MadeUpResults
+from tlm.results.published import STUDY, STUDY_SCHEMA, load
 from tlm.study.likelihood import Likelihood
 
 SEEDS = 3
@@ -89,3 +93,14 @@ def test_scores_are_packed_and_found_in_again() -> None:
     assert again["likelihood"].equals(once["likelihood"].sort_by("key"))
     findings = [find(Evidence(unpacked(tables), results.study)).verdicts for tables in (once, again)]
     assert findings[0] == findings[1]
+
+
+@pytest.mark.parametrize("lost", [[0.5], None, [0.5] * 239 + [None]])
+def test_what_is_published_with_a_score_missing_is_refused(lost: list[float | None] | None, tmp_path: Path) -> None:
+    results = made("ffn-sharing", {})
+    results.rows["likelihood"][1]["ngram"] = lost
+    about = {"study": results.study.model_dump_json(), **dict.fromkeys(STUDY_SCHEMA.names[1:], "")}
+    place = tmp_path / "ffn-sharing-tiny"
+    save_packed({**results.tables(), STUDY: pa.Table.from_pylist([about], STUDY_SCHEMA)}, place)
+    with pytest.raises(UserError, match="240 units of likelihood/blimp.* numbers of ngram"):
+        load(place)

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from tlm.artifacts.marts import Connection
 from tlm.artifacts.store import Artifact
 from tlm.errors import UserError
-from tlm.report.evidence import Evidence
+from tlm.report.evidence import NULLS, Evidence
 from tlm.report.packed import LATER, SCHEMAS, save_packed, unpacked
 from tlm.report.saved import MARTS_FOLDER, SavedPlot, plot_file, to_save
 from tlm.results import ANALYSES, find
@@ -245,7 +245,12 @@ def _again(place: Path) -> str:
 
 
 def _contradictions(tables: Mapping[str, pa.Table]) -> Iterator[str]:
-    """What cannot be: as many items as its task does not have, a result without items or with another accuracy."""
+    """What cannot be: as many items as its task does not have, a result without items or with another accuracy, a unit of a
+    benchmark without a score."""
+    for row in tables["likelihood"].to_pylist():
+        for name in ("model", *NULLS):
+            if len(row[name] or ()) != len(row["unit"] or ()) or None in (row[name] or ()):
+                yield f"likelihood has {len(row['unit'] or ())} units of {row['key']}, and not as many numbers of {name}"
     counts = {row["values"]: row["counts"] for row in pc.value_counts(tables["items"]["task"]).to_pylist()}
     task_of = dict(zip(*(tables["results"][name].to_pylist() for name in ("key", "task")), strict=True))
     accuracy_of = {
