@@ -14,8 +14,9 @@ def check_parts(study: Any) -> None:
     """Something is measured; and committees have tasks, and no arms."""
     if study.arms and (study.committees or study.soups):
         raise ValueError("arms: a study with arms has no committees and no soups")
-    if not study.tasks and (study.committees or not study.evaluations):
-        what = "committees classify" if study.committees else "there are no evaluations either"
+    classifies = study.committees or study.soups
+    if not study.tasks and (classifies or not study.evaluations):
+        what = "committees and soups classify" if classifies else "there are no evaluations either"
         raise ValueError(f"tasks: none, but {what}; name one")
 
 
