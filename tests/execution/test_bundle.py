@@ -93,7 +93,7 @@ def test_inputs_that_are_missing_or_damaged_are_named_until_prepare_has_made_the
 
 
 def test_there_must_be_something_to_run_and_room_for_it(own: Mini, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="Nothing of the study 'mini' is left to run in pretrain, finetune"):
+    with pytest.raises(UserError, match="Nothing of the study 'mini' is left to run in pretrain, "):
         export_bundle(own.plan, own.store, tmp_path / "bundle")
     forget(own, "finetune")
     (tmp_path / "bundle").mkdir()

@@ -125,7 +125,8 @@ class _Nursery:
         self._printed = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 – closed when it has ended
         self._children: dict[int, tuple[Forked, IO[str]]] = {}
         self._made = 0
-        self._retired = self._lost = False
+        self._retired = False
+        self._last: tuple[int, str] | None = None
         with theirs, deaf():
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tlm.execution.nursery", str(theirs.fileno()), *IMPORTED],
@@ -139,7 +140,7 @@ class _Nursery:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def serves(self, environment: dict[str, str]) -> bool:
-        return not self._lost and self._process.poll() is None and environment == self._environment
+        return self._last is None and self._process.poll() is None and environment == self._environment
 
     def fork(self, module: str, stderr: IO[str]) -> Forked:
         inward, outward = os.pipe(), os.pipe()
@@ -152,8 +153,7 @@ class _Nursery:
             self._made += 1
             with suppress(OSError):  # it is gone, which `_listen` tells all its children
                 socket.send_fds(self._socket, [message], [inward[0], outward[1], stderr.fileno()])
-            if self._lost:
-                self._give_up()
+            self._give_up()
         os.close(inward[0])
         os.close(outward[1])
         return child
@@ -189,12 +189,14 @@ class _Nursery:
                 if self._retired and not self._children:
                     self._hang_up()
             child.ends(message["code"])
+        self._hang_up()
+        code = self._process.wait()
         with self._mutex:
-            self._lost = True
+            self._printed.seek(0)
+            self._last = code or 1, self._printed.read()
+            self._printed.close()
             self._give_up()
-        self._process.wait()
         self._socket.close()
-        self._printed.close()
 
     def _receive(self) -> bytes:
         try:
@@ -203,17 +205,14 @@ class _Nursery:
             return b""
 
     def _give_up(self) -> None:
-        """Its children end with it, those that never began too; what it printed is theirs to show."""
-        with suppress(OSError):
-            self._hang_up()
-        code, text = self._process.wait(), ""
-        if self._children:
-            self._printed.seek(0)
-            text = self._printed.read()
+        """Once it has ended, its children do, those that never began too; what it printed is theirs to show."""
+        if self._last is None:
+            return
+        code, text = self._last
         for child, stderr in self._children.values():
             stderr.write(text)
             stderr.flush()
-            child.ends(code or 1)
+            child.ends(code)
         self._children.clear()
 
 

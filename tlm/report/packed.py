@@ -38,6 +38,8 @@ _SCORES = pa.list_(pa.float64())
 def _type(column: str) -> pa.DataType:
     if column == "created":
         return pa.timestamp("us")
+    if column == "without_weights":
+        return pa.bool_()
     return pa.int64() if column in _INTEGERS else pa.float64() if column in _NUMBERS else pa.string()
 
 
@@ -47,7 +49,17 @@ def _schema(*columns: str, **typed: pa.DataType) -> pa.Schema:
 
 RUNS = (
     *("key", "stage", "role", "slug", "ws", "arch", "task", "treatment", "committee", "baseline", "pretrain_seed"),
-    *("finetune_seed", "seconds", "facts", "git_commit", "device", "mlflow_run_id", "mlflow_experiment_id", "created"),
+    *(
+        "finetune_seed",
+        "seconds",
+        "facts",
+        "git_commit",
+        "device",
+        "without_weights",
+        "mlflow_run_id",
+        "mlflow_experiment_id",
+    ),
+    "created",
 )
 """Of the mart `runs` what analyses look up, and what leads back to where an artifact comes from."""
 
