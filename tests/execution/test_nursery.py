@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import psutil
 import pytest
 from helpers import python
 
-from tlm.execution import nursery, process
+from tlm.execution import forking, nursery, process
 from tlm.execution.process import Child, StageFailed
 from tlm.machine.runtime import Runtime
 
@@ -115,10 +117,25 @@ def test_an_import_that_fails_is_shown_by_whoever_needed_it(monkeypatch: pytest.
         unborn.hear()
 
 
+def test_where_there_is_no_room_for_another_process_just_that_one_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> int:
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", full)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs, (tmp_path / "stderr").open("w+") as printed:
+        assert forking._fork(theirs, 3, [0, 1, printed.fileno()]) is None
+        assert json.loads(ours.recv(4_096)) == {"of": 3, "code": 1}
+        printed.seek(0)
+        assert printed.read() == "cannot begin another process: Resource temporarily unavailable\n"
+
+
 def test_it_ends_with_its_parent_even_by_kill_9(tmp_path: Path) -> None:
     code = """
 import os, signal, sys
-from tlm.execution import nursery, process
+from tlm.execution import forking, nursery, process
 from tlm.machine.runtime import Runtime
 nursery.IMPORTED, process.FORKED = (), {"answers"}
 child = process.Child("answers", "stage/slug", Runtime())

@@ -12,31 +12,23 @@ One nursery at a time is kept, of the environment that children were last wanted
 from __future__ import annotations
 
 import atexit
-import ctypes
-import gc
-import importlib
 import json
 import os
-import random
-import select
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
-import traceback
-import warnings
 from contextlib import suppress
-from typing import IO, Any, NoReturn
+from typing import IO, Any
 
+from tlm.execution.forking import MESSAGE_BYTES
 from tlm.machine.interruption import deaf
 
 FORKED = {"tlm.execution.child", "tlm.cost.calibration", "tlm.cost.precision"}
 """Modules whose children come from a nursery, where there can be one; each has a `main`."""
 IMPORTED = ("tlm.execution.child", "tlm.training.pretrain", "tlm.training.finetune", "tlm.cost.measure", "pandas")
-MESSAGE_BYTES = 4_096
-PR_SET_NAME = 15
 
 _lock = threading.Lock()
 _newest: _Nursery | None = None
@@ -129,7 +121,7 @@ class _Nursery:
         self._last: tuple[int, str] | None = None
         with theirs, deaf():
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tlm.execution.nursery", str(theirs.fileno()), *IMPORTED],
+                [sys.executable, "-m", "tlm.execution.forking", str(theirs.fileno()), *IMPORTED],
                 stdin=subprocess.DEVNULL,
                 stdout=self._printed,
                 stderr=self._printed,
@@ -220,100 +212,3 @@ class _Nursery:
 def _end_the_newest() -> None:
     if _newest is not None:
         _newest.end()
-
-
-# --- the nursery itself ---
-
-
-def main() -> NoReturn:
-    """Import, then fork whenever asked, until the parent is gone."""
-    parent = socket.socket(fileno=int(sys.argv[1]))
-    for module in sys.argv[2:]:
-        importlib.import_module(module)
-    gc.collect()
-    gc.freeze()  # a collection in a child would write to every page that it shares
-    woken, wake = os.pipe()
-    os.set_blocking(woken, False)
-    os.set_blocking(wake, False)
-    signal.set_wakeup_fd(wake)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    numbers: dict[int, int] = {}
-    wakes: list[Any] = [parent, woken]
-    while True:
-        ready, _, _ = select.select(wakes, [], [])
-        if woken in ready:
-            with suppress(BlockingIOError):
-                os.read(woken, MESSAGE_BYTES)
-            _tell_who_ended(parent, numbers)
-        if parent in ready:
-            received, pipes, _, _ = socket.recv_fds(parent, MESSAGE_BYTES, 3)
-            if not received:
-                os._exit(0)
-            match json.loads(received):
-                case {"fork": number, "module": module}:
-                    with warnings.catch_warnings():
-                        warnings.simplefilter(
-                            "ignore"
-                        )  # jemalloc, which Arrow brings, has a thread that it forks itself
-                        pid = os.fork()
-                    if pid == 0:
-                        for each in (parent.fileno(), woken, wake):
-                            os.close(each)
-                        _become(module, pipes)
-                    numbers[pid] = number
-                    _tell(parent, of=number, pid=pid)
-                case {"kill": number}:
-                    for pid in [pid for pid, its in numbers.items() if its == number]:
-                        os.kill(pid, signal.SIGKILL)  # not reaped yet, so that the number is still its own
-            for pipe in pipes:
-                os.close(pipe)
-
-
-def _tell(parent: socket.socket, **message: Any) -> None:
-    with suppress(BrokenPipeError):
-        parent.send(json.dumps(message).encode())
-
-
-def _tell_who_ended(parent: socket.socket, numbers: dict[int, int]) -> None:
-    while numbers:
-        pid, status = os.waitpid(-1, os.WNOHANG)
-        if pid == 0:
-            return
-        _tell(parent, of=numbers.pop(pid), code=os.waitstatus_to_exitcode(status))
-
-
-def _become(module: str, pipes: list[int]) -> NoReturn:
-    """In the child: run the module and end."""
-    code = 1
-    try:
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for pipe, number in zip(pipes, range(3), strict=True):
-            os.dup2(pipe, number)
-            os.close(pipe)
-        ctypes.CDLL(None).prctl(PR_SET_NAME, f"tlm-{module.rpartition('.')[2]}".encode())
-        _seed_what_nobody_seeded()
-        sys.argv = [module]
-        importlib.import_module(module).main()
-        code = 0
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        with suppress(Exception):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
-
-
-def _seed_what_nobody_seeded() -> None:
-    """As in a new process: what is drawn without a seed differs from child to child."""
-    import numpy as np
-
-    random.seed()
-    np.random.seed()
-
-
-if __name__ == "__main__":
-    main()
