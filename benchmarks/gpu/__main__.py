@@ -118,6 +118,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--commit", default="", help="of the code, for the records, where there is no git")
     given = parser.parse_args(arguments)
     given.end = time.monotonic() + given.seconds
+    torch.set_num_threads(
+        1
+    )  # as trainings of `tlm run` have: many that wait for each other are slow in small operations
     torch._dynamo.config.recompile_limit = 128
     torch._dynamo.config.accumulated_recompile_limit = 1024
     try:
