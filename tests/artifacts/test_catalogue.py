@@ -69,7 +69,7 @@ def flip_a_byte(path: Path) -> None:
 # --- models ---
 
 
-NOT_ASKED_FOR = ("likelihood", "likelihood_items", "likelihood_groups")
+NOT_ASKED_FOR = ("likelihood", "likelihood_items", "likelihood_groups", "likelihood_units")
 """Marts of evaluations that the miniature study does not ask for."""
 
 
@@ -94,8 +94,8 @@ def test_empty_store(tmp_path: Path) -> None:
     assert types["logits"] == "FLOAT[]" and types["item_id"] == "VARCHAR"
 
 
-ELSEWHERE = {"likelihood_beside_nulls", "likelihood_is_that_of_its_items"}
-"""A query and a check of what the studies here do not ask for: tests/stages/test_likelihood_stage.py does."""
+ELSEWHERE = {"likelihood_beside_nulls", "likelihood_is_that_of_its_items", "likelihood_is_that_of_its_units"}
+"""A query and the checks of what the studies here do not ask for: tests/stages/test_likelihood_stage.py does."""
 
 
 def test_ready_queries_answer(home: Path) -> None:
