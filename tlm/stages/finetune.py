@@ -119,12 +119,12 @@ class Finetune(Stage, name="finetune", version="4", trains=True):
 
     def _teaching(self, job: Job) -> Teaching | None:
         """What its teacher's soft committee says of the training items at the temperature of the loss."""
+        if self.distillation is None:
+            return None
         import numpy as np
 
         from tlm.evaluation.committee import soft
         from tlm.training.distillation import Teaching
 
-        if self.distillation is None:
-            return None
         logits_MNC = np.load(job.inputs["teacher"].path(LOGITS), allow_pickle=False)
         return Teaching(soft(logits_MNC.astype(np.float64) / self.distillation.temperature), self.distillation)
