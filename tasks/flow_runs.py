@@ -23,7 +23,7 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Crashed
 
 from tasks.engines import task_runner
-from tlm.machine.interruption import closing
+from tlm.machine.interruption import closing, hold
 from tlm.machine.runtime import Runtime
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ def _heeding(flow_run_id: UUID) -> Iterator[None]:
     def watch() -> None:
         while not over.wait(WATCH_SECONDS):
             if _is_cancelled(flow_run_id):
-                os.kill(os.getpid(), signal.SIGTERM)
+                _end_this_process()
                 return
 
     threading.Thread(target=watch, name="cancellation", daemon=True).start()
@@ -123,6 +123,12 @@ def _left_behind(folder: Path) -> Iterator[tuple[str, FileLock]]:
             yield path.stem, lock
 
 
+def _end_this_process() -> None:
+    """As SIGTERM does, unless a signal does so already: that is what cancelled the run, and a second one ends it at once."""
+    hold()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 # --- runs of a worker ---
 
 
@@ -143,7 +149,7 @@ def outliving_the_worker(run: Callable[[], T]) -> T | State:
             _replace([descriptor for descriptor, _ in readers.poll(WATCH_SECONDS * 1000)])
             if os.getppid() != worker and _is_cancelled(flow_run_id):
                 told.set()
-                os.kill(os.getpid(), signal.SIGTERM)
+                _end_this_process()
                 return
 
     threading.Thread(target=watch, name="worker", daemon=True).start()
