@@ -124,7 +124,7 @@ def _left_behind(folder: Path) -> Iterator[tuple[str, FileLock]]:
 
 
 def _end_this_process() -> None:
-    """As SIGTERM does, unless a signal does so already: that is what cancelled the run, and a second one ends it at once."""
+    """As SIGTERM does, unless a signal is at it: that one has cancelled the run, and a second one would cut it short."""
     hold()
     os.kill(os.getpid(), signal.SIGTERM)
 
