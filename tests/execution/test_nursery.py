@@ -92,8 +92,9 @@ def test_a_child_has_its_own_pipes_and_no_other_s() -> None:
 
 def test_one_that_is_killed_before_it_begins_ends_and_the_next_one_works(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A", "new nursery, which is not there yet")
-    with child():
+    with child() as unasked:
         pass
+    assert unasked.process.poll() is not None
     with child() as next_one:
         assert asked(next_one, "who")["pid"]
 
@@ -134,8 +135,8 @@ def test_where_there_is_no_room_for_another_process_just_that_one_fails(
 
 def test_it_ends_with_its_parent_even_by_kill_9(tmp_path: Path) -> None:
     code = """
-import os, signal, sys
-from tlm.execution import forking, nursery, process
+import os, signal
+from tlm.execution import nursery, process
 from tlm.machine.runtime import Runtime
 nursery.IMPORTED, process.FORKED = (), {"answers"}
 child = process.Child("answers", "stage/slug", Runtime())
@@ -147,12 +148,13 @@ os.kill(os.getpid(), signal.SIGKILL)
         ["-c", code], cwd=tmp_path, PYTHONPATH=os.pathsep.join((str(Path(nursery.__file__).parents[2]), str(tmp_path)))
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
-    assert all(ends(int(pid)) for pid in done.stdout.split())
+    its, nurserys = map(int, done.stdout.split())
+    assert ends(its) and ends(nurserys)
 
 
 def test_what_is_imported_leaves_python_with_one_thread_and_the_gpu_alone() -> None:
     """Or a fork would lose what other threads hold."""
-    code = "import sys, threading\n" + "".join(f"import {module}\n" for module in REAL)
+    code = "import threading\n" + "".join(f"import {module}\n" for module in REAL)
     done = python(["-c", f"{code}import torch; print(threading.active_count(), torch.cuda.is_initialized())"])
     assert done.stdout.split() == ["1", "False"], done.stderr
 

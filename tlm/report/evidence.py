@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlm.report.formatting import Link, links
-from tlm.report.marts import Gaps, Rows, rows
+from tlm.report.marts import SCORES_BY_UNIT, Gaps, Rows, rows
 from tlm.statistics import Estimate, mean_accuracy
 from tlm.statistics.runs import Run, stack_runs
 from tlm.study.config import StudyConfig
@@ -131,16 +131,7 @@ class Evidence:
     def _options(self) -> Rows:
         return rows(
             self.connection,
-            """select likelihood.task, normalization, system, ws, treatment, pretrain_seed, chance, units.*,
-                mlflow_run_id, mlflow_experiment_id
-            from likelihood inner join (
-                select
-                    key, list(unit order by unit) as unit, list(model order by unit) as model,
-                    list(untrained order by unit) as untrained, list(fewest_tokens order by unit) as fewest_tokens,
-                    list(fewest_bytes order by unit) as fewest_bytes, list(ngram order by unit) as ngram
-                from likelihood_units group by key
-            ) as units on likelihood.key = units.key
-            order by pretrain_seed, likelihood.key""",
+            f"{SCORES_BY_UNIT} order by pretrain_seed, key",
         )
 
     # --- what is recorded with it ---

@@ -13,6 +13,18 @@ if TYPE_CHECKING:
 
 Rows = list[dict[str, Any]]
 
+SCORES_BY_UNIT = """select
+    likelihood.key, task, normalization, system, ws, treatment, pretrain_seed, chance, mlflow_run_id,
+    mlflow_experiment_id, units.* exclude (key)
+from likelihood inner join (
+    select
+        key, list(unit order by unit) as unit, list(model order by unit) as model,
+        list(untrained order by unit) as untrained, list(fewest_tokens order by unit) as fewest_tokens,
+        list(fewest_bytes order by unit) as fewest_bytes, list(ngram order by unit) as ngram
+    from likelihood_units group by key
+) as units on likelihood.key = units.key"""
+"""A row for each score by likelihood, with what it is the mean over as lists."""
+
 
 def rows(connection: Connection, sql: str) -> Rows:
     """The result of a query, a dictionary for each row."""

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from tlm.artifacts.marts import in_memory
 from tlm.artifacts.sql_models import column_descriptions
+from tlm.report.marts import SCORES_BY_UNIT
 
 if TYPE_CHECKING:
     from tlm.artifacts.marts import Connection
@@ -108,18 +109,7 @@ PACKING: dict[str, str] = {
         from token_counts group by key, task, ws, treatment, used
     ) order by key, used""",
     "runs": "from (select * replace (if(stage = 'latency', facts, null) as facts) from runs) order by key",
-    "likelihood": """from (
-        select
-            likelihood.key, task, normalization, system, ws, treatment, pretrain_seed, chance, mlflow_run_id,
-            mlflow_experiment_id, units.* exclude (key)
-        from likelihood inner join (
-            select
-                key, list(unit order by unit) as unit, list(model order by unit) as model,
-                list(untrained order by unit) as untrained, list(fewest_tokens order by unit) as fewest_tokens,
-                list(fewest_bytes order by unit) as fewest_bytes, list(ngram order by unit) as ngram
-            from likelihood_units group by key
-        ) as units on likelihood.key = units.key
-    ) order by key""",
+    "likelihood": f"from ({SCORES_BY_UNIT}) order by key",
 }
 _UNPACKING = {
     "results": "select * from packed_results",

@@ -172,8 +172,17 @@ class Stage:
         )
 
     def inputs(self) -> dict[str, Stage]:
-        """The stages that it is made from, by the names under which `run` finds their artifacts."""
-        return {name: value for name, value in self._values() if isinstance(value, Stage)}
+        """The stages that it is made from, by the names under which `run` finds their artifacts: a field's own, and of
+        several, `members` say, member_000, member_001 and so on."""
+        single = {name: value for name, value in self._values() if isinstance(value, Stage)}
+        several = ((field.name, getattr(self, field.name)) for field in fields(self))  # type: ignore[arg-type]
+        numbered = {
+            f"{name.removesuffix('s')}_{index:03d}": each
+            for name, value in several
+            if _are_stages(value)
+            for index, each in enumerate(value)
+        }
+        return {**single, **numbered}
 
     def config(self) -> dict[str, Any]:
         """What defines it besides its inputs; a field that has its default is left out."""

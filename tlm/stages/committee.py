@@ -33,9 +33,6 @@ class Committee(Stage, name="committee", version="2"):
     role = "combines"
     outputs = {"predictions.parquet": PREDICTIONS, "curve.parquet": CURVE, "instances.parquet": INSTANCES}
 
-    def inputs(self) -> dict[str, Stage]:
-        return {f"member_{index:03d}": member for index, member in enumerate(self.members)}
-
     @property
     def slug(self) -> str:
         return f"{self.task}-{self.committee}-ws{self.ws}"

@@ -60,6 +60,10 @@ class Job:
 
         return Sample(heldout=rows("heldout_rows"), rows=rows("rows"), reserve=rows("reserve_rows"))
 
+    def members(self) -> list[Artifact]:
+        """Of a stage that is made of several models, these, in its order."""
+        return [self.inputs[name] for name in sorted(self.inputs) if name.startswith("member_")]
+
     def frame(self, input_name: str, file: str, columns: list[str] | None = None) -> pd.DataFrame:
         return pd.read_parquet(self.inputs[input_name].path(file), columns=columns)
 

@@ -55,9 +55,6 @@ class Soup(Stage, name="soup", version="1", trains=True):
             max_length=first.max_length,
         )
 
-    def inputs(self) -> dict[str, Stage]:
-        return {**super().inputs(), **{f"member_{index:03d}": member for index, member in enumerate(self.members)}}
-
     @property
     def slug(self) -> str:
         return f"{self.members[0].step.slug.rpartition('-')[0]}-{SOUP}"
@@ -77,8 +74,7 @@ class Soup(Stage, name="soup", version="1", trains=True):
         from tlm.modeling.interchange import name_labels, save
 
         torch.set_num_threads(job.runtime.threads)
-        names = [name for name in sorted(job.inputs) if name.startswith("member_")]
-        loaded = [FinetunedModel.load(job.inputs[name], job.runtime.torch_device()) for name in names]
+        loaded = [FinetunedModel.load(member, job.runtime.torch_device()) for member in job.members()]
         soup = loaded[0]
         average_weights([each.model for each in loaded])
         items = job.frame("task", "items.parquet")
@@ -94,6 +90,6 @@ class Soup(Stage, name="soup", version="1", trains=True):
             **({"test_accuracy": float(np.mean(right_N[part_N == "test"]))} if test else {}),
             "dev_accuracy": float(np.mean(right_N[part_N == "dev"])),
             "test_items": test,
-            "members": len(names),
+            "members": len(loaded),
             "parameters": count_parameters(soup.model),
         }

@@ -33,9 +33,6 @@ class Teacher(Stage, name="teacher", version="1", trains=True):
     reads_weights = True
     outputs = {LOGITS: None}
 
-    def inputs(self) -> dict[str, Stage]:
-        return {**super().inputs(), **{f"member_{index:03d}": member for index, member in enumerate(self.members)}}
-
     @property
     def slug(self) -> str:
         return f"{self.committee}-{self.members[0].step.slug}"
@@ -61,13 +58,13 @@ class Teacher(Stage, name="teacher", version="1", trains=True):
         items = job.frame("task", "items.parquet")
         items = items[items["part"] == "train"]
         rows, tokens, vocabulary = items["row"].to_numpy(), job.sequences("tokens"), job.vocabulary()
-        members = [name for name in sorted(job.inputs) if name.startswith("member_")]
+        members = job.members()
         shape = (len(members), len(rows), int(job.inputs["task"].record.facts["labels"]))
         logits_MNC = np.lib.format.open_memmap(job.out / LOGITS, mode="w+", dtype=np.float32, shape=shape)
         flops = 0.0
-        for done, name in enumerate(members):
+        for done, member in enumerate(members):
             job.progress(done, len(members))
-            model = FinetunedModel.load(job.inputs[name], job.runtime.torch_device())
+            model = FinetunedModel.load(member, job.runtime.torch_device())
             logits_MNC[done] = model.logits(tokens, rows, vocabulary)
             length = round(float(np.mean(with_specials(tokens.lengths[rows], model.max_length))))
             flops += len(rows) * classifier_flops(model.architecture, length, shape[-1])
