@@ -26,6 +26,8 @@ T = TypeVar("T")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CLOSING_SECONDS = 12.0
 """How long each thing that is open has to close."""
+HEEDING_SECONDS = 0.5
+"""How long a signal may go unheeded."""
 
 _open: list[Callable[[], object]] = []
 _litter: list[Path] = []
@@ -67,7 +69,8 @@ def run(work: Callable[[], T], *, code: int | None = None) -> T:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, partial(_end, code))
     worker.start()
-    worker.join()
+    while worker.is_alive():  # a signal that comes just before the wait, or to another thread, does not interrupt the wait
+        worker.join(HEEDING_SECONDS)
     if raised:
         raise raised[0]
     return result[0]
