@@ -181,7 +181,7 @@ SCALES: dict[str, Scale] = {
             fewer_heads=4,
             dropout=0.0,
             max_length=64,
-            pretrain=PretrainConfig(steps=4_000, batch_size=32),
+            pretrain=PretrainConfig(steps=2_000, batch_size=32),
             finetune=FinetuneConfig(epochs=4, batch_size=32),
             items={
                 **PAPERS_ITEMS,

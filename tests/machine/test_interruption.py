@@ -76,7 +76,9 @@ def test_a_signal_closes_what_is_open_says_one_line_and_exits_with_its_number(nu
 
 
 def test_a_signal_is_heeded_though_another_thread_than_the_one_that_waits_was_interrupted() -> None:
-    work = "def work():\n    ready()\n    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)\n    time.sleep(600)"
+    work = (
+        "def work():\n    ready()\n    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)\n    time.sleep(600)"
+    )
     with started(work) as process:
         assert process.wait(60) == 143
 

@@ -18,8 +18,10 @@ from tlm.modeling.families.base import family_of
 from tlm.study.architecture import Architecture
 from tlm.study.config import FinetuneConfig, Optimisation, PretrainConfig
 from tlm.training.hooks import Hook, Run
+from tlm.training.optimizers import stacked as stacked_muon
 from tlm.training.optimizers.muon import Muon
 from tlm.training.optimizers.pair import body_matrices
+from tlm.training.optimizers.stacked import StackedMuon
 
 MUON = {"kind": "muon", "adjust_lr_fn": "original", "adamw_learning_rate": 2e-3, "adamw_betas": [0.9, 0.98]}
 
@@ -81,6 +83,50 @@ def test_a_step_is_torchs_of_either_kind_on_its_own_parameters() -> None:
         else:
             expected = was * (1 - 2e-3 * decay) - 2e-3 * gradient.sign()
             torch.testing.assert_close(parameter.detach(), expected, rtol=0, atol=1e-6, msg=name)
+
+
+def test_matrices_that_are_orthogonalised_together_move_as_torchs_do_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Tall and wide ones, in stacks and in parts of them, and one that has no gradient."""
+    shapes = [(8, 8)] * 3 + [(24, 8), (8, 24)] * 2 + [(5, 8)]
+    ours, torchs = ([torch.nn.Parameter(torch.randn(shape)) for shape in shapes] for _ in range(2))
+    gradients = [[torch.randn(shape) for shape in shapes] for _ in range(3)]
+    options: dict[str, Any] = {"lr": 0.1, "weight_decay": 0.2, "nesterov": False, "adjust_lr_fn": "match_rms_adamw"}
+    for stacked in (1 << 22, 2 * 64):
+        monkeypatch.setattr(stacked_muon, "STACKED", stacked)
+        for parameters in (ours, torchs):
+            for number, parameter in enumerate(parameters):
+                parameter.data = torch.full(shapes[number], 0.5)
+        built = StackedMuon(ours, dtype=torch.bfloat16, **options), torch.optim.Muon(torchs, **options)
+        for step in gradients:
+            for optimizer, parameters in zip(built, (ours, torchs), strict=True):
+                for parameter, gradient in zip(parameters[1:], step[1:], strict=True):
+                    parameter.grad = gradient.clone()
+                optimizer.step()
+        assert torch.equal(ours[0], torch.full(shapes[0], 0.5)) and ours[0] not in built[0].state
+        for mine, theirs in zip(ours, torchs, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=0, atol=5e-3)
+        states = [optimizer.state_dict() for optimizer in built]
+        torch.testing.assert_close(states[0]["state"], states[1]["state"])
+
+
+@pytest.mark.parametrize(
+    ("precision", "ns_precision", "atol"),
+    [("float32", "run", 1e-5), ("float32", "bfloat16", 4e-4), ("bfloat16", "run", 4e-4)],
+)
+def test_products_have_the_precision_asked_for(precision: Any, ns_precision: str, atol: float) -> None:
+    torch.manual_seed(0)
+    model = with_gradients(model_of(ARCH))
+    matrix = body_matrices(model)[0]
+    before, expected = matrix.detach().clone(), orthogonal(matrix.grad).float()
+    optimisation = Optimisation(weight_decay=0, precision=precision, optimizer={**MUON, "ns_precision": ns_precision})
+    optimizer = optimisation.optimizer.build(model, optimisation)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.01
+    optimizer.step()
+    off = (matrix.detach() - (before - 0.01 * expected)).abs().max()
+    assert off < atol and (off > 1e-5) == (atol > 1e-5)
 
 
 @pytest.mark.parametrize("kind", ["pretrain", "finetune"])
@@ -154,6 +200,7 @@ def test_the_fields_are_read_and_bounded() -> None:
     study = mini_study(pretrain__optimizer=MUON, finetune__optimizer={"kind": "adamw", "betas": [0.9, 0.95]})
     assert isinstance(study.pretrain.optimizer, Muon)
     assert study.finetune.identity()["optimizer"] == {"kind": "adamw", "betas": [0.9, 0.95]}
+    assert "ns_precision" not in FinetuneConfig(optimizer="muon").identity()["optimizer"]
     assert "optimizer" not in FinetuneConfig(optimizer={"kind": "adamw", "betas": [0.9, 0.999]}).identity()
     assert copy.copy(study) == type(study).model_validate_json(study.model_dump_json())
     for wrong in ({"ns_steps": 0}, {"momentum": 1.5}, {"adamw_betas": [0.9, 1.0]}, {"adjust_lr_fn": "none"}):

@@ -69,7 +69,8 @@ def run(work: Callable[[], T], *, code: int | None = None) -> T:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, partial(_end, code))
     worker.start()
-    while worker.is_alive():  # a signal that comes just before the wait, or to another thread, does not interrupt the wait
+    while worker.is_alive():
+        # Not without an end: a signal just before the wait, or to another thread, does not interrupt it.
         worker.join(HEEDING_SECONDS)
     if raised:
         raise raised[0]

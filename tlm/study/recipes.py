@@ -54,6 +54,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "optimizer": {
                 "kind": "muon",
                 "adjust_lr_fn": "original",
+                "ns_precision": "run",
                 "adamw_learning_rate": 2e-3,
                 "adamw_betas": (0.9, 0.98),
             },

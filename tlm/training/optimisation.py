@@ -55,8 +55,13 @@ def learning_rate(config: Optimisation, step: int, steps: int, steps_per_epoch: 
     return config.learning_rate * max(0.0, (steps - step) / max(1.0, steps - warmup))
 
 
+def computing_dtype(precision: Precision, device: str) -> torch.dtype:
+    """What products are computed in; "auto" is bfloat16 where the device has it, else float32."""
+    chosen = native_precision(torch.device(device).type) if precision == "auto" else precision
+    return torch.bfloat16 if chosen == "bfloat16" else torch.float32
+
+
 def autocast(precision: Precision, device: str) -> AbstractContextManager[object]:
-    """A context that computes in this precision; "auto" is bfloat16 where the device has it, else float32."""
-    kind = torch.device(device).type
-    chosen = native_precision(kind) if precision == "auto" else precision
-    return torch.autocast(kind, dtype=torch.bfloat16) if chosen == "bfloat16" else nullcontext()
+    """A context that computes in this precision."""
+    dtype = computing_dtype(precision, device)
+    return nullcontext() if dtype == torch.float32 else torch.autocast(torch.device(device).type, dtype=dtype)

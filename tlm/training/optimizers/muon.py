@@ -6,23 +6,25 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt
 
-from tlm.study.base import Probability
+from tlm.study.base import Probability, added
 from tlm.study.config import Optimisation, Optimizer
 from tlm.training.optimizers.adamw import Beta
 from tlm.training.optimizers.groups import LearningRates
 
 
 class Muon(Optimizer):
-    """torch's Muon moves the matrices of a model's body at `learning_rate`, torch's AdamW its embeddings, biases and heads.
-
-    Muon's products are in bfloat16 whatever the precision of the run, as torch has them.
-    """
+    """Muon moves the matrices of a model's body at `learning_rate`, torch's AdamW its embeddings, biases and heads."""
 
     kind: Literal["muon"] = "muon"
     momentum: Probability = 0.95
     nesterov: bool = True
     ns_steps: PositiveInt = Field(
         5, le=99, description="iterations of Newton and Schulz that make an update orthogonal"
+    )
+    ns_precision: Literal["bfloat16", "run"] = added(
+        "bfloat16",
+        description="of these iterations' products. bfloat16: as torch has them; run: the precision of the run, because a "
+        "processor without instructions for bfloat16 takes longer for them than for the gradients of a narrow model",
     )
     adjust_lr_fn: Literal["original", "match_rms_adamw"] = Field(
         "match_rms_adamw",
@@ -38,14 +40,19 @@ class Muon(Optimizer):
         """Both as one torch.optim.Optimizer over all parameters of `model`."""
         import torch
 
+        from tlm.training.optimisation import computing_dtype
         from tlm.training.optimizers.pair import Pair, body_matrices
+        from tlm.training.optimizers.stacked import StackedMuon
 
         matrices = body_matrices(model)
         chosen = {id(matrix) for matrix in matrices}
         rest = [parameter for parameter in model.parameters() if id(parameter) not in chosen]
         rates = LearningRates(model, config)
-        muon = torch.optim.Muon(
+        muon = StackedMuon(
             rates.groups(matrices),
+            dtype=computing_dtype(config.precision, next(model.parameters()).device.type)
+            if self.ns_precision == "run"
+            else torch.bfloat16,
             lr=config.learning_rate,
             weight_decay=config.weight_decay,
             momentum=self.momentum,
