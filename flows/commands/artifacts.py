@@ -1,4 +1,4 @@
-"""Commands about what studies made: predict, sql, catalogue, verify, invalidate, gc, export, import."""
+"""Commands about what studies made: predict, generate, sql, catalogue, verify, invalidate, gc, export, import."""
 
 from __future__ import annotations
 
@@ -61,6 +61,41 @@ def predict(
 
     request = Request(tuple(models), tuple(text or ()), file, form, column, out, rule, top, escape_formulas)
     predict_in_terminal(request, runtime(home=home, device=device, threads=threads), console, errors)
+
+
+@app.command(epilog=example('tlm generate pretrain/byte-micro --prompt "The sea" --samples 3'))
+def generate(
+    model: Annotated[
+        str, typer.Argument(help="A pre-trained decoder: stage/slug (or its beginning) or a key.", metavar="DECODER")
+    ],
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="What the text begins with; may be given again (default: nothing).")
+    ] = None,
+    tokens: Annotated[
+        int, typer.Option(help="Tokens (of a byte model: bytes and ends of patches) to write at most.")
+    ] = 40,
+    temperature: Annotated[
+        float, typer.Option(help="Below 1 likely tokens become likelier; 0: always the likeliest.")
+    ] = 0.8,
+    top_k: Annotated[int | None, typer.Option(help="Draw from so many of the likeliest tokens (default: all).")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Texts for each prompt.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed writes the same texts.")] = 0,
+    device: Device = None,
+    home: Home = None,
+) -> None:
+    """Let a pre-trained decoder write on from a prompt: one text a line."""
+    from flows.generating import generate_in_terminal
+
+    generate_in_terminal(
+        model,
+        [text for text in (prompt or [""]) for _ in range(samples)],
+        runtime(home=home, device=device),
+        console,
+        tokens=tokens,
+        temperature=temperature,
+        top_k=top_k,
+        seed=seed,
+    )
 
 
 @app.command(epilog=example("tlm invalidate finetune/libraries --yes"))

@@ -118,6 +118,10 @@ class BytePatches:
         except UnicodeDecodeError as error:
             raise _no_text(f"not UTF-8 (byte {error.start})") from None
 
+    def readable(self, ids: Sequence[int]) -> str:
+        """What is not UTF-8 is shown as U+FFFD."""
+        return bytes(token for token in ids if token < EOP).decode("utf-8", errors="replace")
+
     def text_bytes(self, encoded: Ragged) -> int:
         """Bytes of UTF-8 of the text that ids stand for."""
         return int((encoded.ids < EOP).sum())

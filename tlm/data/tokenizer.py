@@ -119,6 +119,14 @@ class KnowsBytes(Protocol):
         """Bytes of UTF-8 of all texts."""
 
 
+@runtime_checkable
+class Readable(Protocol):
+    """A tokenizer that can show what a model wrote."""
+
+    def readable(self, ids: Sequence[int]) -> str:
+        """Text for people. Ids that no text has are shown too, by U+FFFD if need be; special tokens are left out."""
+
+
 def cut(tokenizer: Tokenizer, encoded: Ragged, length: int) -> Ragged:
     """The beginning of each text, of `length` tokens at most."""
     return tokenizer.cut(encoded, length) if isinstance(tokenizer, CutsItself) else encoded.cut(length)

@@ -85,6 +85,12 @@ class WordPiece:
                     unknown[word[start:end]] += number
         return unknown
 
+    def readable(self, ids: Sequence[int]) -> str:
+        """As it is normalised: in lower case, if the tokenizer is."""
+        special = set(self.vocabulary.special_ids)
+        text: str = self._fast.decode([token for token in ids if token not in special], skip_special_tokens=False)
+        return text
+
     def text_bytes(self, encoded: Ragged) -> int:
         """Bytes of UTF-8 of the texts that tokens stand for: as they are normalised, [UNK] counted as it is written."""
         texts = self._fast.decode_batch([encoded[i].tolist() for i in range(len(encoded))], skip_special_tokens=False)

@@ -67,9 +67,9 @@ class Classifier:
         Raises:
             UserError: if that artifact, its tokenizer, its task or its source is missing or damaged.
         """
-        artifact = _whole(store, ref)
+        artifact = whole(store, ref)
         record, finetuned = artifact.record, FinetunedModel.load(artifact, device)
-        task = _whole(store, record.inputs["task"])
+        task = whole(store, record.inputs["task"])
         return cls(
             name=str(ref),
             labels=_label_names(store, task),
@@ -173,19 +173,20 @@ def chunks(texts: Iterable[str], at_once: int) -> Iterator[list[str]]:
 
 
 def _encoder(store: ArtifactStore, finetuned: Record) -> TextEncoder:
-    made = _whole(store, finetuned.inputs["tokenizer"])
+    made = whole(store, finetuned.inputs["tokenizer"])
     return TextEncoder(made.record.key, int(finetuned.config["max_length"]), load_tokenizer(made))
 
 
 def _label_names(store: ArtifactStore, task: Artifact) -> tuple[str, ...]:
     """Names by the task's own labels: it numbers anew those of its source's labels that it keeps."""
-    source = _whole(store, task.record.inputs["source"])
+    source = whole(store, task.record.inputs["source"])
     items = pq.read_table(task.path("items.parquet"), columns=["row", "label"]).to_pandas()
     of_source = pq.read_table(source.path("rows.parquet"), columns=["label"])["label"].to_numpy()
     return names_of_labels(items, of_source, source.record.facts["label_names"])
 
 
-def _whole(store: ArtifactStore, ref: ArtifactRef) -> Artifact:
+def whole(store: ArtifactStore, ref: ArtifactRef) -> Artifact:
+    """The artifact, if it is here and complete. Raises UserError otherwise."""
     found = store.inspect(ref)
     if found.status != "complete" or found.record is None:
         reason = f" ({found.reason})" if found.reason else ""

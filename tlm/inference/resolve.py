@@ -1,4 +1,4 @@
-"""From the name a user gives to the fine-tuned models it stands for. Reads records alone, and imports no torch."""
+"""From the name a user gives to the models it stands for. Reads records alone, and imports no torch."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from tlm.artifacts.record import Record, check_here
 from tlm.artifacts.step import ArtifactRef
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
+from tlm.modeling.families.base import family_named
 
 SINGLE = ("finetune", "soup")
 """Stages whose artifacts are classifiers."""
@@ -42,6 +43,31 @@ def find_classifiers(store: ArtifactStore, names: Sequence[str]) -> list[Artifac
                 check_here(models[member.key], models[member.key].left_behind)
             found.append(member)
     return found
+
+
+def find_decoder(store: ArtifactStore, name: str) -> ArtifactRef:
+    """The pre-trained decoder of that name, which may be given as for `find_classifiers`.
+
+    Raises:
+        UserError: if there is none, there are several, it does not write text, or it is here without weights.
+    """
+    records = [record for record in store.records() if record.stage == "pretrain"]
+    decoders = [record for record in records if family_named(record.config["architecture"]["kind"]).causal]
+    named = [record for record in records if matches(record, name) or (name and record.slug.startswith(name))]
+    exact = [r for r in named if name in (r.slug, f"{r.stage}/{r.slug}", str(r.ref), r.key)]
+    usable = [record for record in (exact or named) if record in decoders]
+    if len(usable) > 1:
+        raise UserError(f"{name!r} names {len(usable)} decoders.", f"Choose one: {_listed(usable)}.")
+    if not usable:
+        what = f"{named[0].ref} is an encoder: it fills gaps and does not write on." if named else ""
+        raise UserError(
+            what or f"No pre-trained decoder is named {name!r}.",
+            f"There are: {_listed(decoders)}."
+            if decoders
+            else "There is none yet: `tlm run stlm-baseline` makes some.",
+        )
+    check_here(usable[0], usable[0].left_behind)
+    return usable[0].ref
 
 
 def _one(store: ArtifactStore, records: Sequence[Record], name: str) -> Record:
