@@ -223,6 +223,16 @@ def test_the_papers_protocol_is_the_default() -> None:
     assert PretrainConfig(epochs=50).mlm_probability == 0.15
 
 
+def test_how_to_fine_tune_is_said_where_there_is_a_task_and_need_not_be_elsewhere() -> None:
+    fields = mini_tree()
+    del fields["finetune"]
+    with pytest.raises(ValidationError, match="finetune: required in a study that has tasks"):
+        StudyConfig.model_validate(fields)
+    scored = {"tasks": [], "treatments": [], "committees": [], "evaluations": [{"kind": "likelihood", "data": "blimp"}]}
+    study = StudyConfig.model_validate({**fields, **scored})
+    assert study.finetune == FinetuneConfig()
+
+
 # --- files and overrides ---
 
 

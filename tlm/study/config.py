@@ -218,7 +218,9 @@ class StudyConfig(Frozen):
     architectures: tuple[Architecture, ...] = Field(min_length=1)
     tasks: tuple[TaskConfig, ...] = Field(description="to fine-tune on; none in a study that has evaluations alone")
     pretrain: PretrainConfig
-    finetune: FinetuneConfig
+    finetune: FinetuneConfig = Field(
+        FinetuneConfig(), description="how models learn tasks; a study that has some says it"
+    )
     learning_rates: dict[Name, Annotated[float, Field(gt=0)]] = Field(
         {}, description="of pre-training, for architectures that need another than `pretrain` has"
     )
@@ -267,6 +269,8 @@ class StudyConfig(Frozen):
             unique(field, [slugify(name) for name in names])  # folder names must differ too
         different("architectures", self.architectures)
         different("tasks", self.tasks)
+        if self.tasks and "finetune" not in self.model_fields_set:
+            raise ValueError("finetune: required in a study that has tasks")
         for committee in self.committees:
             known(f"committees.{committee.name}.members", committee.members, architectures)
         check_students(self.distillation, committees, architectures)
