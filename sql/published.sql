@@ -79,7 +79,19 @@ from read_parquet('docs/published/*/labels.parquet', filename = true)
 order by task_key, label, filename;
 
 create or replace view confusions as
-select distinct * from read_parquet('docs/published/*/confusions.parquet');
+with published as (
+    select distinct on (key, rule) * exclude (filename)
+    from read_parquet('docs/published/*/confusions.parquet', filename = true)
+    order by key, rule, filename
+)
+
+select
+    key,
+    rule,
+    unnest(label) as label,
+    unnest(prediction) as prediction,
+    unnest(items) as items
+from published;
 
 create or replace view metrics as
 select distinct on (key, name, step) * exclude (filename)

@@ -11,46 +11,67 @@
 -- wrong: those that are wrong
 -- accuracy: percent that are right
 -- taken_for: the label that most of the wrong ones were given (of equal ones the first); null if none is wrong
-with counted as (
+with systems as (
     select
-        string_agg(distinct results.studies, '; ' order by results.studies) as studies,
-        results.task,
-        results.system,
-        results.rule,
-        results.ws,
-        results.treatment,
-        results.setting,
-        results.pretrain_setting,
-        results.task_key,
+        *,
+        dense_rank() over (
+            order by task, system, rule, ws, treatment nulls first, setting, pretrain_setting, task_key
+        ) as place
+    from results
+),
+
+described as (
+    select
+        place,
+        task,
+        system,
+        rule,
+        ws,
+        treatment,
+        task_key,
+        count(*) as runs,
+        string_agg(distinct studies, '; ' order by studies) as studies
+    from systems
+    group by all
+),
+
+counted as (
+    select
+        systems.place,
         confusions.label,
         confusions.prediction,
-        count(distinct results.key) as runs,
         sum(confusions.items)::bigint as items
     from confusions
-    inner join results on confusions.key = results.key and confusions.rule is not distinct from results.rule
+    inner join systems on confusions.key = systems.key and confusions.rule is not distinct from systems.rule
+    group by all
+),
+
+by_label as (
+    select
+        place,
+        label,
+        sum(items)::bigint as items,
+        coalesce(sum(items) filter (where prediction != label), 0)::bigint as wrong,
+        arg_max(prediction, (items, -prediction)) filter (where prediction != label) as taken_for
+    from counted
     group by all
 )
 
 select
-    max(counted.studies) as studies,
-    counted.task,
-    counted.system,
-    counted.rule,
-    counted.ws,
-    counted.treatment,
-    coalesce(of_label.name, counted.label::varchar) as label,
-    max(counted.runs) as runs,
-    sum(counted.items)::bigint as items,
-    coalesce(sum(counted.items) filter (where counted.prediction != counted.label), 0)::bigint as wrong,
-    round(100 * (1 - wrong / sum(counted.items)), 2) as accuracy,
-    first(coalesce(predicted.name, counted.prediction::varchar) order by counted.items desc, counted.prediction)
-    filter (where counted.prediction != counted.label) as taken_for
-from counted
-left join labels as of_label on counted.task_key = of_label.task_key and counted.label = of_label.label
-left join labels as predicted on counted.task_key = predicted.task_key and counted.prediction = predicted.label
-group by
-    counted.task, counted.system, counted.rule, counted.ws, counted.treatment, counted.setting,
-    counted.pretrain_setting, counted.task_key, counted.label, of_label.name
-order by
-    counted.task, counted.system, counted.rule, counted.ws, counted.treatment nulls first, counted.setting,
-    counted.pretrain_setting, accuracy, counted.label
+    described.studies,
+    described.task,
+    described.system,
+    described.rule,
+    described.ws,
+    described.treatment,
+    coalesce(of_label.name, by_label.label::varchar) as label,
+    described.runs,
+    by_label.items,
+    by_label.wrong,
+    round(100 * (1 - by_label.wrong / by_label.items), 2) as accuracy,
+    coalesce(predicted.name, by_label.taken_for::varchar) as taken_for
+from by_label
+inner join described on by_label.place = described.place
+left join labels as of_label on described.task_key = of_label.task_key and by_label.label = of_label.label
+left join labels as predicted on described.task_key = predicted.task_key and by_label.taken_for = predicted.label
+order by by_label.place, accuracy, by_label.label

@@ -10,25 +10,40 @@
 -- other_for_label: test items of `label` that were taken for `other`, in all runs
 -- label_for_other: test items of `other` that were taken for `label`, in all runs
 -- share: percent of the system's errors that are of this pair
-with counted as (
+with systems as (
     select
-        results.task,
-        results.system,
-        results.rule,
-        results.ws,
-        results.treatment,
-        results.setting,
-        results.pretrain_setting,
-        results.task_key,
+        *,
+        dense_rank() over (
+            order by task, system, rule, ws, treatment nulls first, setting, pretrain_setting, task_key
+        ) as place
+    from results
+),
+
+described as (
+    select
+        place,
+        task,
+        system,
+        rule,
+        ws,
+        treatment,
+        task_key,
+        string_agg(distinct studies, '; ' order by studies) as studies
+    from systems
+    group by all
+),
+
+pairs as (
+    select
+        systems.place,
         least(confusions.label, confusions.prediction) as label,
         greatest(confusions.label, confusions.prediction) as other,
-        string_agg(distinct results.studies, '; ' order by results.studies) as studies,
         coalesce(sum(confusions.items) filter (where confusions.label < confusions.prediction), 0)::bigint
             as other_for_label,
         coalesce(sum(confusions.items) filter (where confusions.label > confusions.prediction), 0)::bigint
             as label_for_other
     from confusions
-    inner join results on confusions.key = results.key and confusions.rule is not distinct from results.rule
+    inner join systems on confusions.key = systems.key and confusions.rule is not distinct from systems.rule
     where confusions.label != confusions.prediction
     group by all
 ),
@@ -37,28 +52,26 @@ ranked as (
     select
         *,
         other_for_label + label_for_other as errors,
-        errors / sum(errors) over system_of_task as share,
-        row_number() over (system_of_task order by errors desc, label, other) as place
-    from counted
-    window system_of_task as (partition by task, system, rule, ws, treatment, setting, pretrain_setting, task_key)
+        errors / sum(errors) over (partition by place) as share,
+        row_number() over (partition by place order by errors desc, label, other) as pair
+    from pairs
 )
 
 select
-    ranked.studies,
-    ranked.task,
-    ranked.system,
-    ranked.rule,
-    ranked.ws,
-    ranked.treatment,
+    described.studies,
+    described.task,
+    described.system,
+    described.rule,
+    described.ws,
+    described.treatment,
     coalesce(one.name, ranked.label::varchar) as label,
     coalesce(two.name, ranked.other::varchar) as other,
     ranked.other_for_label,
     ranked.label_for_other,
     round(100 * ranked.share, 2) as share
 from ranked
-left join labels as one on ranked.task_key = one.task_key and ranked.label = one.label
-left join labels as two on ranked.task_key = two.task_key and ranked.other = two.label
-where ranked.place <= 10
-order by
-    ranked.task, ranked.system, ranked.rule, ranked.ws, ranked.treatment nulls first, ranked.setting,
-    ranked.pretrain_setting, ranked.place
+inner join described on ranked.place = described.place
+left join labels as one on described.task_key = one.task_key and ranked.label = one.label
+left join labels as two on described.task_key = two.task_key and ranked.other = two.label
+where ranked.pair <= 10
+order by ranked.place, ranked.pair

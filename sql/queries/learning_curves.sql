@@ -1,4 +1,5 @@
 -- How do models learn: what was measured on held-out text (pre-training) and dev items (fine-tuning), means over seeds.
+-- studies: the studies that its trainings belong to; a semicolon stands between those of different trainings
 -- stage: the stage that trained
 -- task: name of the task, null for pre-training
 -- system: the architecture, with what sets its training apart
@@ -25,9 +26,18 @@ with alike as (
     from results
     where pretrain_key is not null and rule is null
     group by pretrain_key
+),
+
+names as (
+    select
+        key,
+        string_agg(distinct name, ', ' order by name) as studies
+    from studies
+    group by key
 )
 
 select
+    string_agg(distinct names.studies, '; ' order by names.studies) as studies,
     metrics.stage,
     metrics.task,
     coalesce(alike.system, metrics.arch) as system,
@@ -41,6 +51,7 @@ select
     stddev_samp(metrics.value) as sd
 from metrics
 left join alike on metrics.key = alike.key
+left join names on metrics.key = names.key
 where metrics.name not in ('train_loss', 'learning_rate')
 group by
     metrics.stage, metrics.task, coalesce(alike.system, metrics.arch), metrics.ws, metrics.treatment, metrics.name,

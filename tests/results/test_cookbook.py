@@ -8,17 +8,28 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
+from matplotlib.patches import Rectangle
 from results.test_document import Home, command_of
 
 from tlm.artifacts import catalogue
 from tlm.artifacts.sql_models import column_descriptions, description, models, ready_query, sql_folder
+from tlm.machine.runtime import PACKAGE_PARENT
 from tlm.report import drawing
 from tlm.results.answers import of_home
 from tlm.results.published import FOLDER, publish
 from tlm.stages import STAGES
 
 Row = dict[str, Any]
+TEN_QUESTIONS = {
+    *("overlap_by_ws", "accuracy_by_overlap", "missing_tokens_by_ws", "committee_against_best_member"),
+    *("errors_by_label", "errors_by_label_pair", "cost_per_point", "lineage_of_result", "learning_curves"),
+    *("differences_between_runs", "spread_over_seeds"),
+}
+"""Errors have a query by label and one by pair of labels."""
 
 
 class Asked:
@@ -215,3 +226,36 @@ def test_every_query_answers_alike_on_published_files_with_duckdb_alone(asked: A
             assert published[query] == json.loads(json.dumps(asked(query), default=str)), query
             assert published[query], query
     assert sum(NOT_PUBLISHED in description(query, "queries") for query in models("queries")) == 1
+
+
+# --- the notebook ---
+
+
+def test_the_notebook_asks_all_ten_questions_and_every_plot_shows_something(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notebook = json.loads((PACKAGE_PARENT / "docs/cookbook.ipynb").read_text(encoding="utf-8"))
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert all(not cell.get("outputs") for cell in notebook["cells"]), "it is committed without outputs"
+    assert {name for name in models("queries") if f'ask("{name}"' in "\n".join(cells)} == TEN_QUESTIONS
+    monkeypatch.chdir(asked.repository)
+    names: dict[str, Any] = {}
+    plt.close("all")
+    for cell in cells:
+        exec(compile(cell, "docs/cookbook.ipynb", "exec"), names)
+    figures = [plt.figure(number).axes[0] for number in plt.get_fignums()]
+    assert all(axes.get_xlabel() and axes.get_ylabel() for axes in figures)
+    # Overlap, accuracy by overlap, committees, labels, cost, two kinds of curves, seeds: what the queries above found.
+    assert [points(axes) for axes in figures] == [4, 10, 18, 4, 22, 36, 72, 32]
+    assert [list(line.get_ydata()) for line in figures[0].lines] == [[50.0, 87.5]] * 2
+    plt.close("all")
+
+
+def points(axes: Axes) -> int:
+    """How many are drawn, and bars; lines that guide the eye are none."""
+    marked = [line for line in axes.lines if line.get_marker() == "o"]
+    scattered = [each for each in axes.collections if isinstance(each, PathCollection)]
+    bars = [each for each in axes.patches if isinstance(each, Rectangle)]
+    return (
+        sum(len(line.get_xdata()) for line in marked) + sum(len(each.get_offsets()) for each in scattered) + len(bars)
+    )

@@ -94,7 +94,9 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
     "lineage": _schema(*column_descriptions("lineage")),
     "labels": _schema(*column_descriptions("labels")),
-    "confusions": _schema(*column_descriptions("confusions")),
+    "confusions": _schema(
+        *("key", "rule"), label=pa.list_(pa.int32()), prediction=pa.list_(pa.int32()), items=pa.list_(pa.int64())
+    ),
     "missing_tokens": _schema("key", "task", "ws", "treatment", "token_id", "token", "task_count", "task_documents"),
     "metrics": _schema(*column_descriptions("metrics")),
 }
@@ -136,7 +138,12 @@ PACKING: dict[str, str] = {
     "gaps": "from gaps",
     "lineage": "from lineage",
     "labels": "from labels",
-    "confusions": "from confusions",
+    "confusions": """from (
+        select
+            key, rule, list(label order by label, prediction) as label,
+            list(prediction order by label, prediction) as prediction, list(items order by label, prediction) as items
+        from confusions group by key, rule
+    ) order by key, rule""",
     "missing_tokens": f"""from token_counts where corpus_count = 0 and task_count > 0
         qualify row_number() over (partition by key order by task_count desc, token_id) <= {MISSING_TOKENS}
         order by key, task_count desc, token_id""",

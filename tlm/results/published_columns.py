@@ -27,6 +27,7 @@ OWN_TABLES = {
     "token_counts": "how often tokens occur in a pre-training set: those that the task uses (one row), and all others.",
     "missing_tokens": f"the {MISSING_TOKENS} most frequent tokens of a task that a pre-training set lacks.",
     "likelihood": "one row for each pre-trained model and benchmark: the score of each unit that its score is the mean of.",
+    "confusions": "one row for each result: its confusion matrix, as lists of the pairs of labels that occur in it.",
     "metrics": "what was measured on held-out text and dev items during training.",
 }
 """What a row is, where it is not a mart's."""
