@@ -1,8 +1,8 @@
 -- The published results (docs/published) as views that bear the names and the columns of the catalogue's marts, so that a query
 -- runs on either. From the root of the repository, with DuckDB and nothing else:
 --
---     duckdb -init sql/published.sql                                 (then: .read sql/queries/gap_by_ws.sql)
---     python -c "import duckdb; print(duckdb.sql(open('sql/published.sql').read()) or duckdb.sql('from studies'))"
+--     duckdb -init sql/published.sql                              (then: .read sql/queries/gap_by_ws.sql)
+--     python -i -c "import duckdb; duckdb.execute(open('sql/published.sql').read())"     (then: duckdb.sql("from gaps"))
 --
 -- An artifact that several studies share is one row here, as in the catalogue. What is not published, because it would be many
 -- times as large: the predicted label of each item (`confusions` has their numbers, docs/published which items are right), the
