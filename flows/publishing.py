@@ -12,6 +12,7 @@ from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
 from tlm.results.answers import of_home
 from tlm.results.published import differences, folders, load, publish
+from tlm.results.published_columns import README, readme
 
 
 def publish_studies(store: ArtifactStore, names: Sequence[str], folder: Path, console: Console) -> None:
@@ -35,6 +36,7 @@ def publish_studies(store: ArtifactStore, names: Sequence[str], folder: Path, co
         assert each.report is not None
         place = publish(each.report, each.study, folder)
         console.print(f"{place}: {_size(place)}", highlight=False, soft_wrap=True)
+    (folder / README).write_text(readme(), encoding="utf-8")
     published = folders(folder)
     for line in differences({place.name: load(place) for place in published}):
         console.print(f"different: {line}", highlight=False, soft_wrap=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -18,6 +19,7 @@ from flows.spreadsheets import without_formulas
 from flows.terminal import on_terminal, printable
 from tlm.artifacts import catalogue
 from tlm.artifacts.store import ArtifactStore
+from tlm.errors import UserError
 from tlm.machine.runtime import Runtime
 from tlm.stages import STAGES
 
@@ -30,7 +32,7 @@ SHOWN_NAMES = 5
 """Artifacts left out of the catalogue that are named beside an answer."""
 
 
-def ask(runtime: Runtime, sql: str) -> pa.Table:
+def ask(runtime: Runtime, sql: str, variables: Mapping[str, str] | None = None) -> pa.Table:
     """What the catalogue answers; it is built anew if it does not show what the store holds, or is damaged.
 
     Raises:
@@ -39,10 +41,28 @@ def ask(runtime: Runtime, sql: str) -> pa.Table:
     if catalogue.is_stale(ArtifactStore(runtime.artifacts), runtime.catalogue, STAGES):
         rebuild(runtime)
     try:
-        return catalogue.query(runtime.catalogue, sql)
+        return catalogue.query(runtime.catalogue, sql, variables=variables)
     except catalogue.CatalogueDamaged:
         rebuild(runtime)
-        return catalogue.query(runtime.catalogue, sql)
+        return catalogue.query(runtime.catalogue, sql, variables=variables)
+
+
+def variables_of(given: Sequence[str], sql: str) -> dict[str, str]:
+    """The variables among `given` (`name=value`), each of which `sql` reads by `getvariable('name')`.
+
+    Raises:
+        UserError: for one of another form, or one that the query does not read.
+    """
+    known = re.findall(r"getvariable\('(\w+)'\)", sql)
+    found = {}
+    for each in given:
+        name, is_set, value = each.partition("=")
+        if not is_set or name not in known:
+            problem = f"The query has no variable {name!r}." if is_set else f"--set {each} has no value."
+            names = ", ".join(dict.fromkeys(known))
+            raise UserError(problem, f"It reads {names}, for example --set {known[0]}=…" if known else "It reads none.")
+        found[name] = value
+    return found
 
 
 def rebuild(runtime: Runtime) -> dict[str, str]:

@@ -164,13 +164,16 @@ def sql(
         str | None, typer.Argument(help="SQL over the tables runs, results, overlap, … (`show tables` lists them).")
     ] = None,
     file: Annotated[Path | None, typer.Option(help="Read the query from a file.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A variable that the query reads, e.g. --set key=2f4dd2967ad3.")
+    ] = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV, every row, as a pipe gets it.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="Rows to show in the table.")] = 50,
     escape_formulas: EscapeFormulas = False,
     home: Home = None,
 ) -> None:
     """Query the catalogue: overlap statistics, runs, results, predictions. Read-only. A table, or CSV in a pipe."""
-    from flows.querying import ask, name_left_out, show
+    from flows.querying import ask, name_left_out, show, variables_of
     from tlm.artifacts.catalogue import left_out
     from tlm.artifacts.sql_models import read_sql
 
@@ -178,7 +181,14 @@ def sql(
         raise UserError("Give either a query or --file.", 'Example: tlm sql "select * from results"')
     text = read_sql(file) if file is not None else str(query)
     where = runtime(home=home)
-    show(ask(where, text), console, errors, csv=csv, limit=limit, escape_formulas=escape_formulas)
+    show(
+        ask(where, text, variables_of(set_ or (), text)),
+        console,
+        errors,
+        csv=csv,
+        limit=limit,
+        escape_formulas=escape_formulas,
+    )
     name_left_out(left_out(where.catalogue), errors)
 
 

@@ -22,6 +22,9 @@
 -- type_overlap: common types over task types, 0 to 1 (mean over seeds, as those below)
 -- occurrence_overlap: share of the task's token occurrences whose type is in the pre-training set, 0 to 1
 -- missing_from_corpus: distinct tokens of the task that the pre-training set lacks
+-- pretrain_flops: floating point operations of its pre-training (mean over seeds; of a committee: of all members)
+-- finetune_flops: those of its fine-tuning, likewise
+-- studies: names of the studies that its results belong to, with their scales; null before a report was written
 -- accuracy_estimate: the accuracy as tlm.statistics.mean_accuracy returns it; null on a single test item
 -- gap_estimate: the gap as tlm.statistics.difference returns it, likewise
 -- setting: digest of the task, tokens, architecture and fine-tuning, without seeds
@@ -61,6 +64,9 @@ grouped as (
         avg(results.type_overlap) as type_overlap,
         avg(results.occurrence_overlap) as occurrence_overlap,
         avg(results.missing_from_corpus) as missing_from_corpus,
+        avg(results.pretrain_flops) as pretrain_flops,
+        avg(results.finetune_flops) as finetune_flops,
+        list_sort(list_distinct(flatten(list(string_split(results.studies, ', '))))) as names,
         list(
             {
                 'pretrain_seed': results.pretrain_seed,
@@ -152,6 +158,9 @@ final as (
         type_overlap,
         occurrence_overlap,
         missing_from_corpus,
+        pretrain_flops,
+        finetune_flops,
+        nullif(array_to_string(names, ', '), '') as studies,
         accuracy_estimate,
         gap_estimate,
         setting,

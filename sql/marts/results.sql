@@ -35,11 +35,14 @@
 -- weighted_jaccard: sum of the smaller over sum of the larger token frequency
 -- js_divergence: Jensen-Shannon divergence, bits
 -- kl_divergence: divergence of the task from the (smoothed) pre-training set, bits
--- pretrain_flops: floating point operations of its pre-training, with those of the word vectors that it began with
--- finetune_flops: those of its fine-tuning; null for baselines and committees
+-- pretrain_flops: floating point operations of its pre-training, with those of the word vectors that it began with (committees: of all members)
+-- finetune_flops: those of its fine-tuning (committees: of all members); null for baselines
 -- setting: digest of the task, tokens, architecture and fine-tuning, without seeds: equal ones differ in pre-training only
 -- pretrain_setting: digest of the pre-training and its corpus, without seeds; null from scratch and for baselines
+-- task_key: the task (its labels are in labels)
+-- studies: names of the studies that it belongs to, with their scales; null before a report was written
 -- seconds: wall-clock time of this stage
+-- device: cpu or the name of the GPU that made it
 -- mlflow_run_id: MLflow run that made it, null if runs were not tracked
 -- mlflow_experiment_id: MLflow experiment of that run
 -- git_commit: commit of the code that made it
@@ -178,10 +181,27 @@ committee_members as (
     left join singles on members.member_key = singles.key
 ),
 
+-- A pre-trained model that several members began with was paid for once.
+committee_pretraining as (
+    select
+        key,
+        if(bool_or(began_with is not null and pretrain_flops is null), null, sum(pretrain_flops)) as pretrain_flops
+    from (
+        select distinct
+            key,
+            pretrain_flops,
+            coalesce(pretrain_key, embeddings_key) as began_with
+        from committee_members
+    )
+    group by key
+),
+
 committee_inputs as (
     select
         key,
-        if(bool_or(is_absent), null, sum(parameters))::bigint as parameters,
+        bool_or(is_absent) as is_incomplete,
+        if(is_incomplete, null, sum(parameters))::bigint as parameters,
+        if(is_incomplete or bool_or(finetune_flops is null), null, sum(finetune_flops)) as finetune_flops,
         if(count(distinct from_corpus) = 1, min(from_corpus), null) as from_corpus,
         if(count(distinct task_key) = 1, min(task_key), null) as task_key,
         if(count(distinct tokens_key) = 1, min(tokens_key), null) as tokens_key,
@@ -215,12 +235,21 @@ committees as (
         null::bigint as injected_tokens,
         null::double as heldout_loss,
         null::double as heldout_accuracy,
-        null::double as pretrain_flops,
-        null::double as finetune_flops,
+        if(committee_inputs.is_incomplete, null, committee_pretraining.pretrain_flops) as pretrain_flops,
+        committee_inputs.finetune_flops,
         committee_inputs.setting,
         committee_inputs.pretrain_setting
     from committee_rules
     left join committee_inputs on committee_rules.key = committee_inputs.key
+    left join committee_pretraining on committee_rules.key = committee_pretraining.key
+),
+
+names as (
+    select
+        key,
+        string_agg(distinct name, ', ' order by name) as studies
+    from main.studies
+    group by key
 ),
 
 measured as (
@@ -271,12 +300,16 @@ final as (
         measured.finetune_flops,
         measured.setting,
         measured.pretrain_setting,
+        measured.task_key,
+        names.studies,
         measured.seconds,
+        measured.device,
         measured.mlflow_run_id,
         measured.mlflow_experiment_id,
         measured.git_commit,
         measured.created
     from measured
+    left join names on measured.key = names.key
     left join overlap_of_all
         on
             measured.from_corpus = overlap_of_all.corpus_key

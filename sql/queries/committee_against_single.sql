@@ -1,6 +1,18 @@
--- Can a committee replace one (deeper) model: every committee beside every single architecture on the same task and Ws.
--- Mind that a catalogue may hold several studies; `committee` and `single` are compared by task, Ws and test items only.
--- Half-widths are of 95 % intervals.
+-- Can a committee replace one (deeper) model: every committee beside every single architecture on the same task and Ws. Mind
+-- that a catalogue may hold several studies; the two are compared by task, Ws and test items only.
+-- task: name of the task
+-- ws: paragraphs in the pre-training sets; 0 is from scratch
+-- committee: name of the committee
+-- rule: how it combines its members: soft, logit or vote
+-- members: models that predict together
+-- committee_parameters: trainable parameters of all members
+-- committee_accuracy: its mean test accuracy, 0 to 1
+-- committee_half_width: of its 95 % interval; null of a single committee
+-- single: the architecture
+-- single_parameters: its trainable parameters
+-- single_accuracy: its mean test accuracy, 0 to 1
+-- single_half_width: of its 95 % interval; null with one seed
+-- difference: committee_accuracy minus single_accuracy
 with committees as (select * from gaps where kind = 'committee'),
 
 singles as (select * from gaps where kind = 'finetune' and treatment is null)

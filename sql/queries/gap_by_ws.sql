@@ -1,5 +1,14 @@
--- How much does pre-training help, by Ws: every system against itself from scratch. In percent and points, with the
--- half-width of the gap's 95 % interval; a gap is resolved if that interval excludes 0.
+-- How much does pre-training help, by Ws: every system against itself from scratch.
+-- task: name of the task
+-- system: the architecture or the committee
+-- rule: how the committee combines its members; null otherwise
+-- ws: paragraphs in the pre-training set
+-- runs: results that the means are over
+-- accuracy: mean test accuracy, percent
+-- scratch: that of the same system from scratch, percent
+-- gap: their difference, points
+-- gap_half_width: of its 95 % interval, points; null with one seed on either side
+-- resolved: whether that interval excludes 0; never with one seed on either side
 select
     task,
     system,

@@ -12,6 +12,7 @@ from helpers import command_line
 
 from flows import querying
 from flows.terminal import PlainConsole
+from tlm.errors import UserError
 
 
 def found(sql: str, width: int, monkeypatch: pytest.MonkeyPatch, limit: int = 50) -> str:
@@ -127,3 +128,16 @@ def test_every_date_and_time_is_shown_as_duckdb_writes_it(value: str, monkeypatc
     assert text in found(f"select {value} as x", 80, monkeypatch)
     table = querying.as_plain(duckdb.connect().sql(f"select {value} as x").to_arrow_table())
     assert table["x"].to_pylist() == [text]
+
+
+def test_a_variable_is_one_that_the_query_reads() -> None:
+    sql = "select getvariable('key') as key, getvariable('first') as first"
+    assert querying.variables_of(["key=a=b"], sql) == {"key": "a=b"}
+    assert querying.variables_of([], "select 1") == {}
+    for given, query, says in (
+        ("kye=1", sql, "no variable 'kye'.*reads key, first"),
+        ("key", sql, "has no value"),
+        ("a=1", "select 1", "reads none"),
+    ):
+        with pytest.raises(UserError, match=says):
+            querying.variables_of([given], query)

@@ -106,6 +106,8 @@ def _outputs(step: Step, steps: dict[str, Step]) -> tuple[dict[str, pd.DataFrame
         case "tokens":
             known = {"words": 1_000, "unknown_words": 25, "letters": 5_000, "unknown_letters": 30, "without_token": 1}
             return {}, {"sequences": 40, **known, "unknown_most": [["|", 20], ["<b>", 5]]}
+        case "task":
+            return {}, {"label_names": [f"label {n}" for n in range(LABELS)]}
         case "corpus":
             return {}, {"ws": step.config["ws"], "tokens": 1000, "mean_length": 10.0, "heldout": 10}
         case "inject":
@@ -126,6 +128,7 @@ def _outputs(step: Step, steps: dict[str, Step]) -> tuple[dict[str, pd.DataFrame
                 "heldout_accuracy": 0.21,
                 "steps": 10,
                 "tokens": 12_345,
+                "flops": 6e12 if step.labels["arch"] == "deep" else 1e12,
                 "parameters": 6_000 if step.labels["arch"] == "deep" else 1_000,
             }
         case "finetune":
@@ -134,6 +137,7 @@ def _outputs(step: Step, steps: dict[str, Step]) -> tuple[dict[str, pd.DataFrame
                 **accuracy,
                 "parameters": 6_000 if step.labels["arch"] == "deep" else 1_000,
                 "steps": 3,
+                "flops": 3e11 if step.labels["arch"] == "deep" else 5e10,
             }
         case "baseline":
             predictions, accuracy = _predictions(step)

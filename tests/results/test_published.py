@@ -17,11 +17,12 @@ from flows import publishing
 from flows.publishing import publish_studies
 from flows.rehearsing import variances_so_far
 from tlm.errors import UserError
-from tlm.machine.runtime import Runtime
-from tlm.report.packed import SCHEMAS
+from tlm.machine.runtime import PACKAGE_PARENT, Runtime
+from tlm.report.packed import LATER, LATER_COLUMNS, SCHEMAS
 from tlm.results import published
 from tlm.results.document import write_document
 from tlm.results.published import FOLDER, answers, differences, folders, load
+from tlm.results.published_columns import README, readme
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def test_publishing_again_makes_the_same_bytes_and_leaves_nothing_beside_them(
     before = files(copied)
     publish(once[0], copied)
     assert files(copied) == before
-    assert set(before) == {f"sweep-tiny/{name}.parquet" for name in (*SCHEMAS, "study")}
+    assert set(before) == {README, *(f"sweep-tiny/{name}.parquet" for name in (*SCHEMAS, "study"))}
 
 
 def test_a_result_keeps_its_key_commit_and_run(once: tuple[Home, Path]) -> None:
@@ -99,6 +100,30 @@ def test_a_result_keeps_its_key_commit_and_run(once: tuple[Home, Path]) -> None:
     [record] = [record for record in home.store.records() if record.key == row["key"]]
     assert row["mlflow_run_id"] == (record.mlflow or {})["run_id"]
     assert row["git_commit"] == record.provenance["git_commit"]
+
+
+def test_what_older_reports_do_not_have_is_empty_or_null(once: tuple[Home, Path], copied: Path) -> None:
+    place = copied / "sweep-tiny"
+    for name in LATER:
+        (place / f"{name}.parquet").unlink()
+    for name, columns in LATER_COLUMNS.items():
+        rewritten(place / f"{name}.parquet", lambda table, columns=columns: table.drop([*columns]))
+    older, whole = load(place), load(once[1] / "sweep-tiny")
+    assert {name for name, table in older.tables.items() if table.num_rows == 0} >= LATER
+    assert older.tables["results"]["device"].null_count == older.tables["results"].num_rows
+    results = [each.tables["results"].drop([*LATER_COLUMNS["results"]]) for each in (older, whole)]
+    assert results[0].equals(results[1])
+
+
+def test_the_readme_describes_every_column_of_every_file(once: tuple[Home, Path]) -> None:
+    committed = PACKAGE_PARENT / "docs/published" / README
+    assert committed.read_text(encoding="utf-8") == readme(), (
+        "write it anew: python -m tlm.results.published_columns > docs/published/README.md"
+    )
+    assert (once[1] / README).read_text(encoding="utf-8") == readme()
+    for name, schema in SCHEMAS.items():
+        section = readme().partition(f"\n## {name}.parquet\n")[2].partition("\n## ")[0]
+        assert [line.split("`")[1] for line in section.splitlines() if line.startswith("| `")] == schema.names
 
 
 # --- several homes ---
@@ -120,7 +145,7 @@ def test_a_study_that_is_published_again_is_replaced_whole(home: Home, copied: P
     home.add(scale="tiny", finetune_seeds=(0, 1, 2))
     publish(home, copied)
     assert load(copied / "sweep-tiny").study.finetune_seeds == (0, 1, 2)
-    assert len(files(copied)) == len(SCHEMAS) + 1
+    assert len(files(copied / "sweep-tiny")) == len(SCHEMAS) + 1
 
 
 def test_what_is_published_stays_when_a_new_one_fails(

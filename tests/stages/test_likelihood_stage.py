@@ -100,7 +100,7 @@ def test_what_a_model_was_before_its_training_is_scored_once_for_every_ws(scored
 
 @pytest.mark.parametrize("what", ["items", "units"])
 def test_the_ready_query_answers_and_the_check_can_fail(what: str, scored: Scored) -> None:
-    assert catalogue.query(scored.catalogue, sql_models.ready_query("likelihood_beside_nulls")).num_rows
+    assert catalogue.query(scored.catalogue, sql_models.ready_query("likelihood_against_nulls")).num_rows
     check = (sql_models.sql_folder() / "checks" / f"likelihood_is_that_of_its_{what}.sql").read_text()
     with marts.build_memory(scored.store, list(scored.store.records()), STAGES) as connection:
         assert connection.execute(check).fetchall() == []

@@ -29,6 +29,14 @@ from tlm.machine.files import locked, remove
 READS_ONLY = "A query reads the catalogue's own tables and no file; --csv prints a result that can be kept."
 DELETE_IT = "Delete it: it can be rebuilt."
 ATTEMPTS = 3
+OWN_TABLES = {
+    "table main.left_out": "What the catalogue does not show: damaged artifacts, and those that contradict others.",
+    "column main.left_out.artifact": "stage/slug-key",
+    "column main.left_out.reason": "why it is left out",
+    "table main.meta": "What the catalogue was built from.",
+    "column main.meta.fingerprint": "digest of the records and of the SQL models",
+}
+"""Beside the marts, which describe themselves."""
 DAMAGED = (duckdb.IOException, duckdb.InternalException, duckdb.FatalException, duckdb.SerializationException)
 """What DuckDB raises where its file is not what it wrote; a reader's SQL reaches no other file."""
 # A reader's SQL is foreign: it reads the marts, no file or variable of this process, and cannot unlock itself.
@@ -132,8 +140,17 @@ def connect(path: Path) -> Connection:
     return connection
 
 
-def query(path: Path, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> pa.Table:
-    """Run `sql` with bound `parameters` (`?`, `$1` or `$name`) and return the last statement's result.
+def query(
+    path: Path,
+    sql: str,
+    parameters: Sequence[Any] | Mapping[str, Any] | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> pa.Table:
+    """Run `sql` and return the last statement's result.
+
+    Args:
+        parameters: bound to `?`, `$1` or `$name`; every one has to be given.
+        variables: what `getvariable('name')` returns; those that are not given are null.
 
     Raises:
         UserError: for an error in the SQL or an attempt to reach beyond the catalogue, on one line, or if there is no
@@ -142,6 +159,8 @@ def query(path: Path, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | 
     """
     with connect(path) as connection:
         try:
+            for name, value in (variables or {}).items():
+                connection.execute(f'set variable "{name}" = ?', [value])
             found = connection.sql(sql, params=parameters)
             if found is None:
                 raise UserError("There is no SQL statement.", 'Try: tlm sql "select * from results"')
@@ -204,6 +223,8 @@ def _write(
             connection.execute("create table main.left_out as select * from raw_left_out order by artifact")
             connection.unregister("raw_left_out")
             connection.execute("create table main.meta as select ? as fingerprint", [fingerprint])
+            for what, meaning in OWN_TABLES.items():
+                connection.execute(f"comment on {what} is {literal(meaning)}")
     except duckdb.Error as error:  # as it is closed, what is left to write is written
         told = file_error(error, path)
         raise told or UserError(f"The catalogue cannot be written: {one_line(error)}.") from error

@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from tlm.artifacts.record import Record, in_time
-from tlm.artifacts.sql_models import column_descriptions, model, models
+from tlm.artifacts.sql_models import column_descriptions, description, model, models
 from tlm.artifacts.step import Label
 from tlm.artifacts.store import ArtifactStore
 from tlm.artifacts.tables import Stages, Table
@@ -35,12 +35,15 @@ LABELS_FILE = "labels.json"
 MARTS = (
     "runs",
     "lineage",
+    "studies",
+    "labels",
     "texts",
     "overlap",
     "token_counts",
     "injected_tokens",
     "metrics",
     "predictions",
+    "confusions",
     "committee_curve",
     "committee_instances",
     "near_duplicates",
@@ -135,8 +138,9 @@ def make_marts(connection: Connection, files: Files, records: Sequence[Record], 
             with statistics_in_sql(connection):
                 for name in MARTS:
                     connection.execute(f"create table main.{name} as {model('marts', name)}")
-                    for column, description in column_descriptions(name).items():
-                        connection.execute(f"comment on column main.{name}.{column} is {literal(description)}")
+                    connection.execute(f"comment on table main.{name} is {literal(description(name))}")
+                    for column, meaning in column_descriptions(name).items():
+                        connection.execute(f"comment on column main.{name}.{column} is {literal(meaning)}")
             for name in (*models("staging"), *staged):
                 connection.execute(f"drop view {name}")
             _check(connection)

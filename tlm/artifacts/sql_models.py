@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 
 from tlm.errors import UserError
@@ -34,11 +35,15 @@ def ready_query(name: str) -> str:
     return model("queries", name)
 
 
-def column_descriptions(mart: str) -> dict[str, str]:
-    """Column → description, from the comment at the head of sql/marts/<mart>.sql."""
-    head, _, _ = model("marts", mart).partition("\nwith ")
-    _, _, columns = head.partition("\n")
-    return dict(re.findall(r"^-- (\w+): (.+)$", columns, flags=re.MULTILINE))
+def column_descriptions(name: str, folder: str = "marts") -> dict[str, str]:
+    """Column → description, from the comment at the head of sql/<folder>/<name>.sql."""
+    return dict(re.findall(r"^-- (\w+): (.+)$", _head(folder, name)[1], flags=re.MULTILINE))
+
+
+def description(name: str, folder: str = "marts") -> str:
+    """What a row of a mart is, or what a query answers: the sentences above the columns, on one line."""
+    sentences, _ = _head(folder, name)
+    return " ".join(line.removeprefix("-- ") for line in sentences.splitlines()).removeprefix(f"{name}: ")
 
 
 def models(folder: str) -> list[str]:
@@ -49,6 +54,13 @@ def models(folder: str) -> list[str]:
 def model(folder: str, name: str) -> str:
     """The text of sql/<folder>/<name>.sql. Raises UserError naming the file if it cannot be read."""
     return read_sql(sql_folder() / folder / f"{name}.sql")
+
+
+def _head(folder: str, name: str) -> tuple[str, str]:
+    """The comment at the beginning of a model: its sentences, and its columns, a line each."""
+    comment = "\n".join(takewhile(lambda line: line.startswith("--"), model(folder, name).splitlines()))
+    first = re.search(r"\n-- \w+: ", comment)
+    return (comment[: first.start()], comment[first.start() :]) if first else (comment, "")
 
 
 def read_sql(path: Path) -> str:

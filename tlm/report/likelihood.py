@@ -23,7 +23,7 @@ NULLS = {"untrained": "Untrained", "fewest_tokens": "Fewest tokens", "fewest_byt
 
 def likelihood_tables(connection: Connection) -> list[Table]:
     """Every score beside its nulls, and the phenomena of BLiMP; no table without an evaluation by likelihood."""
-    found = rows(connection, ready_query("likelihood_beside_nulls"))
+    found = rows(connection, ready_query("likelihood_against_nulls"))
     if not found:
         return []
     scores = Table(

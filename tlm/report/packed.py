@@ -27,10 +27,12 @@ _INTEGERS = {
     *("ws", "size", "instance", "pretrain_seed", "finetune_seed", "corpus_seed", "members", "parameters", "test_items"),
     *("injected_tokens", "corpus_types", "task_types", "common_types", "missing_from_corpus", "missing_from_task"),
     *("budget", "token_id", "corpus_count", "corpus_documents", "task_count", "task_documents"),
+    *("runs", "seeds", "items", "step", "epoch"),
 }
 _NUMBERS = {
     *("accuracy", "dev_accuracy", "heldout_loss", "heldout_accuracy", "seconds", "type_overlap", "occurrence_overlap"),
     *("jaccard", "weighted_jaccard", "js_divergence", "kl_divergence", "pretrain_flops", "finetune_flops", "chance"),
+    *("accuracy_half_width", "scratch_accuracy", "gap", "gap_half_width", "value"),
 }
 _RIGHT = pa.list_(pa.bool_())
 _SCORES = pa.list_(pa.float64())
@@ -39,13 +41,19 @@ _SCORES = pa.list_(pa.float64())
 def _type(column: str) -> pa.DataType:
     if column == "created":
         return pa.timestamp("us")
-    if column == "without_weights":
+    if column in ("without_weights", "resolved"):
         return pa.bool_()
+    if column in ("label", "prediction"):
+        return pa.int32()
     return pa.int64() if column in _INTEGERS else pa.float64() if column in _NUMBERS else pa.string()
 
 
 def _schema(*columns: str, **typed: pa.DataType) -> pa.Schema:
-    return pa.schema([(name, _type(name)) for name in columns] + [*typed.items()])
+    return pa.schema([*{**{name: _type(name) for name in columns}, **typed}.items()])
+
+
+def _columns(mart: str, *without: str) -> list[str]:
+    return [name for name in column_descriptions(mart) if name not in without]
 
 
 RUNS = (
@@ -60,13 +68,13 @@ RUNS = (
         "mlflow_run_id",
         "mlflow_experiment_id",
     ),
-    "created",
+    *("created", "config"),
 )
 """Of the mart `runs` what analyses look up, and what leads back to where an artifact comes from."""
 
 SCHEMAS: dict[str, pa.Schema] = {
-    "results": _schema(*column_descriptions("results")),
-    "items": _schema("task", "item_id", label=pa.int32()),
+    "results": _schema(*_columns("results", "studies")),
+    "items": _schema("task", "item_id", "label"),
     "correct": _schema("key", correct=_RIGHT),
     "committee_instances": _schema("key", "committee", "task", "ws", "size", "instance", correct=_RIGHT),
     "near_duplicates": _schema("key", "task", "ws", "treatment", held=_RIGHT),
@@ -79,12 +87,29 @@ SCHEMAS: dict[str, pa.Schema] = {
         unit=pa.list_(pa.string()),
         **dict.fromkeys(("model", "untrained", "fewest_tokens", "fewest_bytes", "ngram"), _SCORES),
     ),
+    "gaps": _schema(
+        *_columns("gaps", "studies", "accuracy_estimate", "gap_estimate", "results"),
+        injected_tokens=pa.float64(),
+        missing_from_corpus=pa.float64(),
+    ),
+    "lineage": _schema(*column_descriptions("lineage")),
+    "labels": _schema(*column_descriptions("labels")),
+    "confusions": _schema(
+        *("key", "rule"), label=pa.list_(pa.int32()), prediction=pa.list_(pa.int32()), items=pa.list_(pa.int64())
+    ),
+    "missing_tokens": _schema("key", "task", "ws", "treatment", "token_id", "token", "task_count", "task_documents"),
+    "metrics": _schema(*column_descriptions("metrics")),
 }
 """What each packed table holds. `correct` has single models and baselines, `token_counts` a row for all tokens
 that the task uses and a row for the others, `near_duplicates` whether a test item stands in the pre-training set,
-`likelihood` the score of every unit (`likelihood_units`)."""
-LATER = frozenset({"likelihood"})
-"""Tables that older reports do not have: they had nothing to put there."""
+`likelihood` the score of every unit (`likelihood_units`). Those from `gaps` on no analysis reads: they are for people, by
+sql/published.sql."""
+LATER = frozenset({"likelihood", "gaps", "lineage", "labels", "confusions", "missing_tokens", "metrics"})
+"""Tables that older reports do not have."""
+LATER_COLUMNS = {"results": ("task_key", "device"), "runs": ("config",)}
+"""And columns, which are then null."""
+MISSING_TOKENS = 50
+"""Of a pair of pre-training set and task: the most frequent ones."""
 
 PACKING: dict[str, str] = {
     "results": "from results",
@@ -110,6 +135,19 @@ PACKING: dict[str, str] = {
     ) order by key, used""",
     "runs": "from (select * replace (if(stage = 'latency', facts, null) as facts) from runs) order by key",
     "likelihood": f"from ({SCORES_BY_UNIT}) order by key",
+    "gaps": "from gaps",
+    "lineage": "from lineage",
+    "labels": "from labels",
+    "confusions": """from (
+        select
+            key, rule, list(label order by label, prediction) as label,
+            list(prediction order by label, prediction) as prediction, list(items order by label, prediction) as items
+        from confusions group by key, rule
+    ) order by key, rule""",
+    "missing_tokens": f"""from token_counts where corpus_count = 0 and task_count > 0
+        qualify row_number() over (partition by key order by task_count desc, token_id) <= {MISSING_TOKENS}
+        order by key, task_count desc, token_id""",
+    "metrics": "from metrics where name not in ('train_loss', 'learning_rate')",
 }
 _UNPACKING = {
     "results": "select * from packed_results",

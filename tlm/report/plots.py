@@ -54,7 +54,7 @@ def accuracy_by_ws(evidence: Evidence, task: str) -> Plot:
 def accuracy_by_missing_tokens(evidence: Evidence, task: str) -> Plot:
     """Accuracy against the number of the task's tokens that the pre-training set lacks, at fixed Ws."""
     points: dict[str, list[Point]] = {}
-    for row in rows(evidence.connection, ready_query("missing_tokens_against_accuracy")):
+    for row in rows(evidence.connection, ready_query("accuracy_by_missing_tokens")):
         if row["task"] == task and row["missing_from_corpus"] is not None:
             wanted = {name: row[name] for name in ("task", "system", "ws", "treatment")}
             at = _point(row["missing_from_corpus"], evidence.gaps.find(kind="finetune", **wanted))

@@ -161,7 +161,7 @@ def overlap_table(connection: Connection) -> Table:
 
 def missing_table(evidence: Evidence) -> Table:
     """Accuracy with and without treatment at the same Ws, and what the missing tokens cost."""
-    found = rows(evidence.connection, ready_query("missing_tokens_against_accuracy"))
+    found = rows(evidence.connection, ready_query("accuracy_by_missing_tokens"))
     body = []
     for row in found:
         task, system, ws, treatment = (row[name] for name in ("task", "system", "ws", "treatment"))
@@ -189,7 +189,7 @@ def missing_table(evidence: Evidence) -> Table:
 def missing_tokens_table(connection: Connection) -> Table:
     """The most frequent tokens of each task that each pre-training set lacks."""
     lists: dict[tuple[str, int, str | None], list[str]] = {}
-    for row in rows(connection, ready_query("most_frequent_missing_tokens")):
+    for row in rows(connection, ready_query("missing_tokens_by_ws")):
         pair = (row["task"], row["ws"], row["treatment"])
         lists.setdefault(pair, []).append(f"{row['token']} ({row['task_count']:,})")
     body = tuple(

@@ -21,7 +21,7 @@ from tlm.artifacts.marts import Connection
 from tlm.artifacts.store import Artifact
 from tlm.errors import UserError
 from tlm.report.evidence import NULLS, Evidence
-from tlm.report.packed import LATER, SCHEMAS, save_packed, unpacked
+from tlm.report.packed import LATER, LATER_COLUMNS, SCHEMAS, save_packed, unpacked
 from tlm.report.saved import MARTS_FOLDER, SavedPlot, plot_file, to_save
 from tlm.results import ANALYSES, find
 from tlm.results.answers import OTHER_FIELDS, Answered, Answers, CommandOf, in_order, is_current, name_of
@@ -216,13 +216,20 @@ def _read(path: Path, schema: pa.Schema) -> pa.Table:
                 raise UserError(
                     f"{path} holds {held:,} bytes, and no published table has so many.", _again(path.parent)
                 )
-            if not file.schema_arrow.equals(schema):
+            older = pa.schema([field for field in schema if field.name not in LATER_COLUMNS.get(path.stem, ())])
+            if not file.schema_arrow.equals(schema) and not file.schema_arrow.equals(older):
                 raise UserError(
                     f"{path} has other columns: {_difference(file.schema_arrow, schema)}.", _again(path.parent)
                 )
-            return file.read()
+            return _completed(file.read(), schema)
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}.", _again(path.parent)) from error
+
+
+def _completed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table with nulls in the columns that it lacks."""
+    nulls = {field.name: pa.nulls(len(table), field.type) for field in schema if field.name not in table.column_names}
+    return pa.table([nulls[name] if name in nulls else table[name] for name in schema.names], schema=schema)
 
 
 def _drafted(place: Path) -> str:

@@ -1,5 +1,27 @@
--- How often the right option of a benchmark's items is the likeliest, beside what needs no learning: means over seeds, in
--- percent. se is over items, or groups of them; above_every_null: by two standard errors of the paired difference.
+-- How often is the right option of a benchmark's items the likeliest, beside what needs no learning: means over seeds, percent.
+-- It needs the catalogue: standard errors over items are not published, only the scores that they are of.
+-- task: name of the benchmark
+-- normalization: what an option's log probability was compared as: its sum, or per_byte
+-- system: the architecture, with what sets its training apart
+-- ws: paragraphs in the pre-training set
+-- treatment: treatment of the pre-training set, null without one
+-- seeds: pre-trained models that the means are over
+-- score: items of which the right option is the likeliest
+-- se: its standard error, over items or groups of them
+-- seed_sd: standard deviation over seeds
+-- chance: the score of guessing
+-- untrained: the score of the same model before its first step
+-- fewest_tokens: the score of choosing the option with the fewest tokens
+-- fewest_bytes: the score of choosing the option with the fewest bytes
+-- ngram: the score of a 5-gram model of the same pre-training set
+-- score_not_contained: the score of items of which the pre-training set holds nothing
+-- above_every_null: whether it is above each by two standard errors of the paired difference
+-- items: items of the benchmark
+-- not_scored: items of which an option does not fit the model's length
+-- cut: items of which a prefix lost its beginning
+-- ties: items of which several options share the highest score with the right one
+-- contained: items of whose right option the pre-training set holds 13 tokens in a row
+-- results: MLflow run and experiment of each
 with likelihood as (select * from main.likelihood),
 
 over_seeds as (
