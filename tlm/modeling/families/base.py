@@ -227,16 +227,17 @@ def layer_parameters(shape: Shape) -> int:
     return 4 * (size * size + size) + (size * wide + wide) + (wide * size + size) + 4 * size
 
 
-def layers_flops(shape: Shape, seq_len: int, read: int) -> int:
+def layers_flops(shape: Shape, seq_len: int, read: int, heads: int | None = None) -> int:
     """Of all transformer layers, where of the last one only R = `read` rows are computed.
 
-    Each layer: keys and values 4TD², queries 2RD², scores and context 4RTD (causal attention too: what comes later is
-    multiplied, then masked), output and feed-forward R(2D² + 4DF); R = T in all but the last.
+    Each layer: keys and values 4TDA, queries 2RDA, scores and context 4RTA (causal attention too: what comes later is
+    multiplied, then masked), output and feed-forward R(2DA + 4DF); R = T in all but the last. A = `heads` is the width of
+    all heads together, by default D.
     """
-    size, wide = shape.hidden_size, shape.intermediate_size
+    size, wide, heads = shape.hidden_size, shape.intermediate_size, heads or shape.hidden_size
 
     def layer(rows: int) -> int:
-        projections = 2 * size * size * (2 * seq_len + rows)
-        return projections + 4 * rows * seq_len * size + rows * (2 * size * size + 4 * size * wide)
+        projections = 2 * size * heads * (2 * seq_len + rows)
+        return projections + 4 * rows * seq_len * heads + rows * (2 * size * heads + 4 * size * wide)
 
     return (shape.num_hidden_layers - 1) * layer(seq_len) + layer(read)
