@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from tlm.study.architecture import Architecture
@@ -77,6 +77,34 @@ class ParameterCounts:
     def core(self) -> int:
         """The stored ones that are neither embeddings nor head: layers, and the norm after them."""
         return self.stored - self.embeddings_and_head
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """What each layer of a model has several of, so that some can be taken out whole.
+
+    Args:
+        field: of an architecture, how many there are in a layer.
+        count: so many.
+        width: rows of a weight that one of them has.
+        into: the linear maps, by their names within the layer, whose rows are theirs.
+        out_of: the one whose columns are theirs.
+        options: of an architecture, what has to be said once some are gone.
+    """
+
+    field: str
+    count: int
+    width: int
+    into: tuple[str, ...]
+    out_of: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def kept(self, architecture: Architecture, remaining: int) -> Architecture:
+        """The architecture with so many of them."""
+        if remaining == self.count:
+            return architecture
+        options = {**dict(architecture.options), **self.options}
+        return Architecture.model_validate({**dict(architecture), self.field: remaining, "options": options})
 
 
 class ModelFamily(ABC):
@@ -161,6 +189,14 @@ class ModelFamily(ABC):
         if name.startswith(self.layer_names):
             return int(name.removeprefix(self.layer_names).partition(".")[0]) + 1
         return layers + 1
+
+    def neurons(self, shape: Shape) -> Pieces | None:
+        """The neurons of its layers' feed-forward networks; None if it is not known how to take some out."""
+        return None
+
+    def heads(self, shape: Shape) -> Pieces | None:
+        """The heads of its layers' attention; None likewise."""
+        return None
 
     # --- cost ---
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tlm.modeling.families.base import ModelFamily, Shape, Transfer, layers_flops
+from tlm.modeling.families.base import ModelFamily, Pieces, Shape, Transfer, layers_flops
 from tlm.modeling.options import EncoderOptions
 from tlm.study.architecture import Architecture
 from tlm.study.families import FAMILIES
@@ -76,13 +76,24 @@ class Encoder(ModelFamily):
             return padder()
         return super().packer(config, device)
 
+    def neurons(self, shape: Shape) -> Pieces:
+        return Pieces("intermediate_size", shape.intermediate_size, 1, ("intermediate.dense",), "output.dense")
+
+    def heads(self, shape: Shape) -> Pieces:
+        """Those that remain keep their width."""
+        count = shape.num_attention_heads
+        width = attention_width(shape) // count
+        into = tuple(f"attention.self.{name}" for name in ("query", "key", "value"))
+        options = {"attention_head_size": width}
+        return Pieces("num_attention_heads", count, width, into, "attention.output.dense", options)
+
     def parameters(
         self, shape: Shape, *, vocab_size: int, max_position_embeddings: int, num_labels: int | None = None
     ) -> int:
         """Embeddings (V + P + 2)·D, without P if positions are not learned; conv front Σ (k·k'·c_in·c_out + 2·c_out), 1×1
-        layer included; layers 4DA + 2DF + 2 norms and biases of 3A + 2D + F; pooler D² + D and classifier D·L + L, or MLM head
-        D² + D + norm + V (its projection is the word embeddings); norms of 2D, or D without bias, one of the embeddings and
-        one after pre-norm layers. P positions, F intermediate size, A the width of all heads together, which is usually D.
+        layer included; layers 4DA + 2DF + 2 norms and biases of 3A + 2D + F; pooler D² + D and classifier D·L + L, or MLM
+        head D² + D + norm + V (its projection is the word embeddings); norms of 2D, or D without bias, one of the
+        embeddings and one after pre-norm layers. P positions, F intermediate size, A width of all heads, usually D.
         """
         size, wide, options = shape.hidden_size, shape.intermediate_size, _options(shape)
         positions = max_position_embeddings if options.position_embedding_type == "absolute" else 0
