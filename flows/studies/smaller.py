@@ -5,6 +5,7 @@ from __future__ import annotations
 from flows.studies.registry import assemble, study
 from flows.studies.scales import TASKS, Scale
 from tlm.study.architecture import SHALLOW
+from tlm.study.compression import Compression
 from tlm.study.config import CommitteeConfig, StudyConfig
 from tlm.study.distillation import DistillationConfig
 
@@ -41,4 +42,24 @@ def weight_soup(scale: Scale) -> StudyConfig:
         seeds="crossed",
         committees=(CommitteeConfig(name="bert1", members=("bert1",)),),
         soups=("bert1",),
+    )
+
+
+@study
+def compression(scale: Scale) -> StudyConfig:
+    """Models of one layer whose weights take a byte each, or of which half is taken out, without further training."""
+    return assemble(
+        scale,
+        "compression",
+        "What do int8 and pruning cost, and what do they save?",
+        corpus=scale.corpus(scale.largest),
+        architectures=scale.architectures("bert1"),
+        tasks=scale.tasks(*TASKS),
+        evaluations=(
+            Compression(method="int8"),
+            Compression(method="magnitude", share=0.5),
+            Compression(method="wanda", share=0.5),
+            Compression(method="neurons", share=0.5),
+            Compression(method="heads", share=0.5),
+        ),
     )

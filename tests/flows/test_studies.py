@@ -43,7 +43,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 def planned(name: str, tmp_path: Path, **options: Any) -> Plan:
     """A plan that needs no file: everything is on the Hub, pinned by its revision, but for benchmarks."""
     study = load_study(name, origin="hub", **options)
-    return plan_anywhere(study) if study.evaluations else plan(study, str(tmp_path / "no data"))
+    return plan_anywhere(study) if not study.tasks else plan(study, str(tmp_path / "no data"))
 
 
 def keys(plan: Plan, *stages: str) -> set[str]:
@@ -227,6 +227,13 @@ def test_students_are_all_that_distillation_trains_beyond_the_committees_study(s
     taught = [step for step in added if "teacher" in step.inputs]
     assert len(taught) == 9 * len(students.study.tasks) == sum(step.stage in TRAINING for step in added)
     assert keys(students, "committee") < keys(committee, "committee")
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_compression_trains_nothing_that_the_sweep_does_not(scale: str, tmp_path: Path) -> None:
+    compressed, sweep = (planned(name, tmp_path, scale=scale) for name in ("compression", "ws-sweep"))
+    assert keys(compressed, "finetune") and keys(compressed, *TRAINING) < keys(sweep, *TRAINING)
+    assert len(keys(compressed, "compress")) == 5 * 3 * len(compressed.study.pretrain_seeds), "on three tasks"
 
 
 @pytest.mark.parametrize("name", SCALED)

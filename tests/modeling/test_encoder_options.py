@@ -33,6 +33,7 @@ B = {
     "position_embedding_type": "rope",
     "rope_theta": 1_000.0,
     "bias": False,
+    "attention_head_size": 6,
 }
 COMBINATIONS: list[dict[str, Any]] = [
     {},
@@ -41,6 +42,7 @@ COMBINATIONS: list[dict[str, Any]] = [
     {"norm": "rms_norm", "bias": True},
     {"position_embedding_type": "rope"},
     {"bias": False},
+    {"attention_head_size": 3},
     {**B, "norm": "layer_norm", "bias": True},
 ]
 IDS = [",".join(map(str, options.values())) or "bert" for options in COMBINATIONS]
@@ -84,7 +86,7 @@ class Plain:
         parts = (self.linear(f"{name}.{part}", x_TD) for part in ("query", "key", "value"))
         q, k, v = (part.view(len(x_TD), self.config.num_attention_heads, -1) for part in parts)
         scores = torch.einsum("ihk,jhk->hij", self.turned(q), self.turned(k)) / math.sqrt(q.shape[-1])
-        return torch.einsum("hij,jhk->ihk", scores.softmax(-1), v).reshape(x_TD.shape)
+        return torch.einsum("hij,jhk->ihk", scores.softmax(-1), v).flatten(1)
 
     def encoded(self, ids_T: Tensor) -> Tensor:
         x = self.weights["bert.embeddings.word_embeddings.weight"][ids_T]
@@ -248,6 +250,8 @@ def test_options_are_read_at_their_default_change_no_key_and_belong_to_encoders(
     assert type(again).model_validate_json(again.model_dump_json()).architectures[0].options == EncoderOptions(**B)
     with pytest.raises(ValidationError, match="rope turns pairs of numbers, and a head has 3 of them"):
         small("bert1", head_size=3, options={"position_embedding_type": "rope"})
+    with pytest.raises(ValidationError, match="does not divide hidden_size"):
+        Architecture.model_validate({**arch_of({}).model_dump(), "num_attention_heads": 3})
     with pytest.raises(ValidationError, match="Extra inputs"):
         small("gpt1", options={"norm": "rms_norm"})
 

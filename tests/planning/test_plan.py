@@ -57,7 +57,8 @@ def test_every_stage_is_in_a_study_with_every_treatment_and_evaluation(mini_data
     asked = {"kind": "likelihood", "data": {"kind": "files", "path": "corpus.csv"}}
     taught = {"teacher": "pair", "students": ["one"]}
     merged = {"distillation": taught, "soups": ["one"], "finetune_seeds": [0, 1]}
-    planned = make(mini_data, treatments=EVERY_TREATMENT, svd_arm=True, evaluations=[asked], **merged)
+    smaller = {"kind": "compression", "method": "int8"}
+    planned = make(mini_data, treatments=EVERY_TREATMENT, svd_arm=True, evaluations=[asked, smaller], **merged)
     assert {step.stage for step in planned.steps} == set(STAGES)
 
 
@@ -103,7 +104,7 @@ def test_the_number_of_steps_is_that_of_the_study(mini_plan: Plan) -> None:
         "latency": 2,  # of each architecture
         "baseline": 2,
         **dict.fromkeys(
-            ("benchmark", "contained", "ngram_scores", "untrained_scores", "option_scores", "likelihood"), 0
+            ("compress", "benchmark", "contained", "ngram_scores", "untrained_scores", "option_scores", "likelihood"), 0
         ),
         "report": 1,
     }

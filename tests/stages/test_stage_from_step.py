@@ -37,6 +37,7 @@ def test_every_field_of_every_stage_is_what_its_steps_config_says(mini_data: Pat
         "svd_arm": True,
         "pretrain__embedding_init": "ppmi_svd",
         "initialization": {"matrices": "fan_in"},
+        "evaluations": [{"kind": "compression", "method": "heads", "share": 0.5}],
     }
     planned = plan(mini_study(treatments=TREATMENTS, **levers), str(mini_data))
     assert {step.stage for step in planned.steps} == set(STAGES) - LIKELIHOOD

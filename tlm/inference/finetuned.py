@@ -31,7 +31,7 @@ class FinetunedModel:
 
     @classmethod
     def load(cls, artifact: Artifact, device: str = "cpu") -> FinetunedModel:
-        """The model of an artifact of stage `finetune` or `soup`."""
+        """The model of an artifact of stage `finetune`, `soup` or `compress`."""
         record = artifact.record
         shape = Architecture.model_validate({"name": str(record.labels["arch"]), **record.config["architecture"]})
         return cls(

@@ -62,7 +62,7 @@ class Classifier:
 
     @classmethod
     def load(cls, store: ArtifactStore, ref: ArtifactRef, device: str = "cpu") -> Classifier:
-        """The model of a finetune or soup artifact, on `device`, with its tokenizer and its task's label names.
+        """The model of a finetune, soup or compress artifact, on `device`, with its tokenizer and its task's label names.
 
         Raises:
             UserError: if that artifact, its tokenizer, its task or its source is missing or damaged.

@@ -11,7 +11,7 @@ from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
 from tlm.modeling.families.base import family_named
 
-SINGLE = ("finetune", "soup")
+SINGLE = ("finetune", "soup", "compress")
 """Stages whose artifacts are classifiers."""
 CLASSIFYING = (*SINGLE, "committee")
 """Stages whose artifacts tell a text's label."""

@@ -62,7 +62,7 @@ class TinyBertConfig(_OfArchitecture, BertConfig):  # type: ignore[misc]
 
     `conv_kernel_sizes`: (positions, hidden) of each convolution, () for none; `conv_channels`: its channels;
     `conv_over_padding`: convolve and normalise over [PAD] as the reference code does; `freeze_cls_embedding`: keep the
-    word embedding of `cls_token_id` at zero, as the reference code's padding_idx=101 does. The last five are
+    word embedding of `cls_token_id` at zero, as the reference code's padding_idx=101 does. The last six are
     `tlm.modeling.options.EncoderOptions`.
     """
 
@@ -80,6 +80,7 @@ class TinyBertConfig(_OfArchitecture, BertConfig):  # type: ignore[misc]
     position_embedding_type: str = "absolute"
     rope_theta: float = 10_000.0
     bias: bool = True
+    attention_head_size: int | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
@@ -89,7 +90,13 @@ class TinyBertConfig(_OfArchitecture, BertConfig):  # type: ignore[misc]
             raise ValueError("conv_kernel_sizes and conv_channels go together: give both or neither")
         if self.freeze_cls_embedding and self.cls_token_id is None:
             raise ValueError("freeze_cls_embedding needs cls_token_id")
-        _check_heads(self)
+        if self.attention_head_size is None:
+            _check_heads(self)
+
+    @property
+    def head_width(self) -> int:
+        """Of what a head reads and writes."""
+        return self.attention_head_size or int(self.hidden_size // self.num_attention_heads)
 
     def to_diff_dict(self) -> dict[str, Any]:
         """What is saved: without the options that are BERT's own, so that a BERT's file is as it was before they came."""

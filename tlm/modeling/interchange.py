@@ -24,9 +24,12 @@ from tlm.modeling.families.base import family_of
 from tlm.modeling.form import Form
 from tlm.modeling.gpt2 import Gpt2Form
 from tlm.modeling.llama_form import LlamaForm
+from tlm.modeling.storage import Storage, restored
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+COMPRESSED, OF_TYPE = "tlm_compressed", "compressed_model_type"
+"""In config.json: the type of a model whose weights are stored in a way of our own, and where its true type stands."""
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 FORMS: Mapping[type[PreTrainedConfig], Form] = {
@@ -37,23 +40,27 @@ FORMS: Mapping[type[PreTrainedConfig], Form] = {
 """Of our configurations, how models with them are saved if transformers has them. Any other is saved as it is."""
 
 
-def save(model: PreTrainedModel, folder: str | Path) -> None:
+def save(model: PreTrainedModel, folder: str | Path, storage: Storage | None = None) -> None:
     """Write `config.json` and `model.safetensors` into `folder` (made if need be); a tied weight is stored once.
 
-    A model that transformers has is saved as transformers' own: AutoModel loads it without this package.
+    A model that transformers has is saved as transformers' own: AutoModel loads it without this package. With a `storage`
+    (`tlm.modeling.storage`) it is ours alone, and transformers refuses the folder: it would take what is there for weights.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     form = FORMS.get(type(model.config))
     tied = _tied(model)
     weights = {name: tensor for name, tensor in model.state_dict().items() if name not in tied}
-    if form is not None and type(model) in form.heads and form.has(model.config):
+    if storage is None and form is not None and type(model) in form.heads and form.has(model.config):
         (folder / CONFIG_FILE).write_text(form.text(model), encoding="utf-8")
         weights = {name: form.turned(name, tensor) for name, tensor in weights.items()}
     else:
         model.config.architectures = [type(model).__name__]
         model.config.save_pretrained(folder)
     weights = {name: tensor.contiguous() for name, tensor in weights.items()}
+    if storage is not None:
+        weights = storage({name: tensor.cpu() for name, tensor in weights.items()})
+        _hide(folder / CONFIG_FILE)
     save_file(weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})
 
 
@@ -104,6 +111,13 @@ def load_encoder_into_classifier(classifier: PreTrainedModel, pretrained_folder:
     _fill(classifier, weights, f"{pretrained_folder}", may_miss=transfer.classifier_only)
 
 
+def _hide(config: Path) -> None:
+    """Give a saved configuration a type that transformers does not know."""
+    fields = json.loads(config.read_text(encoding="utf-8"))
+    fields |= {"model_type": COMPRESSED, OF_TYPE: fields["model_type"]}
+    config.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
 def _read_config(folder: str | Path, config_class: type[PreTrainedConfig]) -> tuple[PreTrainedConfig, Form | None]:
     """The configuration, and the form that it and its weights are in (None: our own)."""
     path = Path(folder) / CONFIG_FILE
@@ -114,6 +128,8 @@ def _read_config(folder: str | Path, config_class: type[PreTrainedConfig]) -> tu
         raise UserError(f"{path}: no such file.", "Give the folder of a saved model.") from None
     except (ValueError, AttributeError) as error:
         raise UserError(f"{path}: not a model configuration: {error}.", "Save the model again.") from None
+    if kind == COMPRESSED:
+        kind = fields["model_type"] = fields.pop(OF_TYPE, None)
     form = FORMS.get(config_class)
     if form is not None and kind == form.model_type:
         return form.read(fields), form
@@ -134,6 +150,7 @@ def _read_weights(folder: str | Path, form: Form | None) -> dict[str, Tensor]:
         raise UserError(f"{path}: no such file.", "Give the folder of a saved model.") from None
     except SafetensorError as error:
         raise UserError(f"{path}: not a whole safetensors file: {error}.", "Save the model again.") from None
+    weights = restored(weights)
     return {name: form.turned(name, weight) for name, weight in weights.items()} if form else weights
 
 

@@ -1,7 +1,8 @@
 """What a BERT encoder's layers are made of: attention, feed-forward network, and what is normalised where. Other families
 take from it what they have in common with it.
 
-Shapes: R rows of a batch in its layout, N queried rows, M rows of either, D hidden size, H heads, K = D / H.
+Shapes: R rows of a batch in its layout, N queried rows, M rows of either, D hidden size, H heads of width K, A = H·K,
+which is D unless an architecture says otherwise.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def rotation(config: TinyBertConfig, layout: Layout) -> Rotation | None:
     """Of every row by its position (RoPE: Su et al. 2021, arXiv 2104.09864); None for a model that learns positions."""
     if config.position_embedding_type != "rope":
         return None
-    return turn_of(layout, config.hidden_size // config.num_attention_heads, config.rope_theta)
+    return turn_of(layout, config.head_width, config.rope_theta)
 
 
 def turn_of(layout: Layout, head_size: int, theta: float) -> Rotation:
@@ -89,13 +90,14 @@ class SelfAttention(nn.Module):
     def __init__(self, config: TinyBertConfig) -> None:
         super().__init__()
         self.heads = config.num_attention_heads
-        self.query = nn.Linear(config.hidden_size, config.hidden_size, bias=config.bias)
-        self.key = nn.Linear(config.hidden_size, config.hidden_size, bias=config.bias)
-        self.value = nn.Linear(config.hidden_size, config.hidden_size, bias=config.bias)
+        inner = self.heads * config.head_width
+        self.query = nn.Linear(config.hidden_size, inner, bias=config.bias)
+        self.key = nn.Linear(config.hidden_size, inner, bias=config.bias)
+        self.value = nn.Linear(config.hidden_size, inner, bias=config.bias)
         self.dropout = nn.Dropout(config.attention_probs_dropout_prob)
 
     def forward(self, x_RD: Tensor, layout: Layout, queries: Queries | None, turn: Rotation | None) -> Tensor:
-        """The context of every row (R, D), or of the rows that are queried (N, D)."""
+        """(R, D) → the context of every row (R, A), or of the rows that are queried (N, A)."""
         p = self.dropout.p if self.training else 0.0
         if queries is None:
             q_RD, k_RD, v_RD = projections(x_RD, self.query, self.key, self.value)
@@ -140,7 +142,7 @@ class Layer(nn.Module):
     def __init__(self, config: TinyBertConfig) -> None:
         super().__init__()
         self.attention = nn.ModuleDict(
-            {"self": SelfAttention(config), "output": AddNorm(config, config.hidden_size)},
+            {"self": SelfAttention(config), "output": AddNorm(config, config.num_attention_heads * config.head_width)},
         )
         self.intermediate = nn.ModuleDict(
             {"dense": nn.Linear(config.hidden_size, config.intermediate_size, bias=config.bias)}
@@ -188,7 +190,7 @@ class PreNormLayer(nn.Module):
             {
                 "LayerNorm": norm_of(config),
                 "self": SelfAttention(config),
-                "output": Add(config, config.hidden_size),
+                "output": Add(config, config.num_attention_heads * config.head_width),
             }
         )
         self.intermediate = nn.ModuleDict(

@@ -24,6 +24,9 @@ class EncoderOptions(Options):
     bias: bool = added(
         True, description="of linear maps and normalisations; the logits of words and of labels always have one"
     )
+    attention_head_size: PositiveInt | None = added(
+        None, description="width of a head; default: hidden_size / num_attention_heads, which then has to be whole"
+    )
 
 
 SHARED = {"ffn": ("mlp.",), "ffn+out_proj": ("mlp.", "self_attn.o_proj."), "block": ("",)}

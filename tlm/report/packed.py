@@ -111,16 +111,18 @@ LATER_COLUMNS = {"results": ("task_key", "device"), "runs": ("config",)}
 MISSING_TOKENS = 50
 """Of a pair of pre-training set and task: the most frequent ones."""
 
+ALONE = ("finetune", "soup", "compress", "baseline")
+"""The stages whose predictions are of one system by itself."""
 PACKING: dict[str, str] = {
     "results": "from results",
-    "items": """from (
+    "items": f"""from (
         select distinct task, item_id, label::integer as label
-        from predictions where part = 'test' and kind in ('finetune', 'soup', 'baseline')
-    ) order by task, item_id""",
-    "correct": """from (
+        from predictions where part = 'test' and kind in {ALONE}
+    ) order by task, item_id""",  # noqa: S608 – ALONE are names of stages
+    "correct": f"""from (
         select key, list(correct order by item_id) as correct
-        from predictions where part = 'test' and kind in ('finetune', 'soup', 'baseline') group by key
-    ) order by key""",
+        from predictions where part = 'test' and kind in {ALONE} group by key
+    ) order by key""",  # noqa: S608 – likewise
     "committee_instances": "from committee_instances order by key, size, instance",
     "near_duplicates": """from (
         select key, task, ws, treatment, list(hits > 0 order by item_id) as held
@@ -133,7 +135,9 @@ PACKING: dict[str, str] = {
             sum(corpus_count)::bigint as corpus_count, sum(task_count)::bigint as task_count, task_count > 0 as used
         from token_counts group by key, task, ws, treatment, used
     ) order by key, used""",
-    "runs": "from (select * replace (if(stage = 'latency', facts, null) as facts) from runs) order by key",
+    "runs": """from (
+        select * replace (if(stage in ('latency', 'compress'), facts, null) as facts) from runs
+    ) order by key""",
     "likelihood": f"from ({SCORES_BY_UNIT}) order by key",
     "gaps": "from gaps",
     "lineage": "from lineage",

@@ -63,6 +63,7 @@ ANALYSES: dict[str, Analysis] = {
     "weight-soup": Analysis(
         "tlm.results.weight_soup:analyse", "Does a mean of weights do what a soft committee of the same members does?"
     ),
+    "compression": Analysis("tlm.results.compression:analyse", "What do int8 and pruning cost, and what do they save?"),
     "stlm-baseline": Analysis(
         "tlm.results.stlm_baseline:analyse", "What does a super tiny language model know without fine-tuning?"
     ),

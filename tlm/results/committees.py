@@ -104,11 +104,11 @@ def _replaces(
     return verdicts
 
 
-def noninferior(found: Estimate, *, paper: bool) -> Outcome:
-    """Whether a difference is above −MARGIN: yes, no, or undecided where its interval holds it or has one seed."""
-    if found.seeds == 1 or found.low <= -MARGIN <= found.high:
+def noninferior(found: Estimate, *, paper: bool, margin: float = MARGIN) -> Outcome:
+    """Whether a difference is above −margin: yes, no, or undecided where its interval holds it or has one seed."""
+    if found.seeds == 1 or found.low <= -margin <= found.high:
         return UNDECIDED
-    if found.low > -MARGIN:
+    if found.low > -margin:
         return "reproduced" if paper else "yes"
     return "not reproduced" if paper else "no"
 

@@ -54,11 +54,16 @@ def cost_table(evidence: Evidence, systems: Sequence[tuple[str, Sequence[str]]])
 
 
 def latencies(evidence: Evidence) -> dict[tuple[str, str], Facts]:
-    """By task and architecture: what its stage `latency` measured, the latest time where there are several."""
+    """By task and system: what its stage `latency` measured, the latest time where there are several.
+
+    Where that does not say which model it measured, it is of the architecture as it is.
+    """
+    system_of = {row["key"]: row["system"] for row in evidence.results}
     found = rows(
         evidence.connection, "select task, arch, facts from runs where stage = 'latency' order by created, key"
     )
-    return {(row["task"], row["arch"]): json.loads(row["facts"]) for row in found}
+    measured = [(row, json.loads(row["facts"])) for row in found]
+    return {(row["task"], system_of.get(facts.get("model_key"), row["arch"])): facts for row, facts in measured}
 
 
 def _batch_sizes(facts: Facts) -> list[int]:

@@ -21,7 +21,7 @@ from tlm.artifacts.marts import Connection
 from tlm.artifacts.store import Artifact
 from tlm.errors import UserError
 from tlm.report.evidence import NULLS, Evidence
-from tlm.report.packed import LATER, LATER_COLUMNS, SCHEMAS, save_packed, unpacked
+from tlm.report.packed import ALONE, LATER, LATER_COLUMNS, SCHEMAS, save_packed, unpacked
 from tlm.report.saved import MARTS_FOLDER, SavedPlot, plot_file, to_save
 from tlm.results import ANALYSES, find
 from tlm.results.answers import OTHER_FIELDS, Answered, Answers, CommandOf, in_order, is_current, name_of
@@ -263,7 +263,7 @@ def _contradictions(tables: Mapping[str, pa.Table]) -> Iterator[str]:
     accuracy_of = {
         row["key"]: row["accuracy"]
         for row in tables["results"].select(["key", "kind", "accuracy"]).to_pylist()
-        if row["kind"] in ("finetune", "soup", "baseline")
+        if row["kind"] in ALONE
     }
     listed = {name: tables[name] for name in ("correct", "committee_instances", "near_duplicates")}
     for name, table in listed.items():

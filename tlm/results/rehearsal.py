@@ -26,6 +26,8 @@ from tlm.study.soups import SOUP
 from tlm.study.treatments import MissingTokens, Sampled, Treatment
 
 REHEARSALS = 5
+OF_COMPRESSION = 0.1
+"""How much compression moves an item's margin: a guess."""
 FLOPS_A_STEP = 1e9
 """Of pre-training, made up: what is measured of arms is how many times more operations one takes than another."""
 SCORE = 0.6
@@ -104,6 +106,8 @@ def _drawn(study: StudyConfig, steps: list[Step], items: Items, variances: Varia
             members = [margins[ref.key] for _, ref in sorted(step.inputs.items()) if ref.key in margins]
             combined = _committee if step.stage == "committee" else _soup
             combined(made, step, np.array(members), items[task]["labels"])
+        elif step.stage == "compress":
+            _compressed(made, step, margins[step.inputs["model"].key], items[task]["labels"])
         elif step.stage == "overlap":
             _overlap(made, step, treatments)
         elif step.stage == "likelihood":
@@ -203,6 +207,14 @@ def _soup(made: MadeUpResults, step: Step, margins_MN: Margin, labels: int) -> N
     about = {"arch": arch, "arm": SOUP, "init": own["init"], "ws": own["ws"], "pretrain_seed": own["pretrain_seed"]}
     right_N = margins_MN.mean(axis=0) > 0
     made.result(step.key, "soup", task, in_arm(arch, SOUP, None), right_N, labels=labels, **about)
+
+
+def _compressed(made: MadeUpResults, step: Step, margin_N: Margin, labels: int) -> None:
+    """As the model that it was made of, but for items about which that is nearly undecided."""
+    own = step.labels
+    right_N = margin_N + OF_COMPRESSION * made.generator("compressed", step.key).standard_normal(len(margin_N)) > 0
+    about = {name: own[name] for name in ("arch", "arm", "init", "ws", "pretrain_seed", "finetune_seed") if name in own}
+    made.result(step.key, "compress", str(own["task"]), _system(own), right_N, labels=labels, **about)
 
 
 def _overlap(made: MadeUpResults, step: Step, treatments: Mapping[tuple[int, str], Treatment]) -> None:

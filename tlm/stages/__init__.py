@@ -26,6 +26,7 @@ from tlm.stages.teacher import Teacher  # isort: skip
 from tlm.stages.committee import Committee  # isort: skip
 from tlm.stages.soup import Soup  # isort: skip
 from tlm.stages.latency import Latency  # isort: skip
+from tlm.stages.compress import Compress  # isort: skip
 from tlm.stages.baseline import Baseline  # isort: skip
 from tlm.stages.benchmark import Benchmark  # isort: skip
 from tlm.stages.contained import Contained  # isort: skip
@@ -41,6 +42,7 @@ __all__ = [
     "Baseline",
     "Benchmark",
     "Committee",
+    "Compress",
     "Contained",
     "Corpus",
     "Duplicates",

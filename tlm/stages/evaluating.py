@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from tlm.errors import UserError
 from tlm.stages.base import STAGES, Stage
@@ -39,8 +39,8 @@ class Evaluating(Stage):
 
     @classmethod
     @abstractmethod
-    def wanted(cls, asked: Evaluation, models: Models) -> Iterator[Self]:
-        """The stages that answer what a study asked: one for each model that it is about."""
+    def wanted(cls, asked: Evaluation, models: Models) -> Iterator[Stage]:
+        """The stages that answer what a study asked: one for each model that it is about, and others if it needs them."""
 
 
 def evaluations(models: Models) -> Iterator[Stage]:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from tlm.artifacts.step import Label
 from tlm.stages.base import Stage
-from tlm.stages.finetune import Finetune
 from tlm.stages.task import Task
 from tlm.stages.tokenizer import Tokenizer
 from tlm.stages.tokens import Tokens
@@ -28,7 +27,8 @@ class Latency(Stage, name="latency", version="1", trains=True):
     each batch size N. Whatever else the machine does at the same time is measured with it.
     """
 
-    model: Finetune
+    model: Stage
+    """Of a classifier: `finetune`, or what makes a model of such."""
     task: Task
     tokens: Tokens
     tokenizer: Tokenizer
@@ -41,11 +41,12 @@ class Latency(Stage, name="latency", version="1", trains=True):
 
     @property
     def slug(self) -> str:
-        return f"{self.task.task}-{self.model.architecture.name}"
+        return "-".join(str(part) for part in self.labels.values())
 
     @property
     def labels(self) -> dict[str, Label]:
-        return {"task": self.task.task, "arch": self.model.architecture.name}
+        own = self.model.labels
+        return {"task": self.task.task} | {name: own[name] for name in ("arch", "arm") if name in own}
 
     def run(self, job: Job) -> Facts:
         import os
@@ -82,6 +83,7 @@ class Latency(Stage, name="latency", version="1", trains=True):
         length = round(float(np.mean(with_specials(tokens.lengths, finetuned.max_length))))
         return {
             **facts,
+            "model_key": job.inputs["model"].record.key,
             "threads": THREADS,
             "device": finetuned.device,
             "precision": finetuned.precision,

@@ -65,31 +65,20 @@ class Soup(Stage, name="soup", version="1", trains=True):
         return {**own, **in_arm(SOUP)}
 
     def run(self, job: Job) -> Facts:
-        import numpy as np
         import torch
 
         from tlm.inference.finetuned import FinetunedModel
         from tlm.modeling.averaging import average_weights
         from tlm.modeling.cost import count_parameters
         from tlm.modeling.interchange import name_labels, save
+        from tlm.stages.held_out import predict_held_out
 
         torch.set_num_threads(job.runtime.threads)
         loaded = [FinetunedModel.load(member, job.runtime.torch_device()) for member in job.members()]
         soup = loaded[0]
         average_weights([each.model for each in loaded])
-        items = job.frame("task", "items.parquet")
-        held = items[items["part"] != "train"]
-        logits_NC = soup.logits(job.sequences("tokens"), held["row"].to_numpy(), job.vocabulary())
-        job.write(held[["item_id", "part", "label"]].assign(logits=list(logits_NC)), "predictions.parquet")
-        right_N, part_N = logits_NC.argmax(axis=1) == held["label"].to_numpy(), held["part"].to_numpy()
+        facts = predict_held_out(job, soup)
         name_labels(soup.model, job.inputs["task"].record.facts["label_names"])
         save(soup.model, job.out)
         job.copy_tokenizer(self.max_length)
-        test = int((part_N == "test").sum())
-        return {
-            **({"test_accuracy": float(np.mean(right_N[part_N == "test"]))} if test else {}),
-            "dev_accuracy": float(np.mean(right_N[part_N == "dev"])),
-            "test_items": test,
-            "members": len(loaded),
-            "parameters": count_parameters(soup.model),
-        }
+        return {**facts, "members": len(loaded), "parameters": count_parameters(soup.model)}

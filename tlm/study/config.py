@@ -188,7 +188,9 @@ class FinetuneConfig(Optimisation):
     )
 
 
-class Evaluation(Registered, noun="evaluation", own={"likelihood": "tlm.study.likelihood"}):
+class Evaluation(
+    Registered, noun="evaluation", own={name: f"tlm.study.{name}" for name in ("compression", "likelihood")}
+):
     """A further evaluation of a study's models: what it needs to know. The stage that does it names it (`asked_by`)."""
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from tlm.study.architecture import Architecture
@@ -77,6 +77,34 @@ class ParameterCounts:
     def core(self) -> int:
         """The stored ones that are neither embeddings nor head: layers, and the norm after them."""
         return self.stored - self.embeddings_and_head
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """What each layer of a model has several of, so that some can be taken out whole.
+
+    Args:
+        field: of an architecture, how many there are in a layer.
+        count: so many.
+        width: rows of a weight that one of them has.
+        into: the linear maps, by their names within the layer, whose rows are theirs.
+        out_of: the one whose columns are theirs.
+        options: of an architecture, what has to be said once some are gone.
+    """
+
+    field: str
+    count: int
+    width: int
+    into: tuple[str, ...]
+    out_of: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def kept(self, architecture: Architecture, remaining: int) -> Architecture:
+        """The architecture with so many of them."""
+        if remaining == self.count:
+            return architecture
+        options = {**dict(architecture.options), **self.options}
+        return Architecture.model_validate({**dict(architecture), self.field: remaining, "options": options})
 
 
 class ModelFamily(ABC):
@@ -162,6 +190,14 @@ class ModelFamily(ABC):
             return int(name.removeprefix(self.layer_names).partition(".")[0]) + 1
         return layers + 1
 
+    def neurons(self, shape: Shape) -> Pieces | None:
+        """The neurons of its layers' feed-forward networks; None if it is not known how to take some out."""
+        return None
+
+    def heads(self, shape: Shape) -> Pieces | None:
+        """The heads of its layers' attention; None likewise."""
+        return None
+
     # --- cost ---
 
     def claim(self, shape: Shape) -> str:
@@ -227,16 +263,17 @@ def layer_parameters(shape: Shape) -> int:
     return 4 * (size * size + size) + (size * wide + wide) + (wide * size + size) + 4 * size
 
 
-def layers_flops(shape: Shape, seq_len: int, read: int) -> int:
+def layers_flops(shape: Shape, seq_len: int, read: int, heads: int | None = None) -> int:
     """Of all transformer layers, where of the last one only R = `read` rows are computed.
 
-    Each layer: keys and values 4TD², queries 2RD², scores and context 4RTD (causal attention too: what comes later is
-    multiplied, then masked), output and feed-forward R(2D² + 4DF); R = T in all but the last.
+    Each layer: keys and values 4TDA, queries 2RDA, scores and context 4RTA (causal attention too: what comes later is
+    multiplied, then masked), output and feed-forward R(2DA + 4DF); R = T in all but the last. A = `heads` is the width of
+    all heads together, by default D.
     """
-    size, wide = shape.hidden_size, shape.intermediate_size
+    size, wide, heads = shape.hidden_size, shape.intermediate_size, heads or shape.hidden_size
 
     def layer(rows: int) -> int:
-        projections = 2 * size * size * (2 * seq_len + rows)
-        return projections + 4 * rows * seq_len * size + rows * (2 * size * size + 4 * size * wide)
+        projections = 2 * size * heads * (2 * seq_len + rows)
+        return projections + 4 * rows * seq_len * heads + rows * (2 * size * heads + 4 * size * wide)
 
     return (shape.num_hidden_layers - 1) * layer(seq_len) + layer(read)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tlm.modeling.families.base import ModelFamily, Shape, Transfer, layer_parameters, layers_flops
+from tlm.modeling.families.base import ModelFamily, Pieces, Shape, Transfer, layer_parameters, layers_flops
 from tlm.study.architecture import Architecture
 from tlm.study.families import FAMILIES
 
@@ -43,6 +43,9 @@ class Decoder(ModelFamily):
         from tlm.modeling import TinyGptForSequenceClassification
 
         return TinyGptForSequenceClassification
+
+    def neurons(self, shape: Shape) -> Pieces:
+        return Pieces("intermediate_size", shape.intermediate_size, 1, ("mlp.c_fc",), "mlp.c_proj")
 
     def parameters(
         self, shape: Shape, *, vocab_size: int, max_position_embeddings: int, num_labels: int | None = None

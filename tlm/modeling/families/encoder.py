@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tlm.modeling.families.base import ModelFamily, Shape, Transfer, layers_flops
+from tlm.modeling.families.base import ModelFamily, Pieces, Shape, Transfer, layers_flops
 from tlm.modeling.options import EncoderOptions
 from tlm.study.architecture import Architecture
 from tlm.study.families import FAMILIES
@@ -47,10 +47,12 @@ class Encoder(ModelFamily):
     )
 
     def check(self, architecture: Architecture) -> None:
-        super().check(architecture)
+        options = _options(architecture)
+        if options.attention_head_size is None:
+            super().check(architecture)
         if bool(architecture.conv_kernel_sizes) != bool(architecture.conv_channels):
             raise ValueError("conv_kernel_sizes and conv_channels go together: give both or neither")
-        options, head = _options(architecture), architecture.hidden_size // architecture.num_attention_heads
+        head = attention_width(architecture) // architecture.num_attention_heads
         if options.position_embedding_type == "rope" and head % 2:
             raise ValueError(f"position_embedding_type: rope turns pairs of numbers, and a head has {head} of them")
 
@@ -74,20 +76,32 @@ class Encoder(ModelFamily):
             return padder()
         return super().packer(config, device)
 
+    def neurons(self, shape: Shape) -> Pieces:
+        return Pieces("intermediate_size", shape.intermediate_size, 1, ("intermediate.dense",), "output.dense")
+
+    def heads(self, shape: Shape) -> Pieces:
+        """Those that remain keep their width."""
+        count = shape.num_attention_heads
+        width = attention_width(shape) // count
+        into = tuple(f"attention.self.{name}" for name in ("query", "key", "value"))
+        options = {"attention_head_size": width}
+        return Pieces("num_attention_heads", count, width, into, "attention.output.dense", options)
+
     def parameters(
         self, shape: Shape, *, vocab_size: int, max_position_embeddings: int, num_labels: int | None = None
     ) -> int:
         """Embeddings (V + P + 2)·D, without P if positions are not learned; conv front Σ (k·k'·c_in·c_out + 2·c_out), 1×1
-        layer included; layers 4D² + 2DF + 2 norms and biases of 5D + F; pooler D² + D and classifier D·L + L, or MLM head
-        D² + D + norm + V (its projection is the word embeddings); norms of 2D, or D without bias, one of the embeddings and
-        one after pre-norm layers. P positions, F intermediate size.
+        layer included; layers 4DA + 2DF + 2 norms and biases of 3A + 2D + F; pooler D² + D and classifier D·L + L, or MLM
+        head D² + D + norm + V (its projection is the word embeddings); norms of 2D, or D without bias, one of the
+        embeddings and one after pre-norm layers. P positions, F intermediate size, A width of all heads, usually D.
         """
         size, wide, options = shape.hidden_size, shape.intermediate_size, _options(shape)
         positions = max_position_embeddings if options.position_embedding_type == "absolute" else 0
         norm = size * (1 + (options.bias and options.norm == "layer_norm"))
         embeddings = (vocab_size + positions + TOKEN_TYPES) * size + norm
         conv = sum(area * c_in * c_out + 2 * c_out for area, c_in, c_out in _convolutions(shape))
-        layer = 4 * size * size + 2 * size * wide + 2 * norm + options.bias * (5 * size + wide)
+        heads = attention_width(shape)
+        layer = 4 * size * heads + 2 * size * wide + 2 * norm + options.bias * (3 * heads + 2 * size + wide)
         last_norm = norm * (options.norm_position == "pre")
         transform_or_pooler = size * size + options.bias * size
         head = norm + vocab_size if num_labels is None else (size + 1) * num_labels
@@ -109,12 +123,14 @@ class Encoder(ModelFamily):
     def classifier_flops(self, shape: Shape, seq_len: int, num_labels: int) -> int:
         """Conv front Σ 2·T·D·k·k'·c_in·c_out, layers of which the last computes [CLS] alone, head 2D² + 2DL."""
         head = 2 * shape.hidden_size * (shape.hidden_size + num_labels)
-        return _conv_flops(shape, seq_len) + layers_flops(shape, seq_len, read=1) + head
+        layers = layers_flops(shape, seq_len, read=1, heads=attention_width(shape))
+        return _conv_flops(shape, seq_len) + layers + head
 
     def language_model_flops(self, shape: Shape, seq_len: int, predicted: int, vocab_size: int) -> int:
         """The last layer and the head, M(2D² + 2DV), compute only the M = `predicted` positions."""
         head = 2 * shape.hidden_size * (shape.hidden_size + vocab_size) * predicted
-        return _conv_flops(shape, seq_len) + layers_flops(shape, seq_len, read=predicted) + head
+        layers = layers_flops(shape, seq_len, read=predicted, heads=attention_width(shape))
+        return _conv_flops(shape, seq_len) + layers + head
 
     def sequential_depth(self, shape: Shape) -> int:
         """Each layer has six: queries, keys and values (side by side), scores, context, output projection, and the two of
@@ -122,6 +138,12 @@ class Encoder(ModelFamily):
         classifier are two more. BERT-6 has 38, bert1a 8.
         """
         return 6 * shape.num_hidden_layers + sum(1 for _ in _convolutions(shape)) + 2
+
+
+def attention_width(shape: Shape) -> int:
+    """Of all heads of a layer together: the hidden size, unless an architecture's options give a head another width."""
+    own = _options(shape).attention_head_size
+    return shape.hidden_size if own is None else shape.num_attention_heads * own
 
 
 def _options(shape: Shape) -> EncoderOptions:
