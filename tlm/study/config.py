@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, SerializeAsAny, field_validator, model_validator
 
@@ -98,9 +98,12 @@ class Optimizer(
 class Objective(
     Registered,
     noun="objective",
-    own={"masked": "tlm.training.objectives.masked", "causal": "tlm.training.objectives.causal"},
+    own={kind: f"tlm.training.objectives.{kind}" for kind in ("masked", "causal", "hybrid")},
 ):
     """What a language model is pre-trained to do. How it does so is a `tlm.training.objectives.base.LanguageObjective`."""
+
+    masks: ClassVar[bool] = False
+    """Whether it needs a [MASK]."""
 
     @abstractmethod
     def works_with(self, family: Family) -> bool:
