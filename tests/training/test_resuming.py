@@ -20,7 +20,10 @@ KINDS = [
     for precision in ("float32", "bfloat16")
 ] + [("pretrain", LLAMA, "bfloat16"), ("finetune", LLAMA, "float32"), ("pretrain", BYTES, "bfloat16")]
 
-OPTIONS: list[tuple[Architecture, dict[str, Any]]] = [(GPT, {"objective": {"kind": "hybrid", "masked_share": 0.5}})]
+OPTIONS: list[tuple[Architecture, dict[str, Any]]] = [
+    (GPT, {"objective": {"kind": "hybrid", "masked_share": 0.5}}),
+    (GPT, {"objective": {"kind": "multi_token", "tokens": 2}}),
+]
 
 
 @pytest.mark.parametrize(("kind", "arch", "precision"), KINDS, ids=lambda v: getattr(v, "name", v))

@@ -98,7 +98,7 @@ class Optimizer(
 class Objective(
     Registered,
     noun="objective",
-    own={kind: f"tlm.training.objectives.{kind}" for kind in ("masked", "causal", "hybrid")},
+    own={kind: f"tlm.training.objectives.{kind}" for kind in ("masked", "causal", "hybrid", "multi_token")},
 ):
     """What a language model is pre-trained to do. How it does so is a `tlm.training.objectives.base.LanguageObjective`."""
 
