@@ -160,10 +160,19 @@ class PretrainConfig(Optimisation):
         "zeros", description="what the bias of the vocabulary's logits begins as; log_unigram: of the pre-training set"
     )
 
+    dropout_schedule: Literal["constant", "early", "late"] = added(
+        "constant", description="which steps have dropout: all, those of the first `dropout_share`, or those after it"
+    )
+    dropout_share: Annotated[float, Field(gt=0, lt=1)] = added(0.5, description="of the steps, of that schedule")
+
     @model_validator(mode="after")
     def _one_length(self) -> PretrainConfig:
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("give either epochs or steps")
+        if self.dropout_schedule == "constant" and self.dropout_share != 0.5:
+            raise ValueError(
+                f"dropout_share={self.dropout_share:g} is that of dropout_schedule early or late, and it is constant"
+            )
         return self
 
     def objective_for(self, family: Family) -> Objective:

@@ -21,6 +21,7 @@ from tlm.study.architecture import Architecture
 from tlm.study.config import PretrainConfig
 from tlm.study.initialization import Initialization
 from tlm.training.batching import EpochOrder, evaluation_batches, shortened
+from tlm.training.dropout import ScheduledDropout
 from tlm.training.hooks import Evaluate, Hook, LogLoss, ReportProgress
 from tlm.training.loop import Batches, BatchOrder, Inputs, train
 from tlm.training.objectives.base import LanguageObjective
@@ -111,7 +112,9 @@ def pretrain(
         )
 
     own = [LogLoss(), Evaluate(moments.__contains__, measure)]
-    last = [ReportProgress(progress)] if progress else []
+    last: list[Hook] = [ReportProgress(progress)] if progress else []
+    if config.dropout_schedule != "constant":
+        last.append(ScheduledDropout(config))
     train(module, batches, config, steps=steps, device=device, curve=curve, hooks=[*own, *hooks, *last])
     tokens = tokens_seen(corpus.lengths, batches.order, steps, max_length)
     facts: dict[str, float | int] = {
