@@ -23,6 +23,7 @@ KINDS = [
 OPTIONS: list[tuple[Architecture, dict[str, Any]]] = [
     (GPT, {"objective": {"kind": "hybrid", "masked_share": 0.5}}),
     (GPT, {"objective": {"kind": "multi_token", "tokens": 2}}),
+    (ARCH, {"objective": "replaced"}),
     (GPT, {"dropout": 0.3, "dropout_schedule": "early"}),
 ]
 

@@ -98,12 +98,14 @@ class Optimizer(
 class Objective(
     Registered,
     noun="objective",
-    own={kind: f"tlm.training.objectives.{kind}" for kind in ("masked", "causal", "hybrid", "multi_token")},
+    own={kind: f"tlm.training.objectives.{kind}" for kind in ("masked", "causal", "hybrid", "multi_token", "replaced")},
 ):
     """What a language model is pre-trained to do. How it does so is a `tlm.training.objectives.base.LanguageObjective`."""
 
     masks: ClassVar[bool] = False
     """Whether it needs a [MASK]."""
+    trains_head: ClassVar[bool] = True
+    """Whether it trains the model's language modelling head, which scores by likelihood ask."""
 
     @abstractmethod
     def works_with(self, family: Family) -> bool:
