@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from helpers import mini_study
 from hypothesis import given
 from hypothesis import strategies as st
 from toy import ARCH, BYTES, GPT, LLAMA, VOCABULARY, corpus, pretrained
 
 from tlm.errors import UserError
+from tlm.machine.runtime import Runtime
 from tlm.modeling.families.base import family_of
 from tlm.modeling.packing import Packed, pack
+from tlm.planning.preflight import check
 from tlm.study.architecture import Architecture
 from tlm.study.config import PretrainConfig
 from tlm.training.masking import next_token_inputs
@@ -118,3 +122,15 @@ def test_training_teaches_both_ways() -> None:
 def test_a_family_that_is_no_decoder_of_tokens_is_refused(arch: Architecture) -> None:
     with pytest.raises(UserError, match=f"hybrid does not work with models of kind {arch.kind}.*Leave it out"):
         pretrained(arch=arch, objective="hybrid")
+
+
+def test_a_tokenizer_without_a_mask_is_refused_before_any_work(
+    mini_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpt = {**mini_study().architectures[0].model_dump(), "kind": "decoder"}
+    decoder = {"architectures": [gpt], "committees": [], "treatments": []}
+    study = mini_study(**decoder, arms={"both": {"pretrain": {"objective": "hybrid"}}})
+    monkeypatch.setattr(type(study.tokenizer), "special_tokens", frozenset({"pad", "cls", "sep", "unk"}))
+    runtime = Runtime(home=str(tmp_path / "home"), data_root=str(mini_data), device="cpu")
+    with pytest.raises(UserError, match=r"tokenizer: kind wordpiece has no \[MASK\], which the study needs"):
+        check(study, runtime)
