@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from flows.studies import introductory, open_questions, paper, recipe, smaller, stlm
+from flows.studies import introductory, open_questions, paper, recipe, smaller, stlm, stlm_training
 from flows.studies.registry import STUDIES, NamedStudy
 
-__all__ = ["STUDIES", "NamedStudy", "introductory", "open_questions", "paper", "recipe", "smaller", "stlm"]
+__all__ = [
+    "STUDIES",
+    "NamedStudy",
+    "introductory",
+    "open_questions",
+    "paper",
+    "recipe",
+    "smaller",
+    "stlm",
+    "stlm_training",
+]

@@ -122,11 +122,19 @@ def weight_tying(scale: Scale) -> StudyConfig:
 
 
 def assemble_scored(
-    scale: Scale, name: str, title: str, changes: dict[str, dict[str, Any]], *, every: bool = False
+    scale: Scale,
+    name: str,
+    title: str,
+    changes: dict[str, dict[str, Any]],
+    *,
+    every: bool = False,
+    sizes: tuple[int, ...] = (),
+    pretrain: PretrainConfig | None = None,
 ) -> StudyConfig:
     """A study of models that differ by `changes` from that of its scale, scored on BLiMP, or on `every` benchmark.
 
-    Corpus, training and seeds are the same in all of them, so that they share the model that has no change.
+    Corpus, training and seeds are the same in all of them, so that they share the model that has no change, but for a study
+    that has a Ws (`sizes`) or a training of its own.
     """
     size = SIZES[scale.name]
     source = WikipediaSource(origin=scale.origin, shards=size.shards)
@@ -135,12 +143,12 @@ def assemble_scored(
         title=title,
         analysis=name,
         scale=scale.name,
-        corpus=CorpusConfig(source=source, sizes=(size.ws,), heldout=scale.heldout),
+        corpus=CorpusConfig(source=source, sizes=sizes or (size.ws,), heldout=scale.heldout),
         tokenizer=TrainedTokenizer(vocab_size=size.vocab_size) if size.vocab_size else scale.tokenizer(),
         max_length=size.max_length,
         architectures=tuple(_changed(size, name, change) for name, change in changes.items()),
         tasks=(),
-        pretrain=size.pretrain,
+        pretrain=pretrain or size.pretrain,
         finetune=scale.finetune,
         pretrain_seeds=scale.seeds,
         finetune_seeds=scale.seeds,

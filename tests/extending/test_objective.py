@@ -20,7 +20,7 @@ from tlm.modeling.layout import Layout
 from tlm.study.base import added
 from tlm.study.config import PretrainConfig
 from tlm.study.families import Family
-from tlm.training.objectives.base import LanguageObjective
+from tlm.training.objectives.base import LanguageObjective, Sums
 
 
 class Detector(nn.Module):
@@ -58,16 +58,13 @@ class Detection(LanguageObjective):
     def trained_module(self, model: Any) -> nn.Module:
         return Detector(model)
 
-    def heldout_sums(self, module: Any, inputs: Mapping[str, Any]) -> tuple[int, dict[str, Tensor]]:
+    def heldout_sums(self, module: Any, inputs: Mapping[str, Any]) -> Sums:
         others = dict(inputs)
         labels_N = others.pop("labels_N")
         logits_N = module.logits(**others)
         loss = F.binary_cross_entropy_with_logits(logits_N, labels_N, reduction="sum")
-        return len(labels_N), {
-            "loss": loss,
-            "accuracy": ((logits_N > 0) == labels_N.bool()).sum(),
-            "one": logits_N.numel(),
-        }
+        right, count = ((logits_N > 0) == labels_N.bool()).sum(), len(labels_N)
+        return {"loss": (loss, count), "accuracy": (right, count), "one": (logits_N.numel(), count)}
 
 
 CHANGES = {"pretrain__objective": {"kind": "toy-detection", "share": 0.4}}

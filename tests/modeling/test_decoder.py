@@ -237,16 +237,20 @@ def test_the_last_row_of_a_sequence_is_that_of_its_last_token() -> None:
 # --- attention ---
 
 
-def test_causal_attention_is_torchs_for_every_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("both_ways", [(), (1, 2, 3), (0, 2, 5)])
+def test_causal_attention_is_torchs_for_every_sequence(
+    both_ways: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(0)
     layout, heads = Layout.packed(np.array([9, 8, 8, 5, 2, 1]), rectangle_cost=2, multiple=4), 2
+    layout = layout.seen_both_ways(np.isin(np.arange(6), both_ways))
     q, k, v = (torch.randn(len(layout.real_R), 8, requires_grad=True) for _ in range(3))
     slopes = torch.randn(len(layout.real_R), 8) * layout.real_R[:, None]
     sequence_R, expected = layout.sequence_of(), torch.zeros(len(layout.real_R), 8)
     for number in range(layout.sequences):
         rows = ((sequence_R == number) & layout.real_R).nonzero().squeeze(1)
         own = [x[rows].view(len(rows), heads, -1).transpose(0, 1) for x in (q, k, v)]
-        out = F.scaled_dot_product_attention(*own, is_causal=True)
+        out = F.scaled_dot_product_attention(*own, is_causal=number not in both_ways)
         expected = expected.index_copy(0, rows, out.transpose(0, 1).flatten(1))
     real = layout.real_R
     for written_out in (True, False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tlm.errors import UserError
 from tlm.report.evidence import Evidence
 from tlm.report.findings import Findings, Outcome
 from tlm.report.packed import packed, save_packed, unpacked
+from tlm.report.study_systems import models
 from tlm.results import find
 from tlm.results.made_up import MadeUpResults
 from tlm.results.published import STUDY, STUDY_SCHEMA, load
@@ -23,22 +25,18 @@ SEEDS = 3
 
 
 def made(name: str, scores: dict[str, float], *, scale: str = "tiny", seeds: int = SEEDS) -> MadeUpResults:
-    """Every benchmark of a study, each model at its score (by name; of a benchmark where that is given)."""
+    """Every benchmark of a study, each model at its score: by name, with its Ws where the study has several, or of a
+    benchmark."""
     study = STUDIES[name](scale)
     results = MadeUpResults(study)
     for asked in study.evaluations:
         assert isinstance(asked, Likelihood)
         groups = asked.data.average == "groups"
-        for arch in study.architectures:
-            accuracy = scores.get(asked.title, scores.get(arch.name, 0.6))
+        for system, ws in product(models(study), study.corpus.sizes):
+            accuracy = scores.get(asked.title, scores.get(f"{system} on {ws}", scores.get(system, 0.6)))
             for seed in range(seeds):
-                where: dict[str, Any] = {
-                    "ws": study.corpus.sizes[-1],
-                    "seed": seed,
-                    "groups": groups,
-                    "units": 240 if groups else 600,
-                }
-                results.options(asked.title, asked.normalization, arch.name, accuracy, spread=1e-4, **where)
+                where: dict[str, Any] = {"ws": ws, "seed": seed, "groups": groups, "units": 240 if groups else 600}
+                results.options(asked.title, asked.normalization, system, accuracy, spread=1e-4, **where)
     return results
 
 
@@ -68,6 +66,32 @@ def test_tied_embeddings_are_held_against_both_twins() -> None:
     assert outcome(findings, "after as many steps") == "no" and outcome(findings, "equal stored size") == "yes"
 
 
+def test_the_hybrid_objective_is_held_against_as_many_tokens_and_as_many_operations() -> None:
+    budgets = {name: arm.budgets for name, arm in STUDIES["objectives"]("tiny").arms.items()}
+    scores = dict(zip(("causal", "hybrid", "hybrid-flops"), (0.6, 0.5, 0.7), strict=True))
+    findings = found(
+        "objectives", {f"plain, {arm}, {steps} steps": scores[arm] for arm in scores for steps in budgets[arm]}
+    )
+    assert [table.title for table in findings.tables[:2]] == ["At equal tokens", "At equal FLOPs"]
+    for table, arm in zip(findings.tables, ("hybrid", "hybrid-flops"), strict=False):
+        steps = [f"{each:,}" for each in (*budgets["causal"], *budgets[arm])]
+        assert [row[column].text for column in (2, 3) for row in table.rows] == steps
+    for steps in budgets["causal"]:
+        assert outcome(findings, f"equal tokens ({steps} causal") == "no"
+        assert outcome(findings, f"equal FLOPs ({steps} causal") == "yes"
+
+
+def test_dropout_is_judged_by_the_interaction() -> None:
+    few, many = STUDIES["dropout-schedule"]("tiny").corpus.sizes
+    findings = found("dropout-schedule", {f"plain, early on {few}": 0.7, f"plain, constant on {many}": 0.5})
+    said = {
+        arm: [outcome(findings, claim, f"({arm})") for claim in ("helps", "hurts", "adds more")]
+        for arm in ("early", "constant")
+    }
+    undecided = "undecided at this scale"
+    assert said == {"early": ["yes", undecided, "yes"], "constant": [undecided, "yes", "yes"]}
+
+
 def test_the_baseline_is_above_chance_or_near_it() -> None:
     findings = found("stlm-baseline", {"blimp": 0.6, "arc_easy": 0.4, "hellaswag": 0.5, "winogrande": 0.5, "mmlu": 0.6})
     said = {name: outcome(findings, f"chance on {name}") for name in ("blimp", "arc_easy", "hellaswag")}
@@ -81,7 +105,7 @@ def test_published_figures_stand_beside_those_of_the_papers_scale_alone() -> Non
         assert {verdict.paper for verdict in found("stlm-baseline", {}, scale=scale).verdicts} == known
 
 
-@pytest.mark.parametrize("name", ["stlm-baseline", "ffn-sharing", "weight-tying"])
+@pytest.mark.parametrize("name", ["stlm-baseline", "ffn-sharing", "weight-tying", "objectives", "dropout-schedule"])
 def test_one_seed_decides_nothing_and_nothing_measured_breaks_nothing(name: str) -> None:
     assert {verdict.outcome for verdict in found(name, {"plain": 0.9}, seeds=1).verdicts} == {"undecided at this scale"}
     assert {verdict.outcome for verdict in found(name, {}, seeds=0).verdicts} == {"not measured"}

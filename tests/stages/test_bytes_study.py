@@ -18,7 +18,7 @@ from tlm.inference.models import Classifier
 from tlm.machine.runtime import Runtime
 from tlm.planning.plan import Plan
 from tlm.planning.preflight import check
-from tlm.training.pretrain import bits_per_byte, objective_of
+from tlm.training.pretrain import bits_per_byte
 
 ITEMS = [
     {"prefix": "the old", "options": ["ship saw", "zebra saw"], "gold": 0},
@@ -72,9 +72,7 @@ def test_training_lowers_the_bits_a_byte_and_they_follow_from_the_loss(studied: 
     nats = facts["heldout_loss"] * (len(ids) + len(offsets) - 1)  # every id, and the end of every text
     bits = facts["heldout_bits_per_byte"]
     assert bits == pytest.approx(nats / np.log(2) / (ids < 256).sum())
-    study = studied.plan.study
-    objective = objective_of(study.architectures[0], study.pretrain)
-    assert bits_per_byte(np.log(2), objective, study.pretrain, np.array([11, 6]), 5) == pytest.approx(3)
+    assert bits_per_byte(np.log(2), np.array([11, 6]), 5) == pytest.approx(3)
     curve = pd.read_parquet(studied.store.get(only(studied.plan, "pretrain").ref).path("metrics.parquet"))
     losses = curve[curve["name"] == "heldout_loss"]["value"]
     assert losses.iloc[-1] < losses.iloc[0] < np.log(258) and bits < 6

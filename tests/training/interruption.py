@@ -36,11 +36,15 @@ class Interrupt(Hook):
             raise Interrupted
 
 
-def runner(kind: str, arch: Architecture, precision: str) -> Training:
-    """A function that runs a small training, given what merely runs it, and returns all that it made."""
+def runner(kind: str, arch: Architecture, precision: str, **fields: Any) -> Training:
+    """A function that runs a small training, given what merely runs it, and returns all that it made.
+
+    `fields`: of the configuration of pre-training.
+    """
 
     def pretraining(run: dict[str, Any]) -> Result:
-        done = pretrained(arch=arch, precision=precision, steps=STEPS, batch_size=50, warmup_share=0.3, run=run)
+        usual = {"steps": STEPS, "batch_size": 50, "warmup_share": 0.3}
+        done = pretrained(arch=arch, precision=precision, run=run, **usual, **fields)
         return weights(done.model), done.curve.rows, done.facts, None
 
     def finetuning(run: dict[str, Any]) -> Result:

@@ -223,6 +223,7 @@ def test_what_has_no_captured_step_is_refused(texts: Ragged, arch: Architecture)
         {"embedding_init": "ppmi_svd"},
         {"output_bias": "log_unigram"},
         {"dropout": 0.0},
+        {"dropout_schedule": "early"},
         {"optimizer": "muon"},
         {"optimizer": {"kind": "adamw", "betas": (0.9, 0.98)}},
     ],

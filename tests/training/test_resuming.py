@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from interruption import STEPS, Interrupted, assert_same, every_step, interrupted, runner, stop_after
+from interruption import STEPS, Interrupted, Training, assert_same, every_step, interrupted, runner, stop_after
 from toy import ARCH, BYTES, CONV, GPT, LLAMA
 
 from tlm.study.architecture import Architecture
@@ -19,12 +20,29 @@ KINDS = [
     for precision in ("float32", "bfloat16")
 ] + [("pretrain", LLAMA, "bfloat16"), ("finetune", LLAMA, "float32"), ("pretrain", BYTES, "bfloat16")]
 
+OPTIONS: list[tuple[Architecture, dict[str, Any]]] = [
+    (GPT, {"objective": {"kind": "hybrid", "masked_share": 0.5}}),
+    (GPT, {"objective": {"kind": "multi_token", "tokens": 2}}),
+    (ARCH, {"objective": "replaced"}),
+    (GPT, {"dropout": 0.3, "dropout_schedule": "early"}),
+]
+
 
 @pytest.mark.parametrize(("kind", "arch", "precision"), KINDS, ids=lambda v: getattr(v, "name", v))
 def test_a_run_interrupted_after_every_step_ends_in_the_same_bits(
     kind: str, arch: Architecture, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = runner(kind, arch, precision)
+    resume_after_every_step(runner(kind, arch, precision), tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(("arch", "fields"), OPTIONS, ids=lambda v: getattr(v, "name", str(v)))
+def test_so_does_one_with_another_objective_or_schedule(
+    arch: Architecture, fields: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resume_after_every_step(runner("pretrain", arch, "float32", **fields), tmp_path, monkeypatch)
+
+
+def resume_after_every_step(run: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = run({})
     last = int(expected[2]["steps"])
     starts: list[int] = []

@@ -18,13 +18,15 @@ from tlm.modeling.layout import Layout
 
 
 class _Block(NamedTuple):
-    """One rectangle's slices of the queries, of the keys, and of the attention weights; `masked`: hide padding."""
+    """One rectangle's slices of the queries, of the keys, and of the attention weights; `masked`: hide padding; `causal`:
+    hide what comes later."""
 
     queries: slice
     keys: slice
     weights: slice
     sequences: int
     masked: bool
+    causal: bool
 
 
 def attention(
@@ -43,8 +45,8 @@ def attention(
     Args:
         each: with a number, queries are not the layout's rows but so many of each sequence, M = B · each.
         p: dropout of the weights.
-        causal: the keys of a query are the rows of its sequence up to its own. Padding must follow the tokens, which
-            then never see it; what padding itself sees is of no use.
+        causal: the keys of a query are the rows of its sequence up to its own, but for rectangles that are seen both ways.
+            Padding must follow the tokens, which then never see it; what padding itself sees is of no use.
 
     Raises ValueError for `causal` with `each`: such queries do not say where they stand.
     """
@@ -60,7 +62,7 @@ def attention(
             for x, part in ((q_MD, block.queries), (k_RD, block.keys), (v_RD, block.keys))
         )
         mask = layout.real_R[block.keys].view(block.sequences, 1, 1, -1) if block.masked else None
-        context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p, is_causal=causal)
+        context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p, is_causal=block.causal)
         parts.append(context.transpose(1, 2).flatten(2).flatten(0, 1))
     done = sum(map(len, parts))
     return torch.cat([*parts, q_MD.new_zeros(len(q_MD) - done, q_MD.shape[1])])
@@ -76,12 +78,14 @@ def _blocks(layout: Layout, heads: int, each: int | None, causal: bool) -> Itera
     for rectangle in layout.rectangles:
         queries = rectangle.sequences * (rectangle.length if each is None else each)
         weights = queries * rectangle.length * heads
+        later = causal and not rectangle.both_ways
         yield _Block(
             slice(query, query + queries),
             slice(key, key + rectangle.rows),
             slice(weight, weight + weights),
             rectangle.sequences,
-            rectangle.masked and not causal,
+            rectangle.masked and not later,
+            later,
         )
         query, key, weight = query + queries, key + rectangle.rows, weight + weights
 
@@ -118,7 +122,7 @@ class _CpuAttention(torch.autograd.Function):
                 for x, rows in ((q_MD, block.queries), (k_RD, block.keys), (v_RD, block.keys))
             )
             scores_GIJ = (q_GIK @ k_GJK.transpose(1, 2)).mul_(scale)
-            if causal:
+            if block.causal:
                 scores_GIJ.masked_fill_(_later(scores_GIJ), torch.finfo(scores_GIJ.dtype).min)
             if block.masked:
                 padding_C11J = ~layout.real_R[block.keys].view(block.sequences, 1, 1, -1)

@@ -49,14 +49,15 @@ class NextToken:
         weight_VD = self.lm_head.weight
         if not len(labels_N):
             return weight_VD.sum() * 0.0
-        return linear_cross_entropy(self._rows(ids_R, layout, queries), weight_VD, None, labels_N)
+        return linear_cross_entropy(self.states(ids_R, layout, queries), weight_VD, None, labels_N)
 
     def logits(self, ids_R: Tensor, layout: Layout, queries: Queries) -> Tensor:
         """Logits (N, V) of the queried rows."""
-        logits_NV: Tensor = self.lm_head(self._rows(ids_R, layout, queries))
+        logits_NV: Tensor = self.lm_head(self.states(ids_R, layout, queries))
         return logits_NV
 
-    def _rows(self, ids_R: Tensor, layout: Layout, queries: Queries) -> Tensor:  # (N, D)
+    def states(self, ids_R: Tensor, layout: Layout, queries: Queries) -> Tensor:
+        """What the queried rows are predicted from, (N, D): the decoder's output."""
         # All but one row of each sequence are asked for: it is not worth treating that one apart in the last layer.
         x_RD: Tensor = self.base_model.decode(ids_R, layout)
         return x_RD.index_select(0, queries.rows_N)

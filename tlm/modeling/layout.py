@@ -9,8 +9,8 @@ rows, Q queries of each sequence.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from itertools import groupby, pairwise
 
 import numpy as np
 import torch
@@ -20,11 +20,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Rectangle:
-    """`sequences` of `length` rows each; `masked` if some of these rows are padding."""
+    """`sequences` of `length` rows each; `masked` if some of these rows are padding.
+
+    `both_ways`: attention that is causal elsewhere sees the whole of these sequences.
+    """
 
     sequences: int
     length: int
     masked: bool
+    both_ways: bool = False
 
     @property
     def rows(self) -> int:
@@ -61,6 +65,18 @@ class Layout:
             self.positions_R.to(device, non_blocking=True),
             self.real_R.to(device, non_blocking=True),
         )
+
+    def seen_both_ways(self, which_B: NDArray[np.bool_]) -> Layout:
+        """The same rows, with causal attention that sees the whole of those sequences. A run of them that begins or ends
+        within a rectangle cuts it in two.
+        """
+        cut, start = [], 0
+        for rectangle in self.rectangles:
+            end = start + rectangle.sequences
+            runs = groupby(which_B[start:end].tolist())
+            cut += [replace(rectangle, sequences=len(list(run)), both_ways=both_ways) for both_ways, run in runs]
+            start = end
+        return replace(self, rectangles=tuple(cut))
 
     def sequence_of(self) -> Tensor:
         """For each row the sequence it belongs to; rows past the last rectangle count to the last. int64, on CPU."""

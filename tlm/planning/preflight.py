@@ -79,8 +79,8 @@ def _check_tokenizer(study: StudyConfig, planned: Plan, runtime: Runtime) -> Non
 
 def _special_tokens_needed(study: StudyConfig) -> set[str]:
     needed = {"pad", "sep"} if study.tokenizer.units == "byte" else {"pad", "cls", "sep"}
-    objectives = {study.pretrain.objective_for(FAMILIES[each.kind]).kind for each in study.architectures}
-    if "masked" in objectives:
+    trained = (study, *(own for _, _, own in study.in_arms()))
+    if any(own.pretrain.objective_for(FAMILIES[each.kind]).masks for own in trained for each in own.architectures):
         needed.add("mask")
     if any(getattr(treatment, "removal", None) == "unk" for treatment in study.treatments):
         needed.add("unk")

@@ -71,6 +71,13 @@ ANALYSES: dict[str, Analysis] = {
         "tlm.results.stlm_pairs:ffn_sharing", "What does it cost layers to have one feed-forward network?"
     ),
     "weight-tying": Analysis("tlm.results.stlm_pairs:weight_tying", "What do tied embeddings cost?"),
+    "objectives": Analysis(
+        "tlm.results.stlm_training:objectives", "Does a decoder learn more from masked sequences and causal ones?"
+    ),
+    "dropout-schedule": Analysis(
+        "tlm.results.stlm_training:dropout_schedule",
+        "Does dropout help where text is repeated, and hurt where it is not?",
+    ),
     "second-draw": Analysis("tlm.results.second_draw:analyse", "Do the gaps repeat on items never used before?"),
 }
 """By name, in the order of the document: the paper's results, then what it leaves open."""

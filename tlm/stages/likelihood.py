@@ -16,6 +16,7 @@ from tlm.stages.evaluating import Evaluating, Models
 from tlm.stages.ngram_scores import ORDER, NgramScores
 from tlm.stages.option_scores import SCORES, OptionScores
 from tlm.stages.untrained_scores import UntrainedScores
+from tlm.study.families import FAMILIES
 from tlm.study.likelihood import Likelihood as LikelihoodConfig
 from tlm.study.likelihood import Normalization
 
@@ -78,6 +79,13 @@ class Likelihood(Evaluating, name="likelihood", version="1"):
             limit=asked.limit,
         )
         for model in models.pretrained:
+            objective = model.pretrain.objective_for(FAMILIES[model.architecture.kind])
+            if not objective.trains_head:
+                raise UserError(
+                    "evaluations: likelihood asks a model's language modelling head, which pretrain.objective: "
+                    f"{objective.kind} does not train.",
+                    "Leave one of the two out.",
+                )
             yield cls(
                 benchmark=benchmark,
                 scores=OptionScores(model=model, tokenizer=models.tokenizer, benchmark=benchmark),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, SerializeAsAny, field_validator, model_validator
 
@@ -98,9 +98,14 @@ class Optimizer(
 class Objective(
     Registered,
     noun="objective",
-    own={"masked": "tlm.training.objectives.masked", "causal": "tlm.training.objectives.causal"},
+    own={kind: f"tlm.training.objectives.{kind}" for kind in ("masked", "causal", "hybrid", "multi_token", "replaced")},
 ):
     """What a language model is pre-trained to do. How it does so is a `tlm.training.objectives.base.LanguageObjective`."""
+
+    masks: ClassVar[bool] = False
+    """Whether it needs a [MASK]."""
+    trains_head: ClassVar[bool] = True
+    """Whether it trains the model's language modelling head, which scores by likelihood ask."""
 
     @abstractmethod
     def works_with(self, family: Family) -> bool:
@@ -157,10 +162,19 @@ class PretrainConfig(Optimisation):
         "zeros", description="what the bias of the vocabulary's logits begins as; log_unigram: of the pre-training set"
     )
 
+    dropout_schedule: Literal["constant", "early", "late"] = added(
+        "constant", description="which steps have dropout: all, those of the first `dropout_share`, or those after it"
+    )
+    dropout_share: Annotated[float, Field(gt=0, lt=1)] = added(0.5, description="of the steps, of that schedule")
+
     @model_validator(mode="after")
     def _one_length(self) -> PretrainConfig:
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("give either epochs or steps")
+        if self.dropout_schedule == "constant" and self.dropout_share != 0.5:
+            raise ValueError(
+                f"dropout_share={self.dropout_share:g} is that of dropout_schedule early or late, and it is constant"
+            )
         return self
 
     def objective_for(self, family: Family) -> Objective:

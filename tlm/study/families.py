@@ -46,6 +46,12 @@ class Family(Protocol):
         ...
 
     @property
+    def predicts_next(self) -> bool:
+        """Whether its language models are a `tlm.modeling.decoder_heads.NextToken`, which objectives may look into: each
+        row's state predicts the token that follows, and attention sees sequences both ways where a layout says so."""
+        ...
+
+    @property
     def layer_names(self) -> str:
         """What the names of its layers' weights begin with, before the layer's number; empty if it has no layers."""
         ...

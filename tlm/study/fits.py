@@ -28,6 +28,7 @@ def check_models(study: Any) -> None:
     for architecture in study.architectures:
         family = FAMILIES[architecture.kind]
         study.pretrain.objective_for(family)
+        _check_dropout(study.pretrain, architecture)
         if study.finetune.layer_decay != 1.0 and not family.layer_names:
             raise ValueError(f"finetune.layer_decay: models of kind {family.kind} ({architecture.name}) have no layers")
         if study.pretrain.output_bias != "zeros" and not family.has_output_bias:
@@ -35,6 +36,15 @@ def check_models(study: Any) -> None:
                 f"pretrain.output_bias: {study.pretrain.output_bias}, but models of kind {family.kind} "
                 f"({architecture.name}) have no bias on their vocabulary's logits; leave it out"
             )
+
+
+def _check_dropout(pretrain: Any, architecture: Architecture) -> None:
+    own = architecture.with_dropout(pretrain.dropout)
+    if pretrain.dropout_schedule != "constant" and not (own.hidden_dropout_prob or own.attention_probs_dropout_prob):
+        raise ValueError(
+            f"pretrain.dropout_schedule: {pretrain.dropout_schedule}, but {architecture.name} has no dropout; give "
+            "pretrain.dropout, or leave it out"
+        )
 
 
 def _check_units(tokenizer: TokenizerConfig, architectures: Sequence[Architecture]) -> None:

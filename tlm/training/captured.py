@@ -49,6 +49,7 @@ ONLY_AS_USUAL = {
     "embedding_init": "normal",
     "output_bias": "zeros",
     "dropout": None,
+    "dropout_schedule": "constant",
     "layer_decay": 1.0,
 }
 """Fields of a training that what runs captured steps (`tlm.training.replay`) does not read."""

@@ -21,6 +21,7 @@ from tlm.study.architecture import Architecture
 from tlm.study.config import PretrainConfig
 from tlm.study.initialization import Initialization
 from tlm.training.batching import EpochOrder, evaluation_batches, shortened
+from tlm.training.dropout import ScheduledDropout
 from tlm.training.hooks import Evaluate, Hook, LogLoss, ReportProgress
 from tlm.training.loop import Batches, BatchOrder, Inputs, train
 from tlm.training.objectives.base import LanguageObjective
@@ -111,7 +112,9 @@ def pretrain(
         )
 
     own = [LogLoss(), Evaluate(moments.__contains__, measure)]
-    last = [ReportProgress(progress)] if progress else []
+    last: list[Hook] = [ReportProgress(progress)] if progress else []
+    if config.dropout_schedule != "constant":
+        last.append(ScheduledDropout(config))
     train(module, batches, config, steps=steps, device=device, curve=curve, hooks=[*own, *hooks, *last])
     tokens = tokens_seen(corpus.lengths, batches.order, steps, max_length)
     facts: dict[str, float | int] = {
@@ -126,20 +129,17 @@ def pretrain(
     }
     if objective.exact and heldout_bytes:
         facts["heldout_bits_per_byte"] = bits_per_byte(
-            facts["heldout_loss"], objective, config, with_specials(heldout.lengths, max_length), heldout_bytes
+            facts["heldout_loss"], with_specials(heldout.lengths, max_length), heldout_bytes
         )
     return Pretrained(model, curve, facts)
 
 
-def bits_per_byte(
-    loss: float, objective: LanguageObjective, config: PretrainConfig, lengths: Rows, text_bytes: int
-) -> float:
-    """The mean loss of texts (nats, for each predicted position; `lengths` with [CLS] and [SEP]) for each of their bytes.
+def bits_per_byte(loss: float, lengths: Rows, text_bytes: int) -> float:
+    """The mean loss of texts (nats, for each token but the first; `lengths` with [CLS] and [SEP]) for each of their bytes.
 
     It compares what cuts text in different ways. The ends of texts are predicted too, and cost what they cost.
     """
-    positions = sum(objective.predicted_positions(config, int(length)) for length in lengths)
-    return loss * positions / (text_bytes * math.log(2))
+    return loss * float((lengths - 1).sum()) / (text_bytes * math.log(2))
 
 
 def untrained(
@@ -215,24 +215,22 @@ def heldout_metrics(
     max_length: int,
     device: str = "cpu",
 ) -> dict[str, float]:
-    """Each metric of the objective, `heldout_loss` and so on: the mean over the held-out part's predicted positions, which
-    are the same for every model.
+    """Each metric of the objective, `heldout_loss` and so on: the mean over the held-out part's positions that it is about,
+    which are the same for every model.
 
     NaN if the part is so small that no position is predicted.
     """
     module.eval()
-    batches = pretraining_batches(
-        objective, model, heldout, vocabulary, config, max_length=max_length, seed=HELDOUT_SEED, device=device
-    )
-    sums = {"loss": 0.0, "accuracy": 0.0}
-    positions = 0
+    pack = family_of(model.config).packer(model.config, device)
+    sums, counts = {"loss": 0.0, "accuracy": 0.0}, {"loss": 0, "accuracy": 0}
     items = evaluation_batches(heldout.lengths, family_of(model.config).heldout_batch_size)
     for left, rows in enumerate(items, start=1):  # the longest first; masks are drawn by rank from the shortest
-        inputs = batches.inputs(len(items) - left, rows)
+        batch = pack(heldout, rows, vocabulary, max_length)
+        inputs = objective.heldout_inputs(batch, vocabulary, config, seed=HELDOUT_SEED, step=len(items) - left)
         with autocast(config.precision, device):
             moved = {name: value.to(device) for name, value in inputs.items()}
-            count, of_batch = objective.heldout_sums(module, moved)
-        positions += count
-        for name, total in of_batch.items():
+            of_batch = objective.heldout_sums(module, moved)
+        for name, (total, count) in of_batch.items():
             sums[name] = sums.get(name, 0.0) + float(total)
-    return {f"heldout_{name}": total / positions if positions else math.nan for name, total in sums.items()}
+            counts[name] = counts.get(name, 0) + count
+    return {f"heldout_{name}": total / counts[name] if counts[name] else math.nan for name, total in sums.items()}

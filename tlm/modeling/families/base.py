@@ -121,6 +121,9 @@ class ModelFamily(ABC):
     """What its models read: `TokenizerConfig.units`."""
     causal: ClassVar[bool]
     """Whether a position sees only those before it."""
+    predicts_next: ClassVar[bool] = False
+    """Whether its language models are a `tlm.modeling.decoder_heads.NextToken`, which objectives may look into: each row's
+    state predicts the token that follows, and attention sees sequences both ways where a layout says so."""
     layer_names: ClassVar[str] = ""
     """What the names of its layers' weights begin with, before the layer's number; empty if it has no layers."""
     below_layers: ClassVar[tuple[str, ...]] = ()

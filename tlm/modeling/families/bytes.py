@@ -30,6 +30,7 @@ class Bytes(Llama):
 
     kind = "bytes"
     units = "byte"
+    predicts_next = False  # patches do
     below_layers = ("model.begin", "model.encoder.")
     options = ByteLlamaOptions
     heldout_batch_size = 64

@@ -17,6 +17,7 @@ class Decoder(ModelFamily):
 
     kind = "decoder"
     causal = True
+    predicts_next = True
     layer_names = "transformer.h."
     below_layers = ("transformer.wte.", "transformer.wpe.")
     default_objective = "causal"

@@ -21,6 +21,7 @@ class Llama(ModelFamily):
 
     kind = "llama"
     causal = True
+    predicts_next = True
     layer_names = "model.layers."
     below_layers: ClassVar[tuple[str, ...]] = ("model.embed_tokens.",)
     default_objective = "causal"

@@ -23,11 +23,16 @@ if TYPE_CHECKING:
     from tlm.training.loop import Inputs
 
 
+Sums = dict[str, "tuple[Tensor | float, int]"]
+"""By metric: its sum over the positions of a batch that it is about, and their number."""
+
+
 class LanguageObjective(Objective):
     """An objective, with what makes it up: inputs, loss, metrics, and a teacher if there is one."""
 
     exact: ClassVar[bool] = False
-    """Whether its held-out loss is -log p of all of the text, token by token: then it is said in bits a byte too."""
+    """Whether its held-out loss is -log p of all of the text, token by token, each but the first given those before it:
+    then it is said in bits a byte too."""
 
     @abstractmethod
     def inputs(self, batch: Packed, vocabulary: Vocabulary, config: PretrainConfig, *, seed: int, step: int) -> Inputs:
@@ -44,8 +49,14 @@ class LanguageObjective(Objective):
         """
         return model
 
-    def heldout_sums(self, module: Any, inputs: Mapping[str, Any]) -> tuple[int, dict[str, Tensor]]:
-        """N, and over the predicted positions of one batch the sum of each metric.
+    def heldout_inputs(
+        self, batch: Packed, vocabulary: Vocabulary, config: PretrainConfig, *, seed: int, step: int
+    ) -> Inputs:
+        """What `heldout_sums` is given for one batch of the held-out part; by default what is trained on."""
+        return self.inputs(batch, vocabulary, config, seed=seed, step=step)
+
+    def heldout_sums(self, module: Any, inputs: Mapping[str, Any]) -> Sums:
+        """Each metric of one batch, in evaluation mode; none for a batch of which nothing is predicted.
 
         By default `loss`, the cross entropy in nats, and `accuracy`, for inputs with `labels_N` and a module with
         `logits(**other inputs)`, (N, V). Facts and curves call a metric `heldout_loss`, and so on; `loss` and `accuracy`
@@ -56,7 +67,8 @@ class LanguageObjective(Objective):
         others = dict(inputs)
         labels_N = others.pop("labels_N")
         if not len(labels_N):
-            return 0, {}
+            return {}
         logits_NV = module.logits(**others).float()
         loss = cross_entropy(logits_NV, labels_N, reduction="sum")
-        return len(labels_N), {"loss": loss, "accuracy": (logits_NV.argmax(dim=1) == labels_N).sum()}
+        right = (logits_NV.argmax(dim=1) == labels_N).sum()
+        return {"loss": (loss, len(labels_N)), "accuracy": (right, len(labels_N))}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from tlm.study.config import PretrainConfig
 from tlm.study.families import Family
@@ -18,6 +18,7 @@ class Masked(LanguageObjective):
     """Predict `mlm_probability` of the positions, [CLS] and [SEP] never: 80 % [MASK], 10 % random, 10 % unchanged."""
 
     kind: Literal["masked"] = "masked"
+    masks: ClassVar[bool] = True
 
     def works_with(self, family: Family) -> bool:
         """Models that see both sides of a masked position."""
