@@ -38,7 +38,8 @@ class FurtherHeads(nn.Module):
             kept = labels_N != IGNORED_LABEL
             if bool(kept.any()):
                 losses.append(linear_cross_entropy(x_ND[kept], self.model.lm_head.weight, None, labels_N[kept]))
-        return torch.stack(losses).mean() if losses else self.model.lm_head.weight.sum() * 0.0
+        mean: Tensor = torch.stack(losses).mean() if losses else self.model.lm_head.weight.sum() * 0.0
+        return mean
 
     def logits(self, ids_R: Tensor, layout: Layout, queries: Queries) -> Iterator[Tensor]:
         """Logits (N, V) of one head after another, the model's own first."""
