@@ -135,7 +135,7 @@ def test_pieces_that_do_nothing_go_first_and_the_answers_stay(shape: tuple[Any, 
     smaller = keep_pieces(model, pieces, pieces.count - 2)
     torch.testing.assert_close(asked(smaller), asked(model))
     arch = pieces.kept(shape[1], pieces.count - 2)
-    assert getattr(arch, pieces.field) == getattr(smaller.config, pieces.field) == pieces.count - 2
+    assert getattr(arch, pieces.amount) == getattr(smaller.config, pieces.amount) == pieces.count - 2
     sizes = {"vocab_size": VOCAB, "max_position_embeddings": POSITIONS, "num_labels": LABELS}
     assert count_parameters(smaller) == expected_parameters(arch, **sizes) < count_parameters(model)
 

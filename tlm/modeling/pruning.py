@@ -129,7 +129,7 @@ def keep_pieces(model: Model, pieces: Pieces, remaining: int) -> Model:
         out_of = f"{layer}{pieces.out_of}.weight"
         weights[out_of] = weights[out_of].index_select(1, kept)
     config = copy.deepcopy(model.config)
-    for setting, value in {pieces.field: remaining, **pieces.options}.items():
+    for setting, value in {pieces.amount: remaining, **pieces.options}.items():
         setattr(config, setting, value)
     return with_weights(type(model), config, weights)
 

@@ -58,12 +58,15 @@ def latencies(evidence: Evidence) -> dict[tuple[str, str], Facts]:
 
     Where that does not say which model it measured, it is of the architecture as it is.
     """
-    system_of = {row["key"]: row["system"] for row in evidence.results}
+    system_of: dict[str, str] = {row["key"]: row["system"] for row in evidence.results}
     found = rows(
         evidence.connection, "select task, arch, facts from runs where stage = 'latency' order by created, key"
     )
     measured = [(row, json.loads(row["facts"])) for row in found]
-    return {(row["task"], system_of.get(facts.get("model_key"), row["arch"])): facts for row, facts in measured}
+    return {
+        (str(row["task"]), system_of.get(facts.get("model_key", ""), str(row["arch"]))): facts
+        for row, facts in measured
+    }
 
 
 def _batch_sizes(facts: Facts) -> list[int]:

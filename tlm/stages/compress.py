@@ -148,7 +148,7 @@ class Compress(Evaluating, name="compress", version="1", trains=True):
             return model
         if self.method in ("neurons", "heads"):
             pieces = _pieces(given.architecture, self.method)
-            return keep_pieces(model, pieces, int(getattr(self.architecture, pieces.field)))
+            return keep_pieces(model, pieces, int(getattr(self.architecture, pieces.amount)))
         if self.method == "magnitude":
             prune_by_magnitude(model, self.share)
             return model

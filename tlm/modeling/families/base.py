@@ -84,7 +84,7 @@ class Pieces:
     """What each layer of a model has several of, so that some can be taken out whole.
 
     Args:
-        field: of an architecture, how many there are in a layer.
+        amount: the field of an architecture that says how many there are in a layer.
         count: so many.
         width: rows of a weight that one of them has.
         into: the linear maps, by their names within the layer, whose rows are theirs.
@@ -92,7 +92,7 @@ class Pieces:
         options: of an architecture, what has to be said once some are gone.
     """
 
-    field: str
+    amount: str
     count: int
     width: int
     into: tuple[str, ...]
@@ -104,7 +104,7 @@ class Pieces:
         if remaining == self.count:
             return architecture
         options = {**dict(architecture.options), **self.options}
-        return Architecture.model_validate({**dict(architecture), self.field: remaining, "options": options})
+        return Architecture.model_validate({**dict(architecture), self.amount: remaining, "options": options})
 
 
 class ModelFamily(ABC):
