@@ -18,8 +18,8 @@ from tasks.flow_runs import outliving_the_worker
 from tasks.scheduling import run_all
 from tasks.stages import CACHED, rebuild_catalogue, task_of
 from tasks.study_run import study_run
-from tasks.tracking.ending import verdicts
 from tasks.tracking.study import StepRun, Tracking
+from tasks.tracking.study_page import verdicts
 from tlm.artifacts.in_progress import begin, end
 from tlm.artifacts.step import ArtifactRef, Step
 from tlm.artifacts.store import ArtifactStore, Inspection
