@@ -191,15 +191,19 @@ class StepRun:
         self.runtime = runtime
         self.run_id: str | None = None
 
+    @property
+    def _tags(self) -> dict[str, str]:
+        return {"tlm.cache": "miss", "study": self.tracking.study}
+
     def start(self, reason: str = "") -> dict[str, str]:
         """Open the run; return what the record keeps of it."""
         more = {"rebuilt_because": reason[: runs.TAG_LIMIT]} if reason else {}
-        tags = {"tlm.cache": "miss", **({"tlm.rebuilt_because": reason} if reason else {})}
+        tags = {**self._tags, **({"tlm.rebuilt_because": reason} if reason else {})}
         return {**self._start(code_version(), tags), **more}
 
     def start_import(self, made: Record, origin: str) -> dict[str, str]:
         """Open the run of an artifact that was made elsewhere and came in the folder `origin`; as `start`."""
-        tags = {"tlm.cache": "miss", "tlm.imported_from": origin, "device": device_of(made)}
+        tags = {**self._tags, "tlm.imported_from": origin, "device": device_of(made)}
         return {**self._start(made.provenance, tags), "imported_from": origin}
 
     def finish(self, record: Record) -> None:
