@@ -17,6 +17,7 @@ from tasks.tracking.connecting import FAULTS, experiment_id, prepare
 from tasks.tracking.ending import Ending, end_study
 from tasks.tracking.grouping import Group, group
 from tasks.tracking.recorded import finished, recorded_parent, started
+from tasks.tracking.registry import register_models
 from tasks.tracking.settling import Settled, settle, settle_step
 from tasks.tracking.view import FROM_RECORD, PARENT, View, renamed
 from tasks.tuning_runs import rebuild_searches
@@ -70,7 +71,7 @@ def track(runtime: Runtime, progress: Progress = lambda done, total: None) -> Tr
             settled = settle(view)
             tracked = Tracked(experiment_id(client), settled=settled, searches=rebuild_searches(view, runtime))
             view = replace(view)  # the experiment of searches may be new
-            return _Rebuilding(view, tracked, progress).run()
+            return _Rebuilding(view, tracked, progress).run(runtime.artifacts)
     except FAULTS as error:
         raise UserError(
             f"MLflow at {shown(uri)} did not take everything: {database.first_line(error)}.",
@@ -95,11 +96,13 @@ class _Rebuilding:
         self._progress, self._done = progress, 0
         self._all = len(order) + sum(len(each.hits) for each in self.groups)
 
-    def run(self) -> Tracked:
+    def run(self, artifacts: str) -> Tracked:
         for key in self.order:  # inputs first: their runs are named by those of what is made from them
             self._artifact(self.records[key], self.group_of[key])
         for each in self.groups:
             self._study(each)
+            if each.report and each.identity in self.parents:
+                register_models(self.view, self.parents[each.identity].info.run_id, each.report, artifacts)
         self._sweep()
         return self.tracked
 
