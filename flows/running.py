@@ -15,7 +15,7 @@ from rich.text import Text
 from flows.planning import show_left_out
 from flows.prefect_environment import Server, set_up
 from flows.terminal import printable
-from tasks.answering import check_servers
+from tasks.answering import check_servers, shown
 from tlm.artifacts.step import ArtifactRef
 from tlm.artifacts.store import ArtifactStore
 from tlm.cost.precision import settled
@@ -25,6 +25,7 @@ from tlm.machine.interruption import closing, saying
 from tlm.machine.runtime import Runtime
 from tlm.planning.plan import Plan
 from tlm.planning.preflight import check
+from tlm.report.formatting import experiment_url
 from tlm.study.config import StudyConfig
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, a
         console.print(f"{GO_ON} --debug shows the traceback.")
         sys.exit(1)
     answers = _show(summary, store, console, time.monotonic() - started)
+    runs_page = experiment_url(shown(runtime.mlflow_url), summary.mlflow_experiment_id)
+    console.print(f"MLflow: {runs_page}", highlight=False, soft_wrap=True)
     console.print("Next, try:")
     for command in (
         *(("tlm report    # the verdicts of every study, in docs/results.md",) if answers else ()),

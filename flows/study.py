@@ -18,8 +18,8 @@ from tasks.flow_runs import outliving_the_worker
 from tasks.scheduling import run_all
 from tasks.stages import CACHED, rebuild_catalogue, task_of
 from tasks.study_run import study_run
-from tasks.tracking.ending import verdicts
 from tasks.tracking.study import StepRun, Tracking
+from tasks.tracking.study_page import verdicts
 from tlm.artifacts.in_progress import begin, end
 from tlm.artifacts.step import ArtifactRef, Step
 from tlm.artifacts.store import ArtifactStore, Inspection
@@ -27,6 +27,7 @@ from tlm.cost.precision import settled
 from tlm.machine.runtime import Runtime
 from tlm.planning.plan import Plan
 from tlm.planning.preflight import check
+from tlm.report.formatting import Link
 from tlm.report.saved import SUMMARY_FILE, load_summary
 from tlm.study.base import slugify
 from tlm.study.config import StudyConfig
@@ -148,7 +149,7 @@ def show_in_prefect(planned: Plan, runtime: Runtime, summary: Summary) -> None:
     rows: Any = frame.astype(object).where(frame.notna(), None).to_dict("records")
     create_table_artifact(table=rows, key=f"{name}-results", description=f"Results of {study.title or study.name}")
     create_link_artifact(
-        link=f"{runtime.mlflow_url}/#/experiments/{summary.mlflow_experiment_id}/runs/{summary.mlflow_run_id}",
+        link=Link(summary.mlflow_experiment_id, summary.mlflow_run_id).url(runtime.mlflow_url),
         link_text=f"{study.name} in MLflow",
         key=f"{name}-mlflow",
     )

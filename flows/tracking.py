@@ -7,6 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tasks.answering import check_tracking, shown
 from tlm.machine.runtime import Runtime
+from tlm.report.formatting import experiment_url
 
 
 def track_in_terminal(runtime: Runtime, console: Console) -> None:
@@ -36,3 +37,6 @@ def track_in_terminal(runtime: Runtime, console: Console) -> None:
         console.print(f"{done.searches} searches logged again, with their trials.", highlight=False)
     where = shown(runtime.tracking_uri) if runtime.tracking_uri else str(runtime.mlflow_folder / "mlflow.db")
     console.print(f"MLflow: {where}", highlight=False, soft_wrap=True)
+    console.print(
+        f"Runs: {experiment_url(shown(runtime.mlflow_url), done.experiment_id)}", highlight=False, soft_wrap=True
+    )

@@ -18,6 +18,7 @@ from tlm.errors import UserError
 from tlm.machine import interruption
 from tlm.machine.printing import printable
 from tlm.machine.runtime import SAFE_PATH, Runtime
+from tlm.report.formatting import experiment_url
 
 HOST = "127.0.0.1"
 START_SECONDS = 180
@@ -42,14 +43,18 @@ class Server:
     command: list[str]
     health: str
     page: str
+    """Where a person begins."""
 
 
 def servers(runtime: Runtime, prefect_port: int, mlflow_port: int) -> list[Server]:
     """The two servers; their state is under TLM_HOME."""
-    from tasks.tracking.connecting import prepare
+    from mlflow import MlflowClient
+
+    from tasks.tracking.connecting import experiment_id, prepare
 
     local = runtime.model_copy(update={"tracking_uri": None})
     tracking = prepare(local)
+    runs = experiment_id(MlflowClient(tracking_uri=tracking))
     artifacts = (local.mlflow_folder / "artifacts").resolve().as_uri()
     return [
         Server(
@@ -65,7 +70,7 @@ def servers(runtime: Runtime, prefect_port: int, mlflow_port: int) -> list[Serve
                 *("--workers", "1", "--backend-store-uri", tracking, "--artifacts-destination", artifacts),
             ],
             f"http://{HOST}:{mlflow_port}/health",
-            f"http://{HOST}:{mlflow_port}",
+            experiment_url(f"http://{HOST}:{mlflow_port}", runs),
         ),
     ]
 

@@ -21,6 +21,17 @@ from tlm.machine.runtime import Runtime
 EXPERIMENT = "tlm"
 TUNING = "tlm-tuning"
 """The experiment of searches, their trials, and what is made for these."""
+ABOUT = {
+    EXPERIMENT: "The runs of all studies. A study's run has its headline table and its verdicts as its description; below "
+    "it is a run for each step. Filter by the tag `study`, and compare `test_accuracy` by the parameters `ws`, `arch`, "
+    "`task`, `init` and `treatment`.",
+    TUNING: "Searches of hyperparameters by dev accuracy: a run for each search, below it one for each trial.",
+}
+"""Experiment → its description."""
+NOTE = "mlflow.note.content"
+"""Tag of an experiment or a run that MLflow shows as its description, in Markdown."""
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Tag by which MLflow opens an experiment on its runs, and not on traces of prompts."""
 TIMEOUT, RETRIES, BACKOFF = 10, 1, 1
 """Of a request to the server: seconds, how often it is repeated, and seconds before that. MLflow's own add up to a quarter
 of an hour."""
@@ -73,7 +84,7 @@ def prepare(runtime: Runtime, *, patient: bool = False) -> str:
 
 
 def experiment_id(client: MlflowClient, artifacts: Path | None = None, *, name: str = EXPERIMENT) -> str:
-    """The id of an experiment, which is made, with its files in `artifacts`, if there is none.
+    """The id of an experiment, which is made, with its files in `artifacts`, if there is none, and described.
 
     Raises:
         UserError: if it was deleted in MLflow.
@@ -82,7 +93,7 @@ def experiment_id(client: MlflowClient, artifacts: Path | None = None, *, name: 
     if found is None:
         place = artifacts.resolve().as_uri() if artifacts else None
         try:
-            return str(client.create_experiment(name, artifact_location=place))
+            return str(client.create_experiment(name, artifact_location=place, tags=_tags(name)))
         except MlflowException:  # another process was faster
             found = client.get_experiment_by_name(name)
             if found is None:
@@ -92,7 +103,13 @@ def experiment_id(client: MlflowClient, artifacts: Path | None = None, *, name: 
             f"The experiment {name!r} was deleted in MLflow.",
             f"Restore it: `mlflow experiments restore --experiment-id {found.experiment_id}`.",
         )
+    for tag in _tags(name).keys() - found.tags.keys():  # what the user has written there stays
+        client.set_experiment_tag(found.experiment_id, tag, _tags(name)[tag])
     return str(found.experiment_id)
+
+
+def _tags(name: str) -> dict[str, str]:
+    return {**KIND, NOTE: ABOUT[name]} if name in ABOUT else KIND
 
 
 def experiments(client: MlflowClient) -> list[str]:

@@ -1,18 +1,19 @@
-"""How the run of a study ends in MLflow: its numbers, and of its report the files and the verdicts."""
+"""How the run of a study ends in MLflow: its numbers, and what it shows of its report."""
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from tasks.logged_files import is_logged
 from tasks.tracking import runs
+from tasks.tracking.connecting import NOTE
+from tasks.tracking.study_page import TABLE, StudyPage, study_page
 from tasks.tracking.view import PROCESS, View
 from tlm.artifacts.step import ArtifactRef
 from tlm.artifacts.store import Artifact
-from tlm.report.saved import FINDINGS_FILE, SUMMARY_FILE, load_findings
+from tlm.report.saved import FINDINGS_FILE, SUMMARY_FILE
 
 SHOWN_FILES = ("report.html", "report.md", FINDINGS_FILE, SUMMARY_FILE)
 """Of the report, beside the study's run in MLflow."""
@@ -36,24 +37,20 @@ class Ending(BaseModel):
 
 def end_study(view: View, run_id: str, ending: Ending) -> None:
     """Log how a study ended and end its run. Safe to call again. A report that is no longer there is left out."""
-    client = view.client
+    client, page = view.client, StudyPage()
     found = view.store.inspect(ending.report, verify=False) if ending.report else None
     if found and found.record and found.status == "complete":
         report = Artifact(view.store, found.record)
         for name in (name for name in SHOWN_FILES if name in report.record.outputs and is_logged(report.record, name)):
             client.log_artifact(run_id, str(report.path(name)), "markdown" if name.endswith(".md") else None)
-        with suppress(KeyError, ValidationError):  # an older report has none, or others
-            if note := verdicts(report):
-                client.set_tag(run_id, "mlflow.note.content", note[: runs.TAG_LIMIT])
-    if ending.numbers:
-        runs.log_metrics(client, run_id, ending.numbers, ending.at or runs.now())
+        page = study_page(report, runs.TAG_LIMIT)
+        if page.note:
+            client.set_tag(run_id, NOTE, page.note)
+        if page.table:
+            client.log_text(run_id, page.table, TABLE)
+    if numbers := {**page.figures, **ending.numbers}:
+        runs.log_metrics(client, run_id, numbers, ending.at or runs.now())
     client.set_terminated(run_id, ending.status, end_time=ending.at)
     run = client.get_run(run_id)
     if PROCESS in run.data.tags:
         client.delete_tag(run_id, PROCESS)
-
-
-def verdicts(report: Artifact) -> str:
-    """The verdicts of a report in Markdown, a line each; empty if its study asks nothing."""
-    found = load_findings(report.path(FINDINGS_FILE)).verdicts
-    return "\n".join(f"- **{verdict.outcome}**: {verdict.claim}: {verdict.figure}" for verdict in found)

@@ -17,6 +17,7 @@ from tasks.tracking.connecting import FAULTS, experiment_id, prepare
 from tasks.tracking.ending import Ending, end_study
 from tasks.tracking.grouping import Group, group
 from tasks.tracking.recorded import finished, recorded_parent, started
+from tasks.tracking.registry import register_models
 from tasks.tracking.settling import Settled, settle, settle_step
 from tasks.tracking.view import FROM_RECORD, PARENT, View, renamed
 from tasks.tuning_runs import rebuild_searches
@@ -38,6 +39,7 @@ Progress = Callable[[int, int], None]
 class Tracked:
     """How many artifacts MLflow showed already, and how many now, and what else was put in order."""
 
+    experiment_id: str
     present: int = 0
     made: int = 0
     searches: int = 0
@@ -66,9 +68,10 @@ def track(runtime: Runtime, progress: Progress = lambda done, total: None) -> Tr
         with FileLock(folder / ".track.lock"):  # of two at once the second finds everything there
             client = MlflowClient(tracking_uri=uri)
             view = View(client, uri, ArtifactStore(runtime.artifacts), folder)
-            tracked = Tracked(settled=settle(view), searches=rebuild_searches(view, runtime))
+            settled = settle(view)
+            tracked = Tracked(experiment_id(client), settled=settled, searches=rebuild_searches(view, runtime))
             view = replace(view)  # the experiment of searches may be new
-            return _Rebuilding(view, experiment_id(client), tracked, progress).run()
+            return _Rebuilding(view, tracked, progress).run(runtime.artifacts)
     except FAULTS as error:
         raise UserError(
             f"MLflow at {shown(uri)} did not take everything: {database.first_line(error)}.",
@@ -79,9 +82,8 @@ def track(runtime: Runtime, progress: Progress = lambda done, total: None) -> Tr
 class _Rebuilding:
     """One pass over all records."""
 
-    def __init__(self, view: View, experiment_id: str, tracked: Tracked, progress: Progress) -> None:
-        self.view, self.client, self.experiment_id = view, view.client, experiment_id
-        self.tracked = tracked
+    def __init__(self, view: View, tracked: Tracked, progress: Progress) -> None:
+        self.view, self.client, self.tracked = view, view.client, tracked
         self.records = {record.key: record for record in self._whole()}
         order = in_order({key: record.input_keys.values() for key, record in self.records.items()})
         self.groups = group([self.records[key] for key in order])
@@ -94,11 +96,13 @@ class _Rebuilding:
         self._progress, self._done = progress, 0
         self._all = len(order) + sum(len(each.hits) for each in self.groups)
 
-    def run(self) -> Tracked:
+    def run(self, artifacts: str) -> Tracked:
         for key in self.order:  # inputs first: their runs are named by those of what is made from them
             self._artifact(self.records[key], self.group_of[key])
         for each in self.groups:
             self._study(each)
+            if each.report and each.identity in self.parents:
+                register_models(self.view, self.parents[each.identity].info.run_id, each.report, artifacts)
         self._sweep()
         return self.tracked
 
@@ -153,7 +157,7 @@ class _Rebuilding:
         first = own.report or own.records[0]
         tags = {"study": own.study, FROM_RECORD: own.identity, **runs.commit_tags(first.provenance)}
         start = min(started(record) for record in own.records)
-        run = self.client.create_run(self.experiment_id, start_time=start, tags=tags, run_name=own.study)
+        run = self.client.create_run(self.tracked.experiment_id, start_time=start, tags=tags, run_name=own.study)
         run_id = renamed(self.view.uri, run.info.run_id, recorded)
         self.made.add(run_id)
         return self.client.get_run(run_id)

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from tlm.artifacts.record import Record, device_of
 
-MORE_TAGS = {"rebuilt_because": "tlm.rebuilt_because", "imported_from": "tlm.imported_from"}
+MORE_TAGS = {"study": "study", "rebuilt_because": "tlm.rebuilt_because", "imported_from": "tlm.imported_from"}
 """What a record's `mlflow` says beside where the run is, and the tag that the run has for it."""
 
 

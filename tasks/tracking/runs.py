@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import pandas as pd
 from mlflow import MlflowClient
@@ -22,14 +22,11 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, 
 from mlflow.exceptions import MlflowException
 
 from tasks.logged_files import is_logged
+from tasks.tracking.described import Described, numbers_of, params_of, run_name
 from tasks.tracking.recorded import finished
 from tlm.artifacts.fingerprint import canonical_json
 from tlm.artifacts.record import Record, device_of
-from tlm.artifacts.step import Step
 from tlm.artifacts.store import Artifact
-
-Described: TypeAlias = Step | Record
-"""A step has a key, labels, configuration and inputs before it is made; a record has the same ones."""
 
 BATCH = 1_000
 """Most metrics that MLflow takes in one call; a call costs the same for one."""
@@ -71,7 +68,7 @@ def create(
     if seed is not None:
         tags["seed"] = str(seed)
     tags = {name: value[:TAG_LIMIT] for name, value in tags.items()}
-    run = client.create_run(experiment_id, start_time=start, run_name=f"{made.stage}/{made.slug}", tags=tags)
+    run = client.create_run(experiment_id, start_time=start, run_name=run_name(made), tags=tags)
     return str(run.info.run_id)
 
 
@@ -87,7 +84,7 @@ def log_identity(
     tags = [RunTag("input_keys", input_keys)] if len(input_keys) <= TAG_LIMIT else []
     if len(inputs) <= MOST_INPUTS:
         tags += [RunTag(f"input_run.{name}", run) for name, run in makers.items()]
-    params = [Param(name, value[:PARAM_LIMIT]) for name, value in _flat(made.config)][:100]
+    params = [Param(name, value[:PARAM_LIMIT]) for name, value in params_of(made).items()][:100]
     client.log_batch(run_id, params=params, tags=tags)
     if datasets := [_dataset(name, record) for name, record in list(inputs.items())[:MOST_INPUTS]]:
         _log_datasets(client, run_id, datasets)
@@ -98,11 +95,6 @@ def log_numbers(client: MlflowClient, run_id: str, record: Record) -> None:
     log_metrics(client, run_id, numbers_of(record), finished(record))
     if record.left_behind:
         client.set_tag(run_id, "tlm.weights", f"without weights (made on {device_of(record)})")
-
-
-def numbers_of(record: Record) -> dict[str, float]:
-    """The facts of a record that are numbers, and the seconds it took."""
-    return {"seconds": record.seconds, **dict(_numbers(record.facts))}
 
 
 def log_metrics(client: MlflowClient, run_id: str, numbers: Mapping[str, float], at: int) -> None:
@@ -178,7 +170,7 @@ def _log_model(client: MlflowClient, run: Run, artifact: Artifact) -> None:
         if begun
         else client.create_logged_model(
             info.experiment_id,
-            name=f"{record.stage}-{record.slug}".replace(".", "-"),
+            name=f"{record.slug}-{record.stage}".replace(".", "-"),
             source_run_id=info.run_id,
             tags={"step_key": record.key, "sha256": record.outputs["model.safetensors"].sha256},
             params={name: str(value) for name, value in record.labels.items() if value is not None},
@@ -201,19 +193,3 @@ def _dataset(name: str, record: Record) -> DatasetInput:
         Dataset(f"{record.stage}/{record.slug}", content[:DIGEST_LIMIT], "tlm", json.dumps(source)),
         [InputTag("mlflow.data.context", name)],
     )
-
-
-def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(value, Mapping):
-        for name, item in value.items():
-            yield from _flat(item, f"{prefix}.{name}" if prefix else name)
-    else:
-        yield prefix, value if isinstance(value, str) else json.dumps(value)
-
-
-def _numbers(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    for name, value in facts.items():
-        if isinstance(value, Mapping):
-            yield from _numbers(value, f"{prefix}{name}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield f"{prefix}{name}", float(value)

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from tasks.answering import shown
 from tasks.tracking import processes
+from tasks.tracking.described import slug_of
 from tasks.tracking.ending import Ending, Status, end_study
 from tasks.tracking.view import PARENT, PROCESS, View
 from tlm.artifacts.record import Record
@@ -91,7 +92,7 @@ def _settle_study(view: View, run: Run, ending: Any, settled: Settled) -> None:
 def made_by(view: View, run: Run) -> Record | None:
     """The record of the artifact that a step's run is about: for a hit whatever is there, otherwise only its own."""
     tags = run.data.tags
-    slug = (run.info.run_name or "").partition("/")[2]
+    slug = slug_of(run.info.run_name)
     with suppress(ValidationError):
         ref = ArtifactRef(stage=tags.get("stage", ""), key=tags.get("step_key", ""), slug=slug)
         found = view.store.inspect(ref, verify=False)

@@ -21,6 +21,7 @@ from tasks.tracking import database, processes, runs
 from tasks.tracking.connecting import EXPERIMENT, FAULTS, experiment_id, prepare, set_up
 from tasks.tracking.ending import Ending, end_study
 from tasks.tracking.outbox import HURRY, PATIENCE, Outbox
+from tasks.tracking.registry import register_models
 from tasks.tracking.settling import Settled, settle, settle_steps
 from tasks.tracking.view import FROM_RECORD, NOT_THERE, PROCESS, View, renamed
 from tlm.artifacts.provenance import code_version
@@ -163,6 +164,8 @@ def close_study(tracking: Tracking, runtime: Runtime, ending: Ending) -> None:
         processes.amend(folder, tracking.process, note)
     outbox = tracking.outbox
     outbox.put(lambda client: _end(tracking.view(client, runtime), tracking.parent_run_id, ending))
+    if ending.report:
+        outbox.put(lambda client: _register(tracking.view(client, runtime), tracking.parent_run_id, ending, runtime))
     left = outbox.drain(*_patience(tracking, ending))
     (processes.release if left else processes.end)(folder, tracking.process)
     with _outboxes_lock:
@@ -182,6 +185,12 @@ def _end(view: View, run_id: str, ending: Ending) -> None:
     end_study(view, run_id, ending)
 
 
+def _register(view: View, run_id: str, ending: Ending, runtime: Runtime) -> None:
+    found = view.store.inspect(ending.report, verify=False) if ending.report else None
+    if found and found.status == "complete" and found.record:
+        register_models(view, run_id, found.record, runtime.artifacts)
+
+
 class StepRun:
     """One step's child run."""
 
@@ -191,15 +200,19 @@ class StepRun:
         self.runtime = runtime
         self.run_id: str | None = None
 
+    @property
+    def _tags(self) -> dict[str, str]:
+        return {"tlm.cache": "miss", "study": self.tracking.study}
+
     def start(self, reason: str = "") -> dict[str, str]:
         """Open the run; return what the record keeps of it."""
         more = {"rebuilt_because": reason[: runs.TAG_LIMIT]} if reason else {}
-        tags = {"tlm.cache": "miss", **({"tlm.rebuilt_because": reason} if reason else {})}
+        tags = {**self._tags, **({"tlm.rebuilt_because": reason} if reason else {})}
         return {**self._start(code_version(), tags), **more}
 
     def start_import(self, made: Record, origin: str) -> dict[str, str]:
         """Open the run of an artifact that was made elsewhere and came in the folder `origin`; as `start`."""
-        tags = {"tlm.cache": "miss", "tlm.imported_from": origin, "device": device_of(made)}
+        tags = {**self._tags, "tlm.imported_from": origin, "device": device_of(made)}
         return {**self._start(made.provenance, tags), "imported_from": origin}
 
     def finish(self, record: Record) -> None:

@@ -139,7 +139,7 @@ def test_a_second_import_imports_nothing_and_opens_no_run(home: tuple[Project, s
     [experiment] = client.search_experiments(filter_string="name = 'tlm'")
 
     def imports() -> int:
-        return len(client.search_runs([experiment.experiment_id], "tags.study = 'import'"))
+        return len(client.search_runs([experiment.experiment_id], "attributes.run_name = 'import'"))
 
     before = project.records()
     runs = imports()

@@ -117,7 +117,7 @@ def test_what_another_run_makes_at_the_same_time_is_a_hit_of_this_one(own: Mini,
     runs = [runs_of(run.tracking) for run in (one, other)]
     assert [len(each) for each in runs] == [2, 2]
     miss, hit = (
-        runs[[o.status for o in outcomes].index(how)][f"overlap/{step.slug}"] for how in ("executed", "cached")
+        runs[[o.status for o in outcomes].index(how)][f"{step.slug} overlap"] for how in ("executed", "cached")
     )
     assert (miss.data.tags["tlm.cache"], hit.data.tags["tlm.cache"]) == ("miss", "hit")
     assert hit.data.tags["tlm.made_by_run"] == miss.info.run_id

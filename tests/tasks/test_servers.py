@@ -16,6 +16,7 @@ from tasks import servers
 from tasks.guard import Guard
 from tasks.servers import Running, Server
 from tlm.errors import UserError
+from tlm.machine.runtime import Runtime
 
 ANSWERING = """
 import http.server, os, subprocess, sys
@@ -29,6 +30,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
+
+
+@pytest.mark.slow  # imports MLflow and makes its database
+def test_the_address_printed_for_mlflow_is_that_of_the_runs(tmp_path: Path) -> None:
+    prefect, mlflow = servers.servers(Runtime(home=str(tmp_path)), 4200, 5000)
+    assert prefect.page == "http://127.0.0.1:4200"
+    assert mlflow.page == "http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning"
 
 
 def free_port() -> int:

@@ -21,7 +21,16 @@ class Link:
     run_id: str
 
     def url(self, mlflow_url: str) -> str:
-        return f"{mlflow_url.rstrip('/')}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
+        return f"{_runs_url(mlflow_url, self.experiment_id)}/{self.run_id}"
+
+
+def experiment_url(mlflow_url: str, experiment_id: str) -> str:
+    """The page of an experiment's runs. Without the type of workflow MLflow may open pages for traces of prompts."""
+    return f"{_runs_url(mlflow_url, experiment_id)}?workflowType=machine_learning"
+
+
+def _runs_url(mlflow_url: str, experiment_id: str) -> str:
+    return f"{mlflow_url.rstrip('/')}/#/experiments/{experiment_id}/runs"
 
 
 @dataclass(frozen=True)

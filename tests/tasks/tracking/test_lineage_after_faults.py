@@ -23,7 +23,11 @@ def test_an_undisturbed_study_is_shown_whole(home: Home, steps: list[Step]) -> N
         complete(home, step)
         assert record.mlflow and record.mlflow["run_id"] == seen(home, step)["id"]
         assert record.mlflow["parent_run_id"] == home.tracking.parent_run_id and record.mlflow["study"] == "mini"
-    [study] = home.runs("tags.study = 'mini'")
+    assert {run.info.run_name for run in home.runs("tags.study = 'mini'")} == {
+        "mini",
+        *(f"{step.slug} {step.stage}" for step in steps[:2]),
+    }
+    [study] = home.runs("attributes.run_name = 'mini'")
     assert study.info.status == "FINISHED" and study.data.metrics == {"steps": 1}
     assert {"mlflow.source.git.commit", "git_dirty"} >= study.data.tags.keys() - {"study", "mlflow.runName"}
 

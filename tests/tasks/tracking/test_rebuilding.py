@@ -231,7 +231,7 @@ def test_runs_without_a_report_end_as_what_made_them_did(
     home.close()
     other = lost(home, database, tmp_path / "other")
     tracked(other)
-    failed, came = (next(iter(other.runs(f"tags.study = '{name}'"))) for name in ("failed", "import"))
+    failed, came = (next(iter(other.runs(f"attributes.run_name = '{name}'"))) for name in ("failed", "import"))
     assert failed.info.status == "KILLED" and "ended before its report" in failed.data.tags["mlflow.note.content"]
     assert came.info.status == "FINISHED" and came.data.metrics == {"imported": 1}
     assert other.client.get_run(record.mlflow["run_id"]).data.tags["tlm.imported_from"] == "bundle"

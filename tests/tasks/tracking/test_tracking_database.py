@@ -126,6 +126,21 @@ def test_a_database_of_mlflows_without_our_experiment_gets_it(runtime: Runtime) 
     assert experiment and experiment.artifact_location == (runtime.mlflow_folder / "artifacts").as_uri()
 
 
+def test_an_experiment_says_what_it_holds_and_opens_on_its_runs_unless_the_user_wants_it_otherwise(
+    runtime: Runtime,
+) -> None:
+    from mlflow import MlflowClient
+
+    from tasks.tracking.connecting import KIND, NOTE, prepare
+
+    client = MlflowClient(tracking_uri=prepare(runtime))
+    made = client.get_experiment_by_name("tlm")
+    assert KIND.items() <= made.tags.items() and "test_accuracy" in made.tags[NOTE]
+    client.set_experiment_tag(made.experiment_id, NOTE, "Mine.")
+    prepare(runtime)
+    assert client.get_experiment_by_name("tlm").tags == {**made.tags, NOTE: "Mine."}
+
+
 def test_an_experiment_that_was_deleted_is_named_with_the_way_back(runtime: Runtime) -> None:
     from mlflow import MlflowClient
 

@@ -79,7 +79,7 @@ class Home:
     def statuses(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
         for run in self.runs():
-            found.setdefault(run.info.run_name.partition("/")[0], []).append(run.info.status)
+            found.setdefault(run.data.tags.get("stage", run.info.run_name), []).append(run.info.status)
         return found
 
     def maker(self, step: Step) -> Any:

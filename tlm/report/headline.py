@@ -1,0 +1,90 @@
+"""The headline of a study, from its summary (`tlm.report.summary.summary`): one table to read and figures to chart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from tlm.report.formatting import Cell, Table, corpus_label, number, signed, word
+from tlm.study.base import slugify
+
+COMMITTEE = "committee "
+"""How a committee's column of the summary begins; its name follows."""
+HOW_TO_READ = (
+    "Test accuracy, %; in parentheses the gap over the same model from scratch, in points, * where its 95 % interval "
+    "excludes 0."
+)
+
+
+def headline(frame: pd.DataFrame) -> Table:
+    """A row for each task and pre-training set, and of each task one from scratch; a column for each system.
+
+    Raises:
+        KeyError: if the summary is not of this version's form.
+    """
+    names = list(dict.fromkeys(frame["architecture"]))
+    others = [*_committees(frame), "tfidf"]
+    rows: list[tuple[Cell, ...]] = []
+    for (task, ws, treatment), group in _by_set(frame):
+        of = {str(row["architecture"]): row for row in group.to_dict("records")}
+        first = group.iloc[0]
+        if not any(row[0].text == task for row in rows):
+            scratch = [number(_value(of.get(name, {}).get("scratch")), 1) for name in names]
+            rows.append((word(task), word(corpus_label(0, None)), *scratch, *(word("") for _ in others)))
+        cells = [_with_gap(of.get(name)) for name in names]
+        rows.append(
+            (
+                word(task),
+                word(corpus_label(int(ws), treatment)),
+                *cells,
+                *(number(_value(first[name]), 1) for name in others),
+            )
+        )
+    headings = ("Task", "Ws", *names, *(name.removeprefix(COMMITTEE) for name in others[:-1]), "TF-IDF")
+    return Table("Test accuracy, %", headings, tuple(rows), HOW_TO_READ)
+
+
+def figures(frame: pd.DataFrame) -> dict[str, float]:
+    """The numbers of the summary by name, as shares: `test_accuracy.<task>.<system>.ws<Ws>` and `gap.…` likewise.
+
+    A treatment's label stands at the end; Ws = 0 is from scratch, and a baseline has no Ws. What was not measured is none.
+
+    Raises:
+        KeyError: as `headline`.
+    """
+    found: dict[str, Any] = {}
+    for row in frame.to_dict("records"):
+        task, system, ws = slugify(row["task"]), slugify(row["architecture"]), int(row["ws"])
+        corpus = f"ws{ws}" + (f".{slugify(row['treatment'])}" if isinstance(row["treatment"], str) else "")
+        found[f"test_accuracy.{task}.{system}.{corpus}"] = row["pretrained"]
+        found[f"gap.{task}.{system}.{corpus}"] = row["gap"]
+        found[f"test_accuracy.{task}.{system}.ws0"] = row["scratch"]
+        for name in _committees(frame):
+            found[f"test_accuracy.{task}.{slugify(name)}.{corpus}"] = row[name]
+        found[f"test_accuracy.{task}.tfidf"] = row["tfidf"]
+    return {name: round(float(value) / 100, 9) for name, value in found.items() if _value(value) is not None}
+
+
+def _by_set(frame: pd.DataFrame) -> Iterator[tuple[tuple[str, int, str | None], pd.DataFrame]]:
+    """The rows of each task and pre-training set, in the order of the summary."""
+    keys: Any
+    for keys, group in frame.groupby(["task", "ws", "treatment"], sort=False, dropna=False):
+        task, ws, treatment = keys
+        yield (str(task), int(ws), treatment if isinstance(treatment, str) else None), group
+
+
+def _committees(frame: pd.DataFrame) -> list[str]:
+    return [name for name in frame.columns if name.startswith(COMMITTEE)]
+
+
+def _with_gap(row: Mapping[Any, Any] | None) -> Cell:
+    accuracy = _value(row["pretrained"]) if row else None
+    if row is None or accuracy is None or _value(row["gap"]) is None:
+        return number(accuracy, 1)
+    return Cell(f"{accuracy:.1f} ({signed(row['gap'])}{'*' if row['resolved'] else ''})")
+
+
+def _value(value: Any) -> float | None:
+    return None if value is None or pd.isna(value) else float(value)
