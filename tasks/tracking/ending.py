@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tasks.logged_files import is_logged
 from tasks.tracking import runs
+from tasks.tracking.hits import log_hits
 from tasks.tracking.view import PROCESS, View
 from tlm.artifacts.step import ArtifactRef
 from tlm.artifacts.store import Artifact
@@ -32,6 +33,8 @@ class Ending(BaseModel):
     numbers: dict[str, float] = {}
     """Metrics of the run."""
     report: ArtifactRef | None = None
+    hits: tuple[ArtifactRef, ...] = ()
+    """What the study found already made, each under the name that it has there."""
 
 
 def end_study(view: View, run_id: str, ending: Ending) -> None:
@@ -45,6 +48,7 @@ def end_study(view: View, run_id: str, ending: Ending) -> None:
         with suppress(KeyError, ValidationError):  # an older report has none, or others
             if note := verdicts(report):
                 client.set_tag(run_id, "mlflow.note.content", note[: runs.TAG_LIMIT])
+    log_hits(view, run_id, ending.hits)
     if ending.numbers:
         runs.log_metrics(client, run_id, ending.numbers, ending.at or runs.now())
     client.set_terminated(run_id, ending.status, end_time=ending.at)
