@@ -59,7 +59,7 @@ class BarBoard:
     def close(self, ref: ArtifactRef, end: End) -> None:
         bar, started = self.bars.pop(ref.key)
         self.progress.remove_task(bar)
-        if ref.key in self.todo:  # Prefect may have to look at a step that was made long ago
+        if ref.key in self.todo:
             self.progress.advance(self.study)
         seconds = time.monotonic() - started
         if end == "failed" or seconds >= 0.5:

@@ -141,7 +141,12 @@ def test_of_many_each_is_found_as_it_is_alone_and_a_stage_is_listed_once(
     alone = {ref.key: any_store.inspect(ref) for ref in refs}
     listed: list[str] = []
     folders = any_store._folders
-    monkeypatch.setattr(any_store, "_folders", lambda stage: listed.append(stage) or folders(stage))
+
+    def noted(stage: str) -> list[str]:
+        listed.append(stage)
+        return folders(stage)
+
+    monkeypatch.setattr(any_store, "_folders", noted)
     assert any_store.inspect_each(refs) == alone
     assert [seen.status for seen in alone.values()] == ["complete", "damaged", *["complete"] * 2, *["missing"] * 3]
     assert sorted(listed) == ["source", "task"]
