@@ -17,6 +17,7 @@ from tlm.data.sources import left_out
 from tlm.errors import UserError
 from tlm.machine.runtime import Runtime
 from tlm.modeling.cost import claims, parameter_counts, pretraining_flops
+from tlm.planning.found import inspected
 from tlm.planning.plan import Plan
 from tlm.planning.weights import check_weights
 from tlm.study.config import StudyConfig
@@ -48,7 +49,7 @@ def show_plan(
     Raises:
         UserError: if a vocabulary or label file is missing, or if the memory does not hold a batch.
     """
-    found = inspect(planned, store)
+    found = inspected(planned, store)
     facts = {key: seen.record.facts for key, seen in found.items() if seen.status == "complete" and seen.record}
     costs = estimate(planned, facts, runtime.data_root)
     projected = _project(planned, found, costs, store, runtime, console) if time else None
@@ -90,7 +91,7 @@ def show_reuse(plans: Mapping[str, Plan], store: ArtifactStore, console: Console
     seen: set[str] = set()
     cached: set[str] = set()
     for name, planned in plans.items():
-        found = inspect(planned, store)
+        found = inspected(planned, store)
         complete = {key for key, each in found.items() if each.status == "complete"}
         new = found.keys() - seen
         cells = (len(found), len(found) - len(new), len(complete), len(new - complete))
@@ -103,11 +104,6 @@ def show_reuse(plans: Mapping[str, Plan], store: ArtifactStore, console: Console
         f"{total:,} steps, {len(seen):,} different ones: {len(cached):,} cached, {len(seen - cached):,} to run.",
         highlight=False,
     )
-
-
-def inspect(planned: Plan, store: ArtifactStore) -> dict[str, Inspection]:
-    """What the store holds of each step, by key; outputs are not hashed."""
-    return {step.key: store.inspect(step.ref, verify=False) for step in planned.steps}
 
 
 def _is_without_weights(seen: Inspection) -> bool:

@@ -20,7 +20,7 @@ STOP_SECONDS = 8.0
 
 
 class Server:
-    """Prefect's server for this process alone; nothing, where PREFECT_API_URL names one.
+    """Prefect's server for this process alone (`is_own`); nothing, where PREFECT_API_URL names one.
 
     While it starts, what needs it waits at a socket that listens already.
     """
@@ -29,7 +29,7 @@ class Server:
         self.runtime = runtime
         self._child: Child | None = None
         self._answers = False
-        self._is_own = not os.environ.get("PREFECT_API_URL")
+        self.is_own = not os.environ.get("PREFECT_API_URL")
 
     def start(self) -> None:
         """Start it; `wait` until it answers. It stops by itself when this process ends, but then without a last word.
@@ -37,7 +37,7 @@ class Server:
         Its address is known, and in the environment, at once: Prefect reads its settings when it is imported.
         """
         self.runtime.prefect_home.mkdir(parents=True, exist_ok=True)  # Prefect makes the folder, but not its parents
-        if not self._is_own:
+        if not self.is_own:
             return
         with socket.create_server(("127.0.0.1", 0)) as listener:
             os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{listener.getsockname()[1]}/api"

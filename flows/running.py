@@ -23,13 +23,14 @@ from tlm.errors import UserError
 from tlm.machine.file_errors import file_error
 from tlm.machine.interruption import closing, saying
 from tlm.machine.runtime import Runtime
+from tlm.planning.found import Found, unmade, verified
 from tlm.planning.plan import Plan
 from tlm.planning.preflight import check
 from tlm.report.formatting import experiment_url
 from tlm.study.config import StudyConfig
 
 if TYPE_CHECKING:
-    from flows.study import Summary
+    from flows.completing import Summary
     from tasks.board import End
 
 GO_ON = "Finished stages are kept: run the same command again to go on."
@@ -59,7 +60,7 @@ class BarBoard:
     def close(self, ref: ArtifactRef, end: End) -> None:
         bar, started = self.bars.pop(ref.key)
         self.progress.remove_task(bar)
-        if ref.key in self.todo:  # Prefect may have to look at a step that was made long ago
+        if ref.key in self.todo:
             self.progress.advance(self.study)
         seconds = time.monotonic() - started
         if end == "failed" or seconds >= 0.5:
@@ -83,14 +84,11 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, a
         say(line)
     show_left_out(planned, runtime, say)
     store = ArtifactStore(runtime.artifacts)
-    todo = [step.key for step in planned.steps if store.inspect(step.ref, verify=False).status != "complete"]
-    console.print(
-        Text.assemble((study.name, "bold"), f": {len(planned.steps)} steps, {len(todo)} to run"), highlight=False
-    )
     started = time.monotonic()
     try:
         with closing(server.stop), saying(f"interrupted. {GO_ON}"):
-            summary = _run(planned, runtime, server, console, todo)
+            found = _verified(planned, store, console)
+            summary = _run(planned, found, runtime, server, console)
     except UserError:
         raise
     except Exception as error:
@@ -115,22 +113,45 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, a
         console.print(f"  {command}", highlight=False, soft_wrap=True)
 
 
-def _run(planned: Plan, runtime: Runtime, server: Server, console: Console, todo: Collection[str]) -> Summary:
-    """Run a checked study under live bars. `server` starts meanwhile: it takes as long as the imports."""
+def _verified(planned: Plan, store: ArtifactStore, console: Console) -> Found:
+    """What the store holds of the study, and say how much is to run."""
+    with console.status("verifying what is made"):
+        found = verified(planned, store)
+    counts = f": {len(planned.steps)} steps, {len(unmade(planned, found))} to run"
+    console.print(Text.assemble((planned.study.name, "bold"), counts), highlight=False)
+    return found
+
+
+def _run(planned: Plan, found: Found, runtime: Runtime, server: Server, console: Console) -> Summary:
+    """Run a checked study under live bars: by Prefect, unless there is nothing for it to run and nobody to see it."""
+    from tasks import board
+
+    todo = {step.key for step in unmade(planned, found)}
+    run = _by_prefect if todo or not server.is_own else _without_prefect
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        board.use(BarBoard(progress, console, todo))
+        return run(planned, found, runtime, server)
+
+
+def _by_prefect(planned: Plan, found: Found, runtime: Runtime, server: Server) -> Summary:
+    """`server` starts meanwhile: it takes as long as the imports."""
     server.start()
 
-    from flows.study import run_and_show
-    from tasks import board
+    from flows.study import run_checked
     from tasks.engines import task_runner
     from tasks.flow_runs import run_here
 
     task_runner(runtime)  # refused, if it is, before any work
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        board.use(BarBoard(progress, console, todo))
-        server.wait()
-        name = planned.study.name
-        return run_here(partial(run_and_show, planned.study, runtime, planned), runtime, flow_name=name, run_name=name)
+    server.wait()
+    name = planned.study.name
+    return run_here(partial(run_checked, planned, found, runtime), runtime, flow_name=name, run_name=name)
+
+
+def _without_prefect(planned: Plan, found: Found, runtime: Runtime, server: Server) -> Summary:
+    from flows.completing import run_study
+
+    return run_study(planned, found, runtime, lambda *_: set())
 
 
 def _show(summary: Summary, store: ArtifactStore, console: Console, seconds: float) -> bool:

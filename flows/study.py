@@ -1,4 +1,4 @@
-"""The flow: check a study, run its steps, rebuild the catalogue, show the result in Prefect's UI."""
+"""The flow: check a study, run what of it is not made yet, show the result in Prefect's UI."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from prefect import Flow, State, flow, get_run_logger
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
-from pydantic import BaseModel, ConfigDict
 
+from flows.completing import Summary, run_study
 from flows.planning import show_left_out
 from tasks.engines import task_runner
 from tasks.flow_runs import outliving_the_worker
 from tasks.scheduling import run_all
-from tasks.stages import CACHED, rebuild_catalogue, task_of
-from tasks.study_run import study_run
-from tasks.tracking.study import StepRun, Tracking
+from tasks.stages import CACHED, task_of
+from tasks.tracking.study import Tracking
 from tasks.tracking.study_page import verdicts
-from tlm.artifacts.in_progress import begin, end
-from tlm.artifacts.step import ArtifactRef, Step
-from tlm.artifacts.store import ArtifactStore, Inspection
+from tlm.artifacts.step import Step
+from tlm.artifacts.store import ArtifactStore
 from tlm.cost.precision import settled
 from tlm.machine.runtime import Runtime
+from tlm.planning.found import Found, verified
 from tlm.planning.plan import Plan
 from tlm.planning.preflight import check
 from tlm.report.formatting import Link
@@ -33,81 +32,17 @@ from tlm.study.base import slugify
 from tlm.study.config import StudyConfig
 
 
-class Summary(BaseModel):
-    """What a run of a study did."""
-
-    model_config = ConfigDict(frozen=True)
-
-    study: str
-    executed: tuple[str, ...]
-    cached: int
-    damaged: dict[str, str]
-    """Artifact → what was wrong with it, so that it was made again."""
-    left_out: dict[str, str]
-    """Artifact, of any study → why the catalogue does not show it."""
-    report: ArtifactRef
-    mlflow_run_id: str
-    mlflow_experiment_id: str
-
-
-def run_study(planned: Plan, runtime: Runtime) -> Summary:
-    """Run every step of a checked study that the store does not hold whole.
-
-    Raises:
-        UserError: for input that could not be checked before (what a Hub download holds), or an artifact of the study
-            that cannot be read.
-        StageFailed: if a training process dies.
-    """
-    study = planned.study
-    store = ArtifactStore(runtime.artifacts)
-    found = _verified(planned, store)
-    with study_run(runtime, study.name, study.model_dump(mode="json")) as run:
-        run.numbers |= {"steps": len(found), "cache_hits": sum(each.status == "complete" for each in found.values())}
-        begin(store, planned.study.name, planned.steps)
-        executed = _run_steps(planned, found, runtime, run.tracking)
-        left_out = rebuild_catalogue(runtime)
-        end(store, planned.steps)
-        run.numbers["cache_hits"] = len(found) - len(executed)
-        run.report = planned.report.ref
-    return Summary(
-        study=study.name,
-        executed=tuple(str(s.ref) for s in planned.steps if s.key in executed),
-        cached=len(found) - len(executed),
-        damaged={str(s.ref): found[s.key].reason for s in planned.steps if found[s.key].status == "damaged"},
-        left_out=left_out,
-        report=planned.report.ref,
-        mlflow_run_id=run.tracking.parent_run_id,
-        mlflow_experiment_id=run.tracking.experiment_id,
-    )
-
-
-def _verified(planned: Plan, store: ArtifactStore) -> dict[str, Inspection]:
-    """What the store holds of every step, by key, each file hashed; a record without a digest of its own gets one."""
-    found = {step.key: store.inspect(step.ref) for step in planned.steps}
-    for step in planned.steps:
-        found[step.key].check_readable(step.ref)
-        record = found[step.key].record
-        if record is not None and not record.is_sealed:
-            store.seal(step.ref)
-    return found
-
-
-def _run_steps(planned: Plan, found: dict[str, Inspection], runtime: Runtime, tracking: Tracking) -> set[str]:
-    """Run the steps; return the keys of those that were executed, here and not by another run at the same time."""
+def run_steps(todo: Sequence[Step], found: Found, runtime: Runtime, tracking: Tracking) -> set[str]:
+    """Run the steps as Prefect's tasks, of which the store alone decides whether they are needed: a `RunSteps`."""
     logger = get_run_logger()
 
     def submit(step: Step, inputs: Sequence[PrefectFuture[Any]]) -> PrefectFuture[Any]:
         inspection = found[step.key]
-        hit = inspection.status == "complete"
         if inspection.status == "damaged":
             logger.warning("%s: %s; making it again", step.ref, inspection.reason)
-        if hit and inspection.record is not None:
-            StepRun(tracking, step, runtime).cached(inspection.record)
-        # A live Prefect result proves nothing about the artifact: only the store's word decides.
-        stage = task_of(step.stage).with_options(refresh_cache=not hit)
-        return stage.submit(step=step, runtime=runtime, tracking=tracking, hit_logged=hit, wait_for=list(inputs))
+        return task_of(step.stage).submit(step=step, runtime=runtime, tracking=tracking, wait_for=list(inputs))
 
-    done = run_all(planned.steps, submit, at_once=runtime.workers)
+    done = run_all(todo, submit, at_once=runtime.workers)
     return {key for key, future in done.items() if future.state.name != CACHED}
 
 
@@ -125,17 +60,21 @@ def study_flow(name: str, default: StudyConfig | None = None, workers: int | Non
     return flow(name=name, flow_run_name="{study.name}", **options)(run)
 
 
-def run_and_show(study: StudyConfig, runtime: Runtime, planned: Plan | None = None) -> Summary:
-    """Check a study (unless it comes with its checked plan), run it, and leave its results in Prefect's UI.
+def run_and_show(study: StudyConfig, runtime: Runtime) -> Summary:
+    """Check a study, run it, and leave its results in Prefect's UI.
 
     Raises:
         UserError: for bad input, before any work and before anything is written.
     """
-    if planned is None:
-        say = get_run_logger().info
-        planned = check(study, runtime, settle=partial(settled, runtime=runtime, say=say))
-        show_left_out(planned, runtime, say)
-    summary = run_study(planned, runtime)
+    say = get_run_logger().info
+    planned = check(study, runtime, settle=partial(settled, runtime=runtime, say=say))
+    show_left_out(planned, runtime, say)
+    return run_checked(planned, verified(planned, ArtifactStore(runtime.artifacts)), runtime)
+
+
+def run_checked(planned: Plan, found: Found, runtime: Runtime) -> Summary:
+    """Run a checked study, of which the store holds what was `found`, and leave its results in Prefect's UI."""
+    summary = run_study(planned, found, runtime, run_steps)
     show_in_prefect(planned, runtime, summary)
     return summary
 

@@ -11,9 +11,7 @@ from prefect.states import Cancelled, Completed
 
 from tasks import board
 from tasks.tracking.study import Tracking, execute_tracked
-from tlm.artifacts import catalogue as catalogue_views
 from tlm.artifacts.step import ArtifactRef, Step
-from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
 from tlm.execution.execute import execute
 from tlm.execution.process import StageStopped
@@ -29,9 +27,7 @@ def step_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
     return str(parameters["step"].key)
 
 
-def run_step(
-    step: Step, runtime: Runtime, tracking: Tracking | None, hit_logged: bool = False
-) -> ArtifactRef | State[ArtifactRef]:
+def run_step(step: Step, runtime: Runtime, tracking: Tracking | None) -> ArtifactRef | State[ArtifactRef]:
     """Make one step's artifact (or find it whole), log it to MLflow, and return the reference to it.
 
     Prefect shows what was found as cached, and what was stopped as cancelled.
@@ -42,7 +38,7 @@ def run_step(
         if tracking is None:
             outcome = execute(step, runtime, progress=progress)
         else:
-            outcome = execute_tracked(step, runtime, tracking, progress=progress, hit_logged=hit_logged)
+            outcome = execute_tracked(step, runtime, tracking, progress=progress)
         get_run_logger().info("%s %s (%.1f s)", step.ref, outcome.status, outcome.record.seconds)
         if outcome.status == "executed":
             for note in STAGES[step.stage].notes(outcome.record):
@@ -75,18 +71,10 @@ def task_of(stage: str) -> Task[..., ArtifactRef | State[ArtifactRef]]:
         task_run_name=stage + "/{step.slug}",
         cache_key_fn=step_key,
         persist_result=True,
+        refresh_cache=True,  # a live Prefect result proves nothing about the artifact: only the store's word decides
         result_serializer="json",
         retries=STAGES[stage].retries,
         retry_delay_seconds=5,
         retry_condition_fn=_passing_fault,
     )
     return decorate(run_step)
-
-
-@task(name="catalogue", persist_result=False)
-def rebuild_catalogue(runtime: Runtime) -> dict[str, str]:
-    """Rebuild the DuckDB catalogue from the records, unless it already shows them; return what it leaves out, and why."""
-    store = ArtifactStore(runtime.artifacts)
-    if catalogue_views.is_stale(store, runtime.catalogue, STAGES):
-        catalogue_views.build(store, runtime.catalogue, STAGES)
-    return catalogue_views.left_out(runtime.catalogue)

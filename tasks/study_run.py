@@ -18,11 +18,13 @@ from tlm.machine.runtime import Runtime
 
 @dataclass
 class StudyRun:
-    """What is logged when it ends: numbers always; the report, with its files and verdicts, unless it failed."""
+    """What is logged when it ends: numbers and hits always; the report, with its files and verdicts, unless it failed."""
 
     tracking: Tracking
     numbers: dict[str, float] = field(default_factory=dict)
     report: ArtifactRef | None = None
+    hits: tuple[ArtifactRef, ...] = ()
+    """What it found already made."""
 
 
 @contextmanager
@@ -38,7 +40,8 @@ def study_run(runtime: Runtime, name: str, content: Mapping[str, Any], *, comman
 
     def end(status: Status) -> None:
         report = run.report if status == "FINISHED" else None
-        close_study(run.tracking, runtime, Ending(status=status, numbers=run.numbers, report=report))
+        ending = Ending(status=status, numbers=run.numbers, report=report, hits=run.hits)
+        close_study(run.tracking, runtime, ending)
 
     with closing(lambda: end("KILLED")):
         try:

@@ -39,7 +39,7 @@ class StepMaker:
         failed: dict[str, str] = {}
 
         def submit(step: Step, inputs: Sequence[PrefectFuture[Any]]) -> PrefectFuture[ArtifactRef]:
-            task, tracking = task_of(step.stage).with_options(refresh_cache=True), self.trackings[trial_of[step.key]]
+            task, tracking = task_of(step.stage), self.trackings[trial_of[step.key]]
             futures[step.key] = task.submit(step, self.runtime, tracking, wait_for=list(inputs))
             return futures[step.key]
 

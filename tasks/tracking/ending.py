@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from tasks.logged_files import is_logged
 from tasks.tracking import runs
 from tasks.tracking.connecting import NOTE
+from tasks.tracking.hits import log_hits
 from tasks.tracking.study_page import TABLE, StudyPage, study_page
 from tasks.tracking.view import PROCESS, View
 from tlm.artifacts.step import ArtifactRef
@@ -33,6 +34,8 @@ class Ending(BaseModel):
     numbers: dict[str, float] = {}
     """Metrics of the run."""
     report: ArtifactRef | None = None
+    hits: tuple[ArtifactRef, ...] = ()
+    """What the study found already made, each under the name that it has there."""
 
 
 def end_study(view: View, run_id: str, ending: Ending) -> None:
@@ -48,6 +51,7 @@ def end_study(view: View, run_id: str, ending: Ending) -> None:
             client.set_tag(run_id, NOTE, page.note)
         if page.table:
             client.log_text(run_id, page.table, TABLE)
+    log_hits(view, run_id, ending.hits)
     if numbers := {**page.figures, **ending.numbers}:
         runs.log_metrics(client, run_id, numbers, ending.at or runs.now())
     client.set_terminated(run_id, ending.status, end_time=ending.at)

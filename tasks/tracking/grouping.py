@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from tasks.tracking.recorded import finished, recorded_parent
 from tlm.artifacts.lineage import ancestors
 from tlm.artifacts.record import Record, in_time
+from tlm.artifacts.step import ArtifactRef
 
 EARLIER = "earlier"
 """The run of artifacts whose records name none, and which no report was made from."""
@@ -31,10 +32,11 @@ class Group:
         return {record.key for record in self.records}
 
     @property
-    def hits(self) -> list[str]:
-        """The keys of what the run found already made."""
+    def hits(self) -> tuple[ArtifactRef, ...]:
+        """What the run found already made, under the names that its study has for it."""
         own = self.keys
-        return [key for key in self.report.input_keys.values() if key not in own] if self.report else []
+        steps = (*self.report.inputs.values(), self.report.ref) if self.report else ()
+        return tuple(ref for ref in steps if ref.key not in own)
 
 
 def group(records: Sequence[Record]) -> list[Group]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from tasks.answering import shown
 from tasks.tracking import database, processes, runs
@@ -22,16 +21,13 @@ from tasks.tracking.settling import Settled, settle, settle_step
 from tasks.tracking.view import FROM_RECORD, PARENT, View, renamed
 from tasks.tuning_runs import rebuild_searches
 from tlm.artifacts.lineage import in_order
-from tlm.artifacts.marts import LABELS_FILE
 from tlm.artifacts.record import Record
-from tlm.artifacts.step import ArtifactRef, Label, Step
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
 from tlm.machine.runtime import Runtime
 from tlm.study.config import StudyConfig
 
 NO_REPORT = "Made from records, none of which is a report's: it ended before its report."
-LABELS = TypeAdapter(dict[str, dict[str, Label]])
 Progress = Callable[[int, int], None]
 
 
@@ -94,7 +90,7 @@ class _Rebuilding:
         self.made: set[str] = set()
         """Those of them that this pass made."""
         self._progress, self._done = progress, 0
-        self._all = len(order) + sum(len(each.hits) for each in self.groups)
+        self._all = len(order)
 
     def run(self, artifacts: str) -> Tracked:
         for key in self.order:  # inputs first: their runs are named by those of what is made from them
@@ -165,13 +161,9 @@ class _Rebuilding:
     def _study(self, own: Group) -> None:
         """The run of a study: what it found already made, and how it ended."""
         run = self.parents.get(own.identity)
-        if run is None:
+        if run is None or (run.info.run_id not in self.made and not self.view.is_left(run)):
             return
-        if own.report:
-            self._hits(own, own.report, run)
         parent = run.info.run_id
-        if parent not in self.made and not self.view.is_left(run):
-            return
         if content := _content(own):
             self.client.log_dict(parent, content, "study.json")
         ending = _ending(own)
@@ -180,22 +172,6 @@ class _Rebuilding:
             self.client.set_tag(parent, "mlflow.note.content", NO_REPORT)
         if parent not in self.made:
             self.tracked.settled.count(ending.status)
-
-    def _hits(self, own: Group, report: Record, parent: Run) -> None:
-        where = (parent.info.experiment_id, parent.info.run_id)
-        there = {run.data.tags.get("step_key") for run in self.view.search(f"tags.`{PARENT}` = '{where[1]}'")}
-        labels: dict[str, dict[str, Label]] = {}
-        with suppress(KeyError, ValidationError):  # another version's
-            labels = LABELS.validate_json(self.view.store.local_path(report, LABELS_FILE).read_bytes())
-        refs = {ref.key: ref for ref in report.inputs.values()}
-        for key in own.hits:
-            self._tick()
-            if key in self.records and key not in there:
-                record = self.records[key]
-                step = _step(record, refs[key], labels.get(key, record.labels))
-                at = finished(report)
-                run_id = self.view.open_hit(step, record, *where, start=at)
-                self.view.complete_hit(run_id, step, record, at=at)
 
     def _sweep(self) -> None:
         """End what processes of older versions left running: they left no notes."""
@@ -232,11 +208,6 @@ def _ending(own: Group) -> Ending:
         return Ending(status="FINISHED", at=last, numbers={"steps": len(own.records)})
     if own.report is None:
         return Ending(status="KILLED", at=last)
-    numbers = {"steps": len(own.report.inputs) + 1, "cache_hits": len(own.hits) + (own.report.key not in own.keys)}
-    return Ending(status="FINISHED", at=last, numbers=numbers, report=own.report.ref)
-
-
-def _step(record: Record, ref: ArtifactRef, labels: dict[str, Label]) -> Step:
-    """The step of a study that an artifact answers; the study may call it otherwise than its maker did."""
-    known = {"stage": record.stage, "version": record.version, "config": record.config, "inputs": record.inputs}
-    return Step.model_validate({**known, "slug": ref.slug, "labels": labels})
+    hits = own.hits
+    numbers = {"steps": len(own.report.inputs) + 1, "cache_hits": len(hits)}
+    return Ending(status="FINISHED", at=last, numbers=numbers, report=own.report.ref, hits=hits)

@@ -12,7 +12,8 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 
 from tasks.logged_files import is_logged
 from tasks.tracking.described import Described, numbers_of, params_of, run_name
@@ -29,7 +31,8 @@ from tlm.artifacts.record import Record, device_of
 from tlm.artifacts.store import Artifact
 
 BATCH = 1_000
-"""Most metrics that MLflow takes in one call; a call costs the same for one."""
+"""The most parameters, tags and metrics that MLflow takes in one call; a call costs the same for one."""
+CURVES = "metrics.parquet"
 TAG_LIMIT, PARAM_LIMIT, DIGEST_LIMIT = 8_000, 6_000, 36
 MOST_INPUTS = 40
 """Inputs that are logged as datasets and by the runs that made them; all of them are in record.json."""
@@ -72,9 +75,20 @@ def create(
     return str(run.info.run_id)
 
 
-def log_identity(
-    client: MlflowClient, run_id: str, made: Described, inputs: Mapping[str, Record], makers: Mapping[str, str]
-) -> None:
+@dataclass(frozen=True)
+class Content:
+    """What a run is told of a step beside its files: all of it in one call, of which MLflow takes many kinds at once."""
+
+    params: tuple[Param, ...] = ()
+    tags: tuple[RunTag, ...] = ()
+    metrics: tuple[Metric, ...] = ()
+    datasets: tuple[DatasetInput, ...] = ()
+
+    def __add__(self, other: Content) -> Content:
+        return Content(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
+
+
+def identity(made: Described, inputs: Mapping[str, Record], makers: Mapping[str, str]) -> Content:
     """Parameters, input keys, and each input as a dataset with the digest of its content.
 
     Args:
@@ -85,16 +99,30 @@ def log_identity(
     if len(inputs) <= MOST_INPUTS:
         tags += [RunTag(f"input_run.{name}", run) for name, run in makers.items()]
     params = [Param(name, value[:PARAM_LIMIT]) for name, value in params_of(made).items()][:100]
-    client.log_batch(run_id, params=params, tags=tags)
-    if datasets := [_dataset(name, record) for name, record in list(inputs.items())[:MOST_INPUTS]]:
-        _log_datasets(client, run_id, datasets)
+    datasets = [_dataset(name, record) for name, record in list(inputs.items())[:MOST_INPUTS]]
+    return Content(params=tuple(params), tags=tuple(tags), datasets=tuple(datasets))
 
 
-def log_numbers(client: MlflowClient, run_id: str, record: Record) -> None:
-    """The numbers of a record as metrics; a model that is here without weights is said to be, by a tag."""
-    log_metrics(client, run_id, numbers_of(record), finished(record))
-    if record.left_behind:
-        client.set_tag(run_id, "tlm.weights", f"without weights (made on {device_of(record)})")
+def results(artifact: Artifact) -> Content:
+    """Numbers and curves as metrics; a model that is here without weights is said to be, by a tag."""
+    record, at = artifact.record, finished(artifact.record)
+    metrics = [Metric(name, value, at, 0) for name, value in numbers_of(record).items()]
+    if CURVES in record.outputs:
+        curves = pd.read_parquet(artifact.path(CURVES))
+        columns = [curves[name].tolist() for name in ("name", "value", "step")]
+        metrics += [Metric(name, value, at, step) for name, value, step in zip(*columns, strict=True)]
+    without = [RunTag("tlm.weights", f"without weights (made on {device_of(record)})")] if record.left_behind else []
+    return Content(metrics=tuple(metrics), tags=tuple(without))
+
+
+def log_content(client: MlflowClient, run_id: str, content: Content) -> None:
+    """In one call, but for the metrics that are more than MLflow takes in one, and datasets."""
+    room = BATCH - len(content.params) - len(content.tags)
+    client.log_batch(run_id, params=content.params, tags=content.tags, metrics=content.metrics[:room])
+    for start in range(room, len(content.metrics), BATCH):
+        client.log_batch(run_id, metrics=content.metrics[start : start + BATCH])
+    if content.datasets:
+        _log_datasets(client, run_id, list(content.datasets))
 
 
 def log_metrics(client: MlflowClient, run_id: str, numbers: Mapping[str, float], at: int) -> None:
@@ -102,19 +130,29 @@ def log_metrics(client: MlflowClient, run_id: str, numbers: Mapping[str, float],
     client.log_batch(run_id, metrics=[Metric(name, float(value), at, 0) for name, value in numbers.items()])
 
 
-def log_results(client: MlflowClient, run: Run, artifact: Artifact) -> None:
-    """What the step made: numbers, curves, files, the model."""
+def log_files(client: MlflowClient, run: Run, artifact: Artifact) -> None:
+    """The record of what the step made, its files, the model."""
     record, run_id = artifact.record, run.info.run_id
-    log_numbers(client, run_id, record)
     client.log_dict(run_id, record.model_dump(mode="json"), "record.json")
     for name in record.outputs:
-        if name == "metrics.parquet":
-            _log_curves(client, run_id, pd.read_parquet(artifact.path(name)), finished(record))
         if is_logged(record, name):
             folder = str(Path(name).parent)
             client.log_artifact(run_id, str(artifact.path(name)), None if folder == "." else folder)
     if "model.safetensors" in record.outputs and not (run.outputs and run.outputs.model_outputs):
         _log_model(client, run, artifact)
+
+
+def log_table(
+    client: MlflowClient, run_id: str, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]]
+) -> None:
+    """Log a table (a JSON file) that MLflow's console shows as one; it takes the place of what has the name.
+
+    `MlflowClient.log_table` would add the rows to those that are there.
+    """
+    client.log_dict(run_id, {"columns": list(columns), "data": [list(row) for row in rows]}, name)
+    shown = json.loads(client.get_run(run_id).data.tags.get(MLFLOW_LOGGED_ARTIFACTS, "[]"))
+    if (table := {"path": name, "type": "table"}) not in shown:
+        client.set_tag(run_id, MLFLOW_LOGGED_ARTIFACTS, json.dumps([*shown, table]))
 
 
 def finish(client: MlflowClient, run: Run, record: Record) -> None:
@@ -153,13 +191,6 @@ def _log_datasets(client: MlflowClient, run_id: str, datasets: list[DatasetInput
             if attempt == 4 or not re.search("unique|duplicate", str(error), re.IGNORECASE):
                 raise
             time.sleep(0.2 * (attempt + 1))
-
-
-def _log_curves(client: MlflowClient, run_id: str, curves: pd.DataFrame, at: int) -> None:
-    columns = [curves[name].tolist() for name in ("name", "value", "step")]
-    metrics = [Metric(name, value, at, step) for name, value, step in zip(*columns, strict=True)]
-    for start in range(0, len(metrics), BATCH):
-        client.log_batch(run_id, metrics=metrics[start : start + BATCH])
 
 
 def _log_model(client: MlflowClient, run: Run, artifact: Artifact) -> None:

@@ -73,10 +73,7 @@ def settle_step(view: View, run: Run, settled: Settled) -> None:
         view.client.set_terminated(run.info.run_id, "KILLED")
         settled.count("KILLED")
         return
-    if run.data.tags.get("tlm.cache") == "hit":
-        view.complete_hit(run.info.run_id, record, record)
-    else:
-        view.complete(run, record)
+    view.complete(run, record)
     settled.count("FINISHED")
 
 
@@ -90,13 +87,12 @@ def _settle_study(view: View, run: Run, ending: Any, settled: Settled) -> None:
 
 
 def made_by(view: View, run: Run) -> Record | None:
-    """The record of the artifact that a step's run is about: for a hit whatever is there, otherwise only its own."""
+    """The record of the artifact that a step's run made, if it is still there."""
     tags = run.data.tags
     slug = slug_of(run.info.run_name)
     with suppress(ValidationError):
         ref = ArtifactRef(stage=tags.get("stage", ""), key=tags.get("step_key", ""), slug=slug)
         found = view.store.inspect(ref, verify=False)
         if found.status == "complete" and found.record:
-            own = tags.get("tlm.cache") == "hit" or run.info.run_id == view.maker_id(found.record)
-            return found.record if own else None
+            return found.record if run.info.run_id == view.maker_id(found.record) else None
     return None

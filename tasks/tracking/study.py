@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from mlflow import MlflowClient
+from mlflow.entities import RunTag
 from mlflow.exceptions import MlflowException
 from pydantic import BaseModel, ConfigDict
 
@@ -33,6 +34,7 @@ from tlm.execution.execute import Outcome, Progress, execute
 from tlm.execution.process import is_cancellation
 from tlm.machine import interruption
 from tlm.machine.runtime import Runtime
+from tlm.stages import STAGES
 
 _outboxes: dict[str, Outbox] = {}
 """Of this process, by the note of the study."""
@@ -173,7 +175,7 @@ def close_study(tracking: Tracking, runtime: Runtime, ending: Ending) -> None:
 
 
 def _patience(tracking: Tracking, ending: Ending) -> tuple[float, float]:
-    """Of `Outbox.drain`: little if the study was interrupted, much of a database at hand: only many hits make it slow."""
+    """Of `Outbox.drain`: little if the study was interrupted, much of a database at hand, which is not lost."""
     if ending.status == "KILLED":
         return HURRY, HURRY
     return PATIENCE, PATIENCE * (10 if database.path_of(tracking.uri) else 1)
@@ -226,25 +228,18 @@ class StepRun:
         if run_id := self.run_id:
 
             def end(view: View) -> None:
-                if not cancelled:
-                    view.client.set_tag(run_id, "tlm.error", text)
+                why = runs.Content(tags=() if cancelled else (RunTag("tlm.error", text),))
+                runs.log_content(view.client, run_id, view.identity(self.step) + why)
                 view.client.set_terminated(run_id, "KILLED" if cancelled else "FAILED")
 
             self._put(end)
-
-    def cached(self, record: Record) -> None:
-        """Log a cache hit: the same tags and numbers, and a link to the run that made the artifact.
-
-        That run is completed if it is unfinished.
-        """
-        self._put(lambda view: self._cached(view, record))
 
     def _start(self, provenance: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, str]:
         interruption.hold()
         where = (self.tracking.experiment_id, self.tracking.parent_run_id)
         self.run_id = self.tracking.outbox.now(lambda client: runs.create(client, *where, self.step, provenance, tags))
-        if run_id := self.run_id:
-            self._put(lambda view: view.identify(run_id, self.step, view.inputs(self.step)))
+        if (run_id := self.run_id) and STAGES[self.step.stage].trains:  # people look at it meanwhile; others are short
+            self._put(lambda view: runs.log_content(view.client, run_id, view.identity(self.step)))
         return self.tracking.recorded(self.run_id)
 
     def _finish(self, view: View, record: Record) -> None:
@@ -255,31 +250,17 @@ class StepRun:
         if run:  # else the user has removed both
             view.complete(run, record)
 
-    def _cached(self, view: View, record: Record) -> None:
-        view.found[record.key] = view.ensure(record)
-        if not self.run_id:  # else MLflow fell silent after it was opened, and this is another try
-            where = (self.tracking.experiment_id, self.tracking.parent_run_id)
-            self.run_id = view.open_hit(self.step, record, *where)
-        view.complete_hit(self.run_id, self.step, record)
-
     def _put(self, job: Any) -> None:
         self.tracking.outbox.put(lambda client: job(self.tracking.view(client, self.runtime)))
 
 
-def execute_tracked(
-    step: Step, runtime: Runtime, tracking: Tracking, *, progress: Progress | None = None, hit_logged: bool = False
-) -> Outcome:
-    """`tlm.execution.execute.execute`, with a child run: of what was made, or of the hit, unless that is logged already.
-
-    What another run has made while this one waited for it is a hit. Raises what `execute` raises.
-    """
+def execute_tracked(step: Step, runtime: Runtime, tracking: Tracking, *, progress: Progress | None = None) -> Outcome:
+    """`tlm.execution.execute.execute`, with a child run of what was made; a hit has none. Raises what `execute` raises."""
     run = StepRun(tracking, step, runtime)
     try:
         outcome = execute(step, runtime, progress=progress, before_work=run.start)
         if outcome.status == "executed":
             run.finish(outcome.record)
-        elif not hit_logged:
-            run.cached(outcome.record)
     except BaseException as error:
         run.fail(error)
         raise

@@ -77,6 +77,12 @@ class View:
             self.found[record.key] = made.info.run_id if made else recorded
         return self.found[record.key]
 
+    def made(self, record: Record) -> str:
+        """As `maker_id`; a run that MLflow did not answer to when it was to be opened is opened now, and completed."""
+        if record.key not in self.found and not recorded_run(record):
+            self.found[record.key] = self.ensure(record)
+        return self.maker_id(record)
+
     def complete(self, run: Run, record: Record) -> None:
         """Log what a run lacks of an artifact that it made, and end it as finished.
 
@@ -92,9 +98,11 @@ class View:
             return
         artifact, inputs = Artifact(self.store, there), self.inputs(record)
         datasets = run.inputs.dataset_inputs if run.inputs else []
+        content = runs.results(artifact)
         if not run.data.params or len(datasets) < min(len(inputs), runs.MOST_INPUTS):
-            self.identify(run.info.run_id, record, inputs)
-        runs.log_results(self.client, run, artifact)
+            content = self.identity(record, inputs) + content
+        runs.log_content(self.client, run.info.run_id, content)
+        runs.log_files(self.client, run, artifact)
         runs.finish(self.client, run, record)
 
     def add(self, record: Record, parent: Run) -> Run:
@@ -125,17 +133,6 @@ class View:
                 self.complete(run, record)
         return str(run.info.run_id)
 
-    def open_hit(self, step: Step, record: Record, experiment_id: str, parent: str, *, start: int | None = None) -> str:
-        """Open the run of a step whose artifact was there already, and return its id."""
-        tags = {"tlm.cache": "hit", "tlm.made_by_run": self.maker_id(record) or "not tracked"}
-        return runs.create(self.client, experiment_id, parent, step, record.provenance, tags, start=start)
-
-    def complete_hit(self, run_id: str, step: Step | Record, record: Record, *, at: int | None = None) -> None:
-        """Log the same of such a run as of the one that made the artifact, but files and models, and end it."""
-        self.identify(run_id, step, self.inputs(step))
-        runs.log_numbers(self.client, run_id, record)
-        self.client.set_terminated(run_id, "FINISHED", end_time=at)
-
     def is_left(self, run: Run, *, others: bool = False) -> bool:
         """Whether a run is unfinished and nobody is at it.
 
@@ -158,12 +155,13 @@ class View:
         found = {name: self.store.inspect(ref, verify=False) for name, ref in made.inputs.items()}
         return {name: each.record for name, each in found.items() if each.status == "complete" and each.record}
 
-    def identify(self, run_id: str, made: Step | Record, inputs: Mapping[str, Record]) -> None:
-        """Log what defines the step: parameters and inputs, with the runs that made them."""
+    def identity(self, made: Step | Record, inputs: Mapping[str, Record] | None = None) -> runs.Content:
+        """What defines the step: parameters and inputs, with the runs that made them."""
+        inputs = self.inputs(made) if inputs is None else inputs
         makers = {}
         if len(inputs) <= runs.MOST_INPUTS:
             makers = {name: run for name, record in inputs.items() if (run := self.maker_id(record))}
-        runs.log_identity(self.client, run_id, made, inputs, makers)
+        return runs.identity(made, inputs, makers)
 
 
 def renamed(uri: str, run_id: str, wanted: str) -> str:

@@ -126,6 +126,32 @@ def test_an_artifact_is_found_by_key_under_another_slug(any_store: ArtifactStore
     assert any_store.get(a_step(slug="after").ref).path("rows.bin").read_bytes() == FILES["rows.bin"]
 
 
+def test_of_many_each_is_found_as_it_is_alone_and_a_stage_is_listed_once(
+    any_store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = [a_step(seed) for seed in range(6)]
+    for step in steps[:4]:
+        publish(any_store, step)
+    any_store.fs.rm(f"{any_store.root}/{steps[1].ref}/rows.bin")
+    refs = [
+        *(step.ref for step in steps),
+        a_step(2, "another-name").ref,
+        ArtifactRef(stage="task", key="0" * 64, slug="x"),
+    ]
+    alone = {ref.key: any_store.inspect(ref) for ref in refs}
+    listed: list[str] = []
+    folders = any_store._folders
+
+    def noted(stage: str) -> list[str]:
+        listed.append(stage)
+        return folders(stage)
+
+    monkeypatch.setattr(any_store, "_folders", noted)
+    assert any_store.inspect_each(refs) == alone
+    assert [seen.status for seen in alone.values()] == ["complete", "damaged", *["complete"] * 2, *["missing"] * 3]
+    assert sorted(listed) == ["source", "task"]
+
+
 def test_moving_the_store_invalidates_nothing(tmp_path: Path) -> None:
     record = publish(ArtifactStore(str(tmp_path / "here/artifacts")), a_step())
     (tmp_path / "here").rename(tmp_path / "there")

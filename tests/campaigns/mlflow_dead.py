@@ -83,7 +83,7 @@ def run(runtime: Runtime, planned: Plan, log: str) -> None:
     sys.stderr = sys.stdout = Path(log).open("a", buffering=1)  # noqa: SIM115 - until the process ends
 
     from tasks.tracking.ending import Ending
-    from tasks.tracking.study import StepRun, close_study, execute_tracked, open_study
+    from tasks.tracking.study import close_study, execute_tracked, open_study
     from tlm.artifacts.provenance import provenance
 
     time_waiting(log)
@@ -94,13 +94,11 @@ def run(runtime: Runtime, planned: Plan, log: str) -> None:
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
+    hits = tuple(step.ref for step in planned.steps if store.inspect(step.ref).status == "complete")
     for step in planned.steps:
-        found = store.inspect(step.ref)
-        if found.status == "complete" and found.record:
-            StepRun(tracking, step, runtime).cached(found.record)
-        else:
-            execute_tracked(step, runtime, tracking)
-    close_study(tracking, runtime, Ending(status="FINISHED", report=planned.report.ref, numbers={"steps": 1}))
+        execute_tracked(step, runtime, tracking)
+    ending = Ending(status="FINISHED", report=planned.report.ref, numbers={"steps": 1}, hits=hits)
+    close_study(tracking, runtime, ending)
 
 
 HELD = "held up for"

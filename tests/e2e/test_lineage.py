@@ -58,12 +58,13 @@ def test_cache_hits_are_linked_to_the_run_that_made_them(project: Project) -> No
 
     project.run()
     client = MlflowClient(tracking_uri=f"sqlite:///{project.folder / 'home' / 'mlflow' / 'mlflow.db'}")
-    record = project.record("corpus", "ws60")
     [experiment] = client.search_experiments(filter_string="name = 'tlm'")
-    hits = client.search_runs(
-        [experiment.experiment_id], f"tags.step_key = '{record.key}' and tags.`tlm.cache` = 'hit'"
-    )
-    assert hits and all(hit.data.tags["tlm.made_by_run"] == record.mlflow["run_id"] for hit in hits)
+    study = client.search_runs([experiment.experiment_id], "tags.study = 'mini'", max_results=1)[0]
+    table = client.load_table(experiment.experiment_id, "cached_steps.json", [study.info.run_id])
+    made_by = dict(zip(table["step_key"], table["made_by_run"], strict=True))
+    assert made_by == {record.key: record.mlflow["run_id"] for record in project.records().values()}
+    assert study.data.metrics["cache_hits"] == study.data.metrics["steps"] == len(made_by)
+    assert not client.search_runs([experiment.experiment_id], f"tags.`mlflow.parentRunId` = '{study.info.run_id}'")
 
 
 def test_the_catalogue_answers_from_any_folder(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

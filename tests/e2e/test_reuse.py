@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 from project import Project, digests, flip_a_byte
@@ -18,10 +19,13 @@ def test_a_first_run_prints_the_table_the_report_and_what_to_try_next(project: P
     assert report.read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
-def test_a_second_run_executes_no_stage(project: Project) -> None:
-    before = project.records()
+def test_a_second_run_executes_no_stage_and_starts_no_prefect(project: Project) -> None:
+    def prefect() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in (project.folder / "home" / "data" / "prefect").rglob("*")}
+
+    before, files = project.records(), prefect()
     assert "0 stages executed" in project.run()
-    assert project.records() == before
+    assert project.records() == before and prefect() == files != {}
 
 
 def test_running_from_another_folder_executes_no_stage(project: Project, tmp_path: object) -> None:

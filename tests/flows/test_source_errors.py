@@ -91,7 +91,6 @@ def test_what_a_folder_of_texts_holds_beside_them_is_named_before_the_work(
     logged: list[str] = []  # by a worker, in the log of the study's run
     monkeypatch.setattr(flow, "check", lambda study, runtime, settle: plan(study, runtime.data_root))
     monkeypatch.setattr(flow, "get_run_logger", lambda: SimpleNamespace(info=logged.append))
-    for name in ("run_study", "show_in_prefect"):
-        monkeypatch.setattr(flow, name, lambda *given: None)
+    monkeypatch.setattr(flow, "run_checked", lambda *given: None)
     flow.run_and_show(load_study("study.yaml"), Runtime.from_environment())
     assert logged == ["Not read: books/b.md, books/c.docx."]

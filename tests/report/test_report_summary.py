@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+from helpers import python
 from rich.console import Console
 from synthetic import MadeUp
 
@@ -37,3 +38,11 @@ def test_to_rich_prints_every_line(made_up: MadeUp) -> None:
 
 def test_to_rich_of_nothing() -> None:
     assert to_rich(pd.DataFrame()).row_count == 0
+
+
+def test_what_reads_a_report_imports_nothing_that_draws_or_computes_one() -> None:
+    """Every command that ends with a study's table would wait for it."""
+    slow = "('matplotlib', 'scipy.stats', 'scipy.optimize', 'torch')"
+    code = f"import sys, tlm.report.saved, tlm.report.summary; print([name for name in {slow} if name in sys.modules])"
+    done = python(code)
+    assert done.stdout == "[]\n", done.stdout + done.stderr

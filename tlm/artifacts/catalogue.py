@@ -98,6 +98,13 @@ def is_stale(store: ArtifactStore, path: Path, stages: Stages) -> bool:
     return row is None or row[0] != _fingerprint(dict(store.inspect_all()), stages)
 
 
+def refresh(store: ArtifactStore, path: Path, stages: Stages) -> dict[str, str]:
+    """`build` it, unless it shows what the store holds; return what it leaves out, and why. Raises as `build`."""
+    if is_stale(store, path, stages):
+        return build(store, path, stages)
+    return left_out(path)
+
+
 def unfit(store: ArtifactStore, source: ArtifactStore, records: Sequence[Record], *, stages: Stages) -> dict[str, str]:
     """Those of `records`, artifacts of `source`, that could not be shown beside what `store` holds: by name, and why."""
     if not records:

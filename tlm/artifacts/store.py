@@ -85,13 +85,23 @@ class ArtifactStore(BuildingPlace):
 
     def inspect(self, ref: ArtifactRef, *, verify: bool = True) -> Inspection:
         """Look for an artifact by key (the slug may differ); with `verify`, hash every output."""
-        folder = self._find(ref)
-        if folder is None:
-            return Inspection("missing")
-        seen = self._inspect(folder, lambda record, name: verify)
-        if seen.record is not None and seen.record.key != ref.key:
-            return Inspection("damaged", reason=f"{RECORD} does not describe key {ref.key[:SHORT]}")
-        return seen
+        return self._seen(ref, self._find(ref), verify)
+
+    def inspect_each(self, refs: Iterable[ArtifactRef], *, verify: bool = True) -> dict[str, Inspection]:
+        """`inspect` of many, by key. A stage's folder is listed once, and not once for each key that is missing."""
+        wanted = {ref.key: ref for ref in refs}
+        place_of: dict[str, str] = {}
+        """The path of every folder of these stages, by itself and by the key in its name."""
+        for stage in {ref.stage for ref in wanted.values()}:
+            folders = self._folders(stage)
+            place_of |= {f"{stage}-{_name(folder).rpartition('-')[2]}": folder for folder in reversed(folders)}
+            place_of |= {folder: folder for folder in folders}
+        return {
+            key: self._seen(
+                ref, place_of.get(f"{self.root}/{ref}") or place_of.get(f"{ref.stage}-{key[:SHORT]}"), verify
+            )
+            for key, ref in wanted.items()
+        }
 
     def inspect_all(self, *, verify: Chosen = lambda record, name: False) -> Iterator[tuple[str, Inspection]]:
         """Everything that is, or claims to be, an artifact, by name (stage/slug-key), sorted. Drafts are passed over, and
@@ -234,6 +244,15 @@ class ArtifactStore(BuildingPlace):
         if self.fs.exists(exact):
             return exact
         return next((f for f in self._folders(ref.stage) if f.endswith(f"-{ref.key[:SHORT]}")), None)
+
+    def _seen(self, ref: ArtifactRef, folder: str | None, verify: bool) -> Inspection:
+        """What lies in the folder that was found for a key."""
+        if folder is None:
+            return Inspection("missing")
+        seen = self._inspect(folder, lambda record, name: verify)
+        if seen.record is not None and seen.record.key != ref.key:
+            return Inspection("damaged", reason=f"{RECORD} does not describe key {ref.key[:SHORT]}")
+        return seen
 
     def _folders(self, stage: str) -> list[str]:
         """Artifact folders of a stage ("" for the stages' own), sorted, without what is hidden or named as nothing of ours

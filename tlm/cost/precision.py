@@ -139,8 +139,8 @@ def _begun(study: StudyConfig, runtime: Runtime) -> Resolved | None:
 
     def held(precision: Resolved) -> int:
         steps = plan(with_precision(study, precision), runtime.data_root).steps
-        trained = (step for step in steps if STAGES[step.stage].trains)
-        return sum(store.inspect(step.ref, verify=False).status == "complete" for step in trained)
+        found = store.inspect_each((step.ref for step in steps if STAGES[step.stage].trains), verify=False)
+        return sum(seen.status == "complete" for seen in found.values())
 
     full, half = held("float32"), held("bfloat16")
     return None if full == half else "float32" if full > half else "bfloat16"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -64,7 +64,7 @@ def steps_to_export(planned: Plan, store: ArtifactStore, stages: Collection[str]
     Of a stage that does not train, only the steps are exported whose inputs are in the bundle anyway.
     """
     chosen = exported_stages() if stages is None else stages
-    left = [step for step in planned.steps if step.stage in chosen and not _is_complete(store, step.ref)]
+    left = _unmade([step for step in planned.steps if step.stage in chosen], store)
     training = [step for step in left if STAGES[step.stage].trains]
     within = {key for step in training for key in (step.key, *step.input_keys.values())}
     for step in left:
@@ -77,8 +77,11 @@ def unprepared(planned: Plan, store: ArtifactStore, stages: Collection[str] | No
     """The steps that must run here before `export_bundle`: what the bundle is made from and the store does not hold."""
     needed = {ref.key for ref in inputs_from_outside(steps_to_export(planned, store, stages))}
     found = []
+    seen = store.inspect_each((step.ref for step in planned.steps), verify=False)
     for step in reversed(planned.steps):  # each before its inputs
-        if step.key in needed and not STAGES[step.stage].trains and not _is_complete(store, step.ref):
+        if step.key not in needed or STAGES[step.stage].trains:
+            continue
+        if seen[step.key].status != "complete" or store.inspect(step.ref).status != "complete":
             found.append(step)
             needed.update(step.input_keys.values())
     return found[::-1]
@@ -100,7 +103,8 @@ def export_bundle(
     if not steps:
         where = ", ".join(exported_stages() if stages is None else stages)
         raise UserError(f"Nothing of the study {name!r} is left to run in {where}.")
-    lacking = [str(ref) for ref in inputs if not _is_complete(store, ref)]
+    here = store.inspect_each(inputs)
+    lacking = [str(ref) for ref in inputs if here[ref.key].status != "complete"]
     if lacking:
         raise UserError(
             f"{len(lacking)} inputs are not made yet: {', '.join(lacking[:5])}{', …' if lacking[5:] else ''}.",
@@ -159,5 +163,6 @@ def copy_outputs(artifact: Artifact, target: Path) -> None:
         shutil.copyfile(artifact.path(name), target / name)
 
 
-def _is_complete(store: ArtifactStore, ref: ArtifactRef) -> bool:
-    return store.inspect(ref).status == "complete"
+def _unmade(steps: Sequence[Step], store: ArtifactStore) -> list[Step]:
+    found = store.inspect_each(step.ref for step in steps)
+    return [step for step in steps if found[step.key].status != "complete"]

@@ -79,7 +79,7 @@ def survey(folder: Path, store: ArtifactStore, *, closed: bool = True, trial: Tr
     sound, refused = _read_all(source)
     if not sound and not refused:
         raise UserError(f"There are no artifacts in {folder}.", f"Give a folder like {ARTIFACTS}, or one that has it.")
-    here = {key: store.inspect(record.ref) for key, record in sound.items()}
+    here = store.inspect_each(record.ref for record in sound.values())
     refused |= {str(sound[key].ref): why for key, seen in here.items() if (why := _contradicts(seen, sound[key]))}
     sound = {key: record for key, record in sound.items() if str(record.ref) not in refused}
     present = tuple(record for key, record in sound.items() if _holds(here[key], record))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tlm.artifacts.record import check_here
-from tlm.artifacts.step import ArtifactRef, Step
-from tlm.artifacts.store import ArtifactStore
+from tlm.artifacts.step import Step
+from tlm.artifacts.store import ArtifactStore, Inspection
 from tlm.errors import UserError
 from tlm.stages import STAGES
 
@@ -16,16 +16,17 @@ def check_weights(todo: Iterable[Step], store: ArtifactStore) -> None:
 
     Such a model is not trained again on its own account: its results are those of the weights that were left behind.
     """
-    reading = (step for step in todo if STAGES[step.stage].reads_weights)
-    faults = [fault for step in reading for ref in step.inputs.values() if (fault := _fault(step, ref, store))]
+    reading = [step for step in todo if STAGES[step.stage].reads_weights]
+    found = store.inspect_each((ref for step in reading for ref in step.inputs.values()), verify=False)
+    pairs = ((step, found[key]) for step in reading for key in step.input_keys.values())
+    faults = [fault for step, seen in pairs if (fault := _fault(step, seen))]
     if faults:
         step, error = faults[0]
         others = f" (and {len(faults) - 1} more)" if faults[1:] else ""
         raise UserError(f"{step.ref}{others} cannot run: {error.problem}", error.remedy)
 
 
-def _fault(step: Step, ref: ArtifactRef, store: ArtifactStore) -> tuple[Step, UserError] | None:
-    seen = store.inspect(ref, verify=False)
+def _fault(step: Step, seen: Inspection) -> tuple[Step, UserError] | None:
     if seen.status == "complete" and seen.record:
         try:
             check_here(seen.record, seen.record.left_behind)

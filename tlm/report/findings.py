@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from tlm.report.drawing import Plot
 from tlm.report.formatting import Link, Table
 from tlm.statistics import Estimate
+
+if TYPE_CHECKING:
+    from tlm.report.drawing import Plot
 
 UNDECIDED: Literal["undecided at this scale"] = "undecided at this scale"
 NOT_MEASURED: Literal["not measured"] = "not measured"

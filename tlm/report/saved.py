@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 from pydantic import ConfigDict, TypeAdapter
 
-from tlm.report.drawing import Plot
-from tlm.report.evidence import Evidence
 from tlm.report.findings import Findings, Verdict
 from tlm.report.formatting import Table
 from tlm.report.marts import rows
+
+if TYPE_CHECKING:
+    from tlm.report.drawing import Plot
+    from tlm.report.evidence import Evidence
 
 FINDINGS_FILE = "findings.json"
 SUMMARY_FILE = "summary.parquet"

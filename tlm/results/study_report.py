@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlm.report import render
 from tlm.report.evidence import Evidence
 from tlm.report.packed import packed, save_packed
+from tlm.report.render import render
 from tlm.report.saved import MARTS_FOLDER, save_findings, save_summary
 from tlm.report.summary import summary
 from tlm.results import find

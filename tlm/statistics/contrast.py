@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
 
 from tlm.statistics.checks import Floats, confidence_level, correctness, same_items, vector
 from tlm.statistics.estimate import Estimate
@@ -104,6 +103,8 @@ def _end(excess: Callable[[float], float], value: float, direction: float) -> fl
             return direction * float("inf")
     if not inner and excess(value) >= 0:  # nothing varies: the interval is the value
         return value
+    from scipy.optimize import brentq  # takes long to import, and who only reads results needs it not
+
     return value + direction * float(brentq(lambda distance: excess(value + direction * distance), inner, step))
 
 

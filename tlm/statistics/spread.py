@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import stdtrit
-from scipy.stats import binomtest
 
 from tlm.statistics.checks import Floats
 from tlm.statistics.estimate import Estimate
@@ -95,6 +93,8 @@ def interval(
 
 def exact_interval(value: float, items: int, units: Units, confidence: float) -> Estimate:
     """Clopper and Pearson's interval, where every seed is right (or wrong) on every item."""
+    from scipy.stats import binomtest  # takes long to import, and who only reads results needs it not
+
     found = binomtest(round(value * items), items).proportion_ci(confidence, method="exact")
     low, high = float(found.low), float(found.high)
     return Estimate(value, low, high, max(value - low, high - value), *describe([units], "Clopper-Pearson", "items"))
@@ -120,4 +120,6 @@ def p_value(spread: Spread, value: float) -> float:
         return spread.quantile(float(np.exp(log_p))) - statistic
 
     log_smallest = float(np.log(SMALLEST_P))
+    from scipy.optimize import brentq  # as above
+
     return float(np.exp(brentq(excess, log_smallest, 0))) if excess(log_smallest) > 0 else SMALLEST_P

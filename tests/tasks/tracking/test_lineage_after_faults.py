@@ -72,9 +72,8 @@ def test_what_a_living_process_is_at_is_left_to_it(home: Home, steps: list[Step]
     record = home.publish(steps[0], run.start())
     other = Home(home.runtime)
     other.open("other")
-    other.hit(steps[0])
-    other.close()
-    assert home.statuses()[steps[0].stage] == ["FINISHED", "RUNNING"], "a hit, and the run of the living process"
+    other.close(hits=steps[:1])
+    assert home.statuses()[steps[0].stage] == ["RUNNING"], "the run of the living process"
     run.finish(record)
     home.close()
     complete(home, steps[0])
@@ -125,20 +124,17 @@ def test_when_mlflow_dies_nothing_fails_and_the_next_run_completes_the_lineage(
     if moment == 3:
         home.tracking.outbox.drain()
         Silent(home.tracking.outbox)
-    home.hit(steps[0])
-    home.close()
+    home.close(hits=steps[2:])
     assert ("run_id" in (second.mlflow or {})) == (moment == 3)
 
     home.open()
-    for step in steps[:2]:
-        home.hit(step)
-    home.close()
+    home.close(hits=steps[:2])
     for step in steps[:2]:
         complete(home, step)
     assert not home.runs("status = 'RUNNING'") and home.statuses()["mini"] == ["FINISHED", "FINISHED"]
     assert home.maker(steps[1]).data.tags["mlflow.parentRunId"] == second.mlflow["parent_run_id"]
-    hits = home.runs(f"tags.step_key = '{steps[1].key}' and tags.`tlm.cache` = 'hit'")
-    assert {hit.data.tags["tlm.made_by_run"] for hit in hits} == {home.maker(steps[1]).info.run_id}
+    hits = home.hits(home.client.get_run(home.tracking.parent_run_id))
+    assert hits == {step.key: home.maker(step).info.run_id for step in steps[:2]}
 
 
 def test_an_answer_that_is_lost_leaves_no_second_run(home: Home, steps: list[Step]) -> None:

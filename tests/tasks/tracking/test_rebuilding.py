@@ -51,9 +51,11 @@ def studies(runtime: Runtime, steps: list[Step]) -> Home:
         home.open(name, content=mini_study(name=name).model_dump(mode="json"))
         for step in ordered:
             named = step.model_copy(update={"labels": {"task": name}})
-            home.make(named) if name == "first" else home.hit(named)
+            if name == "first":
+                home.make(named)
         home.make(own)
-        home.close(report=own, steps=5, cache_hits=0 if name == "first" else 4)
+        hits = ordered if name == "second" else []
+        home.close(report=own, hits=hits, steps=5, cache_hits=len(hits))
     return home
 
 
@@ -70,15 +72,12 @@ def lost(home: Home, database: Path, folder: Path, change: Callable[[Record], Re
 
 
 def shown(home: Home) -> dict[str, dict[str, Any]]:
-    """All runs of a home's MLflow, each with all that it shows: made ones by their id, hits by where they belong."""
+    """All runs of a home's MLflow by their id, each with all that it shows."""
     found = {}
     for run in home.runs():
         tags, client = dict(run.data.tags), home.client
-        hit = tags.get("tlm.cache") == "hit"
-        name = f"{tags['mlflow.parentRunId']} {run.info.run_name}" if hit else run.info.run_id
-        assert name not in found, "a run twice"
         models = [client.get_logged_model(model.model_id) for model in run.outputs.model_outputs]
-        found[name] = {
+        found[run.info.run_id] = {
             "name": run.info.run_name,
             "status": run.info.status,
             "params": run.data.params,
@@ -88,6 +87,7 @@ def shown(home: Home) -> dict[str, dict[str, Any]]:
                 for each in run.data.metrics
             },
             "files": sorted(file.path for file in client.list_artifacts(run.info.run_id)),
+            "hits": home.hits(run),
             "inputs": sorted((d.dataset.name, d.dataset.digest, d.tags[0].value) for d in run.inputs.dataset_inputs),
             "models": [(model.name, str(model.status), model.tags, model.params) for model in models],
         }
@@ -120,7 +120,10 @@ def without_times(view: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
 def test_an_mlflow_that_was_lost_comes_back_as_it_was(studies: Home, database: Path, tmp_path: Path) -> None:
     other = lost(studies, database, tmp_path / "other")
     before = shown(studies)
-    assert len(before) == 12, "two studies, six artifacts, four hits"
+    assert len(before) == 8, "two studies, six artifacts"
+    [hits] = [run["hits"] for run in before.values() if run["hits"]]
+    assert hits.items() <= {record.key: record.mlflow["run_id"] for record in studies.store.records()}.items()
+    assert len(hits) == 4
     assert tracked(other) == (6, 0, 0, 0)
     after = shown(other)
     assert differences(without_times(before), without_times(after)) == []
@@ -136,7 +139,7 @@ def test_it_goes_on_wherever_it_was_interrupted(studies: Home, database: Path, t
     from tasks.tracking import runs
 
     times = 0
-    for module, name in ((file, "rename_run"), (runs, "log_results"), (runs, "finish"), (runs, "log_numbers")):
+    for module, name in ((file, "rename_run"), (runs, "log_files"), (runs, "finish"), (runs, "log_content")):
         for call in (1, 3):
             with pytest.MonkeyPatch.context() as patch:
                 calls = []
@@ -159,9 +162,13 @@ def test_it_goes_on_wherever_it_was_interrupted(studies: Home, database: Path, t
 
 def without_ids(view: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """The runs of a view, without ids that no record names."""
-    loose = ("mlflow.parentRunId", "tlm.made_by_run", "tlm.from_record")
+    loose = ("mlflow.parentRunId", "tlm.from_record")
     found = [
-        {**run, "tags": {n: v for n, v in run["tags"].items() if n not in loose and not n.startswith("input_run.")}}
+        {
+            **run,
+            "tags": {n: v for n, v in run["tags"].items() if n not in loose and not n.startswith("input_run.")},
+            "hits": sorted(run["hits"]),
+        }
         for run in view.values()
     ]
     return sorted(found, key=lambda run: (run["name"], run["status"], str(run["tags"])))
@@ -188,11 +195,8 @@ def test_another_mlflow_gives_runs_other_ids_that_lead_to_the_same(
             assert run.info.run_id != record.mlflow["run_id"] == run.data.tags["tlm.from_record"]
         for name, ref in record.inputs.items():
             assert found[run.data.tags[f"input_run.{name}"]].data.tags["step_key"] == ref.key
-    assert {
-        found[r.data.tags["tlm.made_by_run"]].data.tags["tlm.cache"]
-        for r in found.values()
-        if r.data.tags.get("tlm.cache") == "hit"
-    } == {"miss"}
+    [hits] = [other.hits(run) for run in found.values() if other.hits(run)]
+    assert [found[run].data.tags["step_key"] for run in hits.values()] == list(hits), "the ids that they have here"
     assert tracked(other) == (0, made, 0, 0) and len(other.runs()) == len(found)
 
 
@@ -265,16 +269,6 @@ def test_what_older_processes_left_running_is_ended(home: Home, steps: list[Step
     assert not home.runs("status = 'RUNNING'")
 
 
-def test_what_a_study_found_made_is_added_to_a_run_that_lacks_it(studies: Home, steps: list[Step]) -> None:
-    hits = studies.runs("tags.`tlm.cache` = 'hit'")
-    assert len(hits) == 4
-    before = shown(studies)
-    for hit in hits:
-        studies.client.delete_run(hit.info.run_id)
-    tracked(studies)
-    assert differences(before, shown(studies)) == []
-
-
 def test_a_damaged_artifact_is_left_out_by_name(studies: Home, database: Path, tmp_path: Path) -> None:
     from tasks.tracking.rebuilding import track
 
@@ -292,14 +286,14 @@ def test_an_artifact_whose_curves_cannot_be_read_is_named_and_the_others_are_log
     from tasks.tracking.rebuilding import track
 
     other = lost(studies, database, tmp_path / "other")
-    read = runs.log_results
+    read = runs.log_files
 
     def bad(client: Any, run: Any, artifact: Any) -> None:
         if artifact.record.stage == "corpus":
             raise ValueError("Parquet magic bytes not found")
         read(client, run, artifact)
 
-    monkeypatch.setattr(runs, "log_results", bad)
+    monkeypatch.setattr(runs, "log_files", bad)
     [name] = [str(record.ref) for record in other.store.records() if record.stage == "corpus"]
     for made in (5, 0):
         done = track(other.runtime)

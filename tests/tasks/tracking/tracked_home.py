@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
@@ -46,15 +48,15 @@ class Home:
         run.finish(record)
         return record
 
-    def hit(self, step: Step) -> None:
-        record = self.store.get(step.ref).record
-        self.run_of(step).cached(record)
-
-    def close(self, status: str = "FINISHED", report: Step | None = None, **numbers: float) -> None:
+    def close(
+        self, status: str = "FINISHED", report: Step | None = None, hits: Sequence[Step] = (), **numbers: float
+    ) -> None:
         from tasks.tracking.ending import Ending
         from tasks.tracking.study import close_study
 
-        ending = Ending(status=status, numbers=numbers or {"steps": 1}, report=report.ref if report else None)
+        found = tuple(step.ref for step in hits)
+        numbers = numbers or {"steps": 1}
+        ending = Ending(status=status, numbers=numbers, report=report.ref if report else None, hits=found)
         close_study(self.tracking, self.runtime, ending)
 
     def die(self) -> None:
@@ -81,6 +83,19 @@ class Home:
         for run in self.runs():
             found.setdefault(run.data.tags.get("stage", run.info.run_name), []).append(run.info.status)
         return found
+
+    def hits(self, run: Any) -> dict[str, str]:
+        """The table of a study's run: step key → the run that made the artifact. Empty if it has none."""
+        tables = json.loads(run.data.tags.get("mlflow.loggedArtifacts", "[]"))
+        table = next((each for each in tables if each["path"] == "cached_steps.json"), None)
+        if table is None:
+            return {}
+        with TemporaryDirectory() as folder:
+            content = json.loads(
+                Path(self.client.download_artifacts(run.info.run_id, table["path"], folder)).read_text()
+            )
+        rows = [dict(zip(content["columns"], row, strict=True)) for row in content["data"]]
+        return {row["step_key"]: row["made_by_run"] for row in rows}
 
     def maker(self, step: Step) -> Any:
         """The one run that made a step's artifact."""
