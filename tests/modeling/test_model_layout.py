@@ -145,4 +145,4 @@ def test_no_layout_changes_loss_logits_gradients_or_statistics(name: str, head: 
         assert other[2].keys() == gradients.keys()
         for key, gradient in gradients.items():
             difference = (other[2][key] - gradient).norm()
-            assert difference <= 1e-5 * gradient.norm() + 1e-8, (key, float(difference / gradient.norm()))
+            assert difference <= 1e-5 * gradient.norm() + 1e-7, (key, float(difference / gradient.norm()))

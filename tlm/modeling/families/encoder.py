@@ -142,7 +142,8 @@ class Encoder(ModelFamily):
 
 def attention_width(shape: Shape) -> int:
     """Of all heads of a layer together: the hidden size, unless an architecture's options give a head another width."""
-    own = _options(shape).attention_head_size
+    options = _options(shape) if isinstance(shape, Architecture) else shape
+    own = getattr(options, "attention_head_size", None)
     return shape.hidden_size if own is None else shape.num_attention_heads * own
 
 
