@@ -59,9 +59,10 @@ def test_cache_hits_are_linked_to_the_run_that_made_them(project: Project) -> No
     project.run()
     client = MlflowClient(tracking_uri=f"sqlite:///{project.folder / 'home' / 'mlflow' / 'mlflow.db'}")
     [experiment] = client.search_experiments(filter_string="name = 'tlm'")
-    study = client.search_runs([experiment.experiment_id], "tags.study = 'mini'", max_results=1)[0]
-    table = client.load_table(experiment.experiment_id, "cached_steps.json", [study.info.run_id])
-    made_by = dict(zip(table["step_key"], table["made_by_run"], strict=True))
+    study = client.search_runs([experiment.experiment_id], "attributes.run_name = 'mini'", max_results=1)[0]
+    table = json.loads(Path(client.download_artifacts(study.info.run_id, "cached_steps.json")).read_text("utf-8"))
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    made_by = {row["step_key"]: row["made_by_run"] for row in rows}
     assert made_by == {record.key: record.mlflow["run_id"] for record in project.records().values()}
     assert study.data.metrics["cache_hits"] == study.data.metrics["steps"] == len(made_by)
     assert not client.search_runs([experiment.experiment_id], f"tags.`mlflow.parentRunId` = '{study.info.run_id}'")
