@@ -63,7 +63,7 @@ def predict(
     predict_in_terminal(request, runtime(home=home, device=device, threads=threads), console, errors)
 
 
-@app.command(epilog=example('tlm generate pretrain/byte-micro --prompt "The sea" --samples 3'))
+@app.command(epilog=example('tlm generate pretrain/plain --prompt "The sea" --samples 3'))
 def generate(
     model: Annotated[
         str, typer.Argument(help="A pre-trained decoder: stage/slug (or its beginning) or a key.", metavar="DECODER")

@@ -1,7 +1,7 @@
 """Text that a pre-trained decoder writes on from a prompt, token by token.
 
     store = ArtifactStore("data/artifacts")
-    writer = Writer.load(store, find_decoder(store, "pretrain/byte-micro"))
+    writer = Writer.load(store, find_decoder(store, "pretrain/plain"))
     writer.write(["The sea"], tokens=40, temperature=0.8, top_k=50, seed=0)[0].text
 
 Each token is drawn from what the model says in just the way in which `tlm.evaluation.likelihood` scores a text; nothing is

@@ -53,9 +53,8 @@ def find_decoder(store: ArtifactStore, name: str) -> ArtifactRef:
     """
     records = [record for record in store.records() if record.stage == "pretrain"]
     decoders = [record for record in records if family_named(record.config["architecture"]["kind"]).causal]
-    named = [record for record in records if matches(record, name) or (name and record.slug.startswith(name))]
-    exact = [r for r in named if name in (r.slug, f"{r.stage}/{r.slug}", str(r.ref), r.key)]
-    usable = [record for record in (exact or named) if record in decoders]
+    named, meant = _named(records, name)
+    usable = [record for record in meant if record in decoders]
     if len(usable) > 1:
         raise UserError(f"{name!r} names {len(usable)} decoders.", f"Choose one: {_listed(usable)}.")
     if not usable:
@@ -70,10 +69,16 @@ def find_decoder(store: ArtifactStore, name: str) -> ArtifactRef:
     return usable[0].ref
 
 
-def _one(store: ArtifactStore, records: Sequence[Record], name: str) -> Record:
+def _named(records: Sequence[Record], name: str) -> tuple[list[Record], list[Record]]:
+    """The records that a name may stand for, and of these the ones whose whole name it is, if there are any, else all."""
     named = [r for r in records if matches(r, name) or (name and r.slug.startswith(name))]
     exact = [r for r in named if name in (r.slug, f"{r.stage}/{r.slug}", str(r.ref), r.key)]
-    usable = [r for r in (exact or named) if r.stage in CLASSIFYING]
+    return named, exact or named
+
+
+def _one(store: ArtifactStore, records: Sequence[Record], name: str) -> Record:
+    named, meant = _named(records, name)
+    usable = [r for r in meant if r.stage in CLASSIFYING]
     usable = usable or [r for r in named if r.stage in CLASSIFYING]
     if len(usable) == 1:
         return usable[0]
