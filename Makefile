@@ -41,7 +41,7 @@ demo: setup
 	$(BIN)/tlm run demo
 
 test: test-fast
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow --dist loadfile
 
 test-fast: setup
 	$(BIN)/python -m pytest -m "not slow"

@@ -23,9 +23,9 @@ settings.load_profile("no-deadline")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Fast tests share the cores, a thread each. Slow ones use all cores and have time limits: one after another."""
+    """Fast tests share the cores, a thread each. Slow ones start processes of their own: two at a time at most."""
     if "not slow" not in config.option.markexpr:
-        return 0
+        return 2 if "slow" in config.option.markexpr else 0
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers start from this environment
     return None
 

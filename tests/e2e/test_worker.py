@@ -62,7 +62,7 @@ def test_prefect_yaml_deploys_every_named_study() -> None:
 def test_a_worker_runs_a_deployment_twice_and_dies_in_the_third_run_which_can_still_be_cancelled(
     project: Project, tmp_path: Path
 ) -> None:
-    """The second run hits the cache. The worker is started in a folder of the user's own scripts."""
+    """The second run finds all of it made. The worker is started in a folder of the user's own scripts."""
     (tmp_path / "chatty.py").write_text("import tasks.board; tasks.board.LOG_EVERY_SECONDS = 0", encoding="utf-8")
     prefect_port, mlflow_port = _free_port(), _free_port()
     environment = {
@@ -105,8 +105,9 @@ def test_a_worker_runs_a_deployment_twice_and_dies_in_the_third_run_which_can_st
                 command("deployment", "run", "demo/demo", "--param", f"study={json.dumps(study)}")
                 run = _finished(api, attempt, tmp_path / "worker.log")
                 states = _task_states(api, run["id"])
-                finetuned = [state for name, state in states if name.startswith("finetune/")]
-                assert set(finetuned) == ({"Completed"} if attempt == 1 else {"Cached"}), states
+                finetuned = {state for name, state in states if name.startswith("finetune/")}
+                assert finetuned == ({"Completed"} if attempt == 1 else set())
+                assert attempt == 1 or not states, "what is made already has no task run"
                 artifacts = _artifacts(api, run["id"])
                 assert "topics" in json.dumps(artifacts["mini-results"])
                 assert f"http://127.0.0.1:{mlflow_port}/#/experiments/" in artifacts["mini-mlflow"]

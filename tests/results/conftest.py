@@ -1,4 +1,4 @@
-"""Half a second for each plot would be most of these tests: figures are laid out, but not drawn."""
+"""Plots would be most of these tests' time: none is drawn, unless a test asks for it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,29 @@ from matplotlib.text import Text
 from tlm.report import drawing
 
 
+def no_plots(patch: pytest.MonkeyPatch) -> None:
+    """`png` and `svg` stand in for plots wherever there is something to draw."""
+    patch.setattr(drawing.Plot, "png", property(lambda plot: b"not drawn" if plot.draw else b""))
+    patch.setattr(drawing.Plot, "svg", property(lambda plot: "not drawn" if plot.draw else ""))
+
+
 @pytest.fixture(autouse=True)
 def quick_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`svg` holds a plot's texts. A test that asks for `really_drawn` gets the real thing."""
-
-    def texts(figure: Figure, name: str, title: str) -> str:
-        return " | ".join(text.get_text() for text in figure.findobj(Text))
-
-    if "really_drawn" not in request.fixturenames:
-        monkeypatch.setattr(drawing, "as_png", lambda figure: b"not drawn")
-        monkeypatch.setattr(drawing, "as_svg", texts)
+    if "really_drawn" not in request.fixturenames and "laid_out" not in request.fixturenames:
+        no_plots(monkeypatch)
 
 
 @pytest.fixture
 def really_drawn() -> None:
     """Ask for it to have plots drawn."""
+
+
+@pytest.fixture
+def laid_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask for it to have figures made but not drawn: `svg` holds a plot's texts."""
+
+    def texts(figure: Figure, name: str, title: str) -> str:
+        return " | ".join(text.get_text() for text in figure.findobj(Text))
+
+    monkeypatch.setattr(drawing, "as_png", lambda figure: b"not drawn")
+    monkeypatch.setattr(drawing, "as_svg", texts)

@@ -199,7 +199,7 @@ def test_latency_is_read_where_every_member_has_one() -> None:
     assert found["a, single"][4:] == ["1.00"] and found["shallow, soft"][4:] == ["n/a"]
 
 
-def test_a_plot_shows_both_committees_and_the_single_deep_model() -> None:
+def test_a_plot_shows_both_committees_and_the_single_deep_model(laid_out: None) -> None:
     made = committees(MadeUp(asked("topics"), items=100), "topics", alone=0.5, together=0.6, deep=0.6)
     (plot,) = analyse(made.evidence()).plots
     assert plot.name == "made-up-topics" and all(label in plot.svg for label in ("shallow", "deep, single"))

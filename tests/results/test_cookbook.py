@@ -13,12 +13,12 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.patches import Rectangle
+from results.conftest import no_plots
 from results.test_document import Home, command_of
 
 from tlm.artifacts import catalogue
 from tlm.artifacts.sql_models import column_descriptions, description, models, ready_query, sql_folder
 from tlm.machine.runtime import PACKAGE_PARENT
-from tlm.report import drawing
 from tlm.results.answers import of_home
 from tlm.results.published import FOLDER, publish
 from tlm.stages import STAGES
@@ -62,8 +62,7 @@ class Asked:
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> Asked:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(drawing, "as_png", lambda figure: b"not drawn")
-        patch.setattr(drawing, "as_svg", lambda figure, name, title: "not drawn")
+        no_plots(patch)
         return Asked(tmp_path_factory.mktemp("cookbook"))
 
 

@@ -66,7 +66,7 @@ def test_the_samplers_are_one_family() -> None:
     assert {verdict.outcome for verdict in findings.verdicts} == {"undecided at this scale"}
 
 
-def test_a_plot_has_every_sampler_beside_random() -> None:
+def test_a_plot_has_every_sampler_beside_random(laid_out: None) -> None:
     made = chosen(asked("coverage", "bm25"), {None: 0.5, "coverage": 0.7})
     (plot,) = analyse(made.evidence()).plots
     assert plot.name == f"made-up-topics-ws{WS}" and not plot.missing

@@ -50,7 +50,7 @@ def only(found: dict[str, str], *words: str) -> str:
     return outcome
 
 
-def test_committee_that_replaces_the_deep_decoder() -> None:
+def test_committee_that_replaces_the_deep_decoder(laid_out: None) -> None:
     evidence = measured(0.4, 0.6, 0.55, 0.68)
     found = outcomes(evidence)
     for system in ("deep", "wide", "narrow", "pair"):

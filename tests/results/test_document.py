@@ -22,7 +22,7 @@ from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
 from tlm.planning.plan import plan
-from tlm.report import drawing
+from tlm.report.drawing import Plot
 from tlm.report.saved import FINDINGS_FILE
 from tlm.results import ANALYSES, document
 from tlm.results.answers import of_home
@@ -68,7 +68,7 @@ class Home:
 
     def add(self, name: str = "sweep", *, created: str = "2026-01-01", tracked: bool = True, **changes: Any) -> Step:
         """A study that has run, its report as the report stage leaves it for the document."""
-        drawn = drawing.as_png.__name__
+        drawn = type(Plot.__dict__["png"]).__name__  # whether plots are
         report, made = has_run(name, created, tracked, json.dumps(changes, sort_keys=True), drawn)
         shutil.copytree(made, self.folder / "data/artifacts", dirs_exist_ok=True)
         return report

@@ -50,7 +50,7 @@ def outcomes(findings: Findings) -> list[str]:
     return [verdict.outcome for verdict in findings.verdicts]
 
 
-def test_every_text_at_its_worth() -> None:
+def test_every_text_at_its_worth(laid_out: None) -> None:
     findings = analyse(measured(CLEAR))
     assert outcomes(findings) == ["yes"] * 4
     gap, own, both, other = (float(v.figure.split()[0].replace("−", "-")) for v in findings.verdicts)

@@ -35,7 +35,7 @@ def measured(
     return made.evidence()
 
 
-def test_tokens_that_cost_accuracy() -> None:
+def test_tokens_that_cost_accuracy(laid_out: None) -> None:
     findings = analyse(measured(0.70, 0.65, 0.58))
     (verdict,) = findings.verdicts
     assert verdict.outcome == "yes" and verdict.figure.startswith("−1") and verdict.links

@@ -110,7 +110,7 @@ def test_a_family_is_corrected_together() -> None:
     assert shown == [comparison.text for comparison in together]
 
 
-def test_a_plot_shows_each_selection_and_what_is_untreated() -> None:
+def test_a_plot_shows_each_selection_and_what_is_untreated(laid_out: None) -> None:
     made = with_missing(natural(asked("random")), "random", (0.05, 0.1, 0.2))
     (plot,) = analyse(made.evidence()).plots
     assert plot.name == f"made-up-topics-shallow-ws{WS}" and not plot.missing

@@ -45,7 +45,7 @@ def outcomes(evidence: Evidence) -> list[str]:
     return [verdict.outcome for verdict in analyse(evidence).verdicts]
 
 
-def test_occurrences_that_predict() -> None:
+def test_occurrences_that_predict(laid_out: None) -> None:
     findings = analyse(measured("occurrence_overlap"))
     assert [verdict.outcome for verdict in findings.verdicts] == ["yes", "yes", "yes"]
     assert "R² of Occurrence overlap" in findings.verdicts[2].figure and findings.verdicts[2].half_width is not None

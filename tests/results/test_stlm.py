@@ -35,7 +35,7 @@ def made(name: str, scores: dict[str, float], *, scale: str = "tiny", seeds: int
         for system, ws in product(models(study), study.corpus.sizes):
             accuracy = scores.get(asked.title, scores.get(f"{system} on {ws}", scores.get(system, 0.6)))
             for seed in range(seeds):
-                where: dict[str, Any] = {"ws": ws, "seed": seed, "groups": groups, "units": 240 if groups else 600}
+                where: dict[str, Any] = {"ws": ws, "seed": seed, "groups": groups, "units": 67 if groups else 600}
                 results.options(asked.title, asked.normalization, system, accuracy, spread=1e-4, **where)
     return results
 
@@ -123,12 +123,12 @@ def test_scores_are_packed_and_found_in_again() -> None:
     assert findings[0] == findings[1]
 
 
-@pytest.mark.parametrize("lost", [[0.5], None, [0.5] * 239 + [None]])
+@pytest.mark.parametrize("lost", [[0.5], None, [0.5] * 66 + [None]])
 def test_what_is_published_with_a_score_missing_is_refused(lost: list[float | None] | None, tmp_path: Path) -> None:
     results = made("ffn-sharing", {})
     results.rows["likelihood"][1]["ngram"] = lost
     about = {"study": results.study.model_dump_json(), **dict.fromkeys(STUDY_SCHEMA.names[1:], "")}
     place = tmp_path / "ffn-sharing-tiny"
     save_packed({**results.tables(), STUDY: pa.Table.from_pylist([about], STUDY_SCHEMA)}, place)
-    with pytest.raises(UserError, match="240 units of likelihood/blimp.* numbers of ngram"):
+    with pytest.raises(UserError, match="67 units of likelihood/blimp.* numbers of ngram"):
         load(place)

@@ -53,7 +53,7 @@ def outcomes(evidence: Evidence) -> list[str]:
     return [verdict.outcome for verdict in analyse(evidence).verdicts]
 
 
-def test_trends_have_the_right_sign_and_size() -> None:
+def test_trends_have_the_right_sign_and_size(laid_out: None) -> None:
     evidence = measured((0.05, 0.1, 0.2, 0.3), (0.3, 0.25, 0.15, 0.05), (0.0, 0.04, 0.1, 0.15))
     findings = analyse(evidence)
     assert [verdict.outcome for verdict in findings.verdicts] == ["yes", "no", "yes"]

@@ -37,7 +37,7 @@ def outcome(findings: Findings, beginning: str, words: str) -> str:
     return found
 
 
-def test_a_gap_that_survives_in_part() -> None:
+def test_a_gap_that_survives_in_part(laid_out: None) -> None:
     findings = analyse(measured(sentence=0.68, corpus=0.5))
     assert outcome(findings, "The gap survives", "within sentences") == "yes"
     assert outcome(findings, "The gap survives", "over the whole corpus") == "yes"

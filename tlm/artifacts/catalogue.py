@@ -17,7 +17,18 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from tlm.artifacts.marts import SETTINGS, Connection, Unfit, fitting, in_memory, literal, make_marts, one_line
+from tlm.artifacts.marts import (
+    SETTINGS,
+    Connection,
+    Unfit,
+    comment,
+    describe,
+    fitting,
+    in_memory,
+    literal,
+    make_marts,
+    one_line,
+)
 from tlm.artifacts.record import Record, in_time
 from tlm.artifacts.sql_models import sql_folder
 from tlm.artifacts.store import ArtifactStore, Inspection
@@ -225,13 +236,15 @@ def _write(
     table = pa.table({"artifact": pa.array(left, pa.string()), "reason": pa.array(left.values(), pa.string())})
     try:
         with duckdb.connect(str(path), config=SETTINGS) as connection:
+            connection.begin()  # else every statement waits until it is on the disk
             make_marts(connection, store.local_path, records, stages, {})
             connection.register("raw_left_out", table)
             connection.execute("create table main.left_out as select * from raw_left_out order by artifact")
             connection.unregister("raw_left_out")
             connection.execute("create table main.meta as select ? as fingerprint", [fingerprint])
-            for what, meaning in OWN_TABLES.items():
-                connection.execute(f"comment on {what} is {literal(meaning)}")
+            describe(connection)
+            comment(connection, OWN_TABLES)
+            connection.commit()
     except duckdb.Error as error:  # as it is closed, what is left to write is written
         told = file_error(error, path)
         raise told or UserError(f"The catalogue cannot be written: {one_line(error)}.") from error

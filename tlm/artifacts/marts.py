@@ -138,9 +138,6 @@ def make_marts(connection: Connection, files: Files, records: Sequence[Record], 
             with statistics_in_sql(connection):
                 for name in MARTS:
                     connection.execute(f"create table main.{name} as {model('marts', name)}")
-                    connection.execute(f"comment on table main.{name} is {literal(description(name))}")
-                    for column, meaning in column_descriptions(name).items():
-                        connection.execute(f"comment on column main.{name}.{column} is {literal(meaning)}")
             for name in (*models("staging"), *staged):
                 connection.execute(f"drop view {name}")
             _check(connection)
@@ -152,6 +149,19 @@ def make_marts(connection: Connection, files: Files, records: Sequence[Record], 
             raise Unfit(f"{CANNOT}{one_line(error)}.") from error
     for name in ("raw_records", "raw_files"):
         connection.unregister(name)
+
+
+def describe(connection: Connection) -> None:
+    """Say of every mart, and of each of its columns, what it is: a comment that whoever opens the database sees."""
+    for name in MARTS:
+        said = {f"table main.{name}": description(name)}
+        said |= {f"column main.{name}.{column}": meaning for column, meaning in column_descriptions(name).items()}
+        comment(connection, said)
+
+
+def comment(connection: Connection, said: Mapping[str, str]) -> None:
+    """Comment on tables and columns, as "table main.runs" or "column main.runs.key"."""
+    connection.execute("; ".join(f"comment on {what} is {literal(meaning)}" for what, meaning in said.items()))
 
 
 def literal(text: str) -> str:
@@ -230,9 +240,12 @@ def _stage_tables(
     columns = {"path": pa.array(owners, pa.string()), "key": pa.array(owners.values(), pa.string())}
     connection.register("raw_files", pa.table(columns))
     for table, own in paths.items():
-        # An empty file comes first: it gives the types, and read_parquet refuses an empty list.
-        empty = scratch / f"{table.name}.parquet"
         typed = ", ".join(f"null::{kind} as {name}" for name, kind in table.columns.items())
+        if not own:
+            connection.execute(f"create temp view stg_{table.name} as select null::varchar as key, {typed} limit 0")
+            continue
+        # An empty file comes first: it gives the types.
+        empty = scratch / f"{table.name}.parquet"
         connection.execute(f"copy (select {typed} limit 0) to {literal(str(empty))} (format parquet)")
         listed = ", ".join(literal(path) for path in (str(empty), *own))
         cast = ", ".join(f"contents.{name}::{kind} as {name}" for name, kind in table.columns.items())
