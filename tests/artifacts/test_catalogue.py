@@ -463,6 +463,7 @@ def test_a_model_in_foreign_bytes_is_an_error_on_one_line(tmp_path: Path, monkey
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_concurrent_builds_while_a_reader_holds_the_file(home: Path, tmp_path: Path) -> None:
     home = _copy(home, tmp_path / "home")
     code = (

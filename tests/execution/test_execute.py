@@ -274,6 +274,7 @@ def test_a_killed_worker_is_a_failed_stage_and_no_artifact(own: Mini, monkeypatc
     assert own.store.abandoned() == []
 
 
+@pytest.mark.slow
 def test_a_stage_past_its_timeout_is_stopped_and_said_so(own: Mini) -> None:
     step = only(own.plan, "pretrain", ws=60, arch="one")
     shutil.rmtree(own.folder(step))
@@ -289,6 +290,7 @@ def job_of(mini: Mini, step: Step, out: Path) -> Job:
     return Job(step, inputs, out, mini.runtime, lambda done, total: None)
 
 
+@pytest.mark.slow
 def test_a_users_error_crosses_the_process_boundary(mini: Mini, tmp_path: Path) -> None:
     source = mini.plan.steps[0]
     other = source.model_copy(update={"config": {**source.config, "sha256": {}}})
@@ -298,6 +300,7 @@ def test_a_users_error_crosses_the_process_boundary(mini: Mini, tmp_path: Path) 
     assert raised.value.remedy == "Run the study again."
 
 
+@pytest.mark.slow
 def test_any_other_error_in_a_worker_is_a_failed_stage_with_its_traceback(mini: Mini, tmp_path: Path) -> None:
     task = only(mini.plan, "task")
     broken = task.model_copy(update={"access": {}})

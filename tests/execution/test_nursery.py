@@ -152,6 +152,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert ends(its) and ends(nurserys)
 
 
+@pytest.mark.slow
 def test_what_is_imported_leaves_python_with_one_thread_and_the_gpu_alone() -> None:
     """Or a fork would lose what other threads hold."""
     code = "import threading\n" + "".join(f"import {module}\n" for module in REAL)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +22,8 @@ from tlm.study.config import StudyConfig
 
 TEST_ITEMS, DEV_ITEMS, LABELS, TOKENS = 200, 40, 4, 60
 TASK_TOKENS = 40
+TABLE = "items.csv"
+"""The one file of the data root."""
 REMOVED = 5
 RULES = ("soft", "logit", "vote")
 MLFLOW = "http://127.0.0.1:5000"
@@ -39,10 +45,10 @@ class MadeUp(NamedTuple):
 def study(data_root: Path, **changes: Any) -> StudyConfig:
     """Two tasks, two architectures, Ws 0, 100, 400, one treatment, one committee, two fine-tuning seeds."""
     data_root.mkdir(parents=True, exist_ok=True)
-    table = data_root / "items.csv"
+    table = data_root / TABLE
     if not table.exists():
         table.write_text("text,label\n" + "".join(f"some text {n},label{n % LABELS}\n" for n in range(40)))
-    files = {"kind": "files", "format": "csv", "path": "items.csv", "label_column": "label"}
+    files = {"kind": "files", "format": "csv", "path": TABLE, "label_column": "label"}
     small = {"num_hidden_layers": 1, "hidden_size": 8, "num_attention_heads": 2}
     settings: dict[str, Any] = {
         "name": "made-up",
@@ -71,12 +77,26 @@ def publish(
     config: StudyConfig, store: ArtifactStore, data_root: Path, *, tracked: bool = True, skip: tuple[str, ...] = ()
 ) -> list[Record]:
     """Publish an artifact for every step of the study but its report; return the records."""
-    planned = plan(config, str(data_root))
-    return [
-        publish_step(store, step, planned, tracked=tracked)
-        for step in planned.steps
-        if step.stage != "report" and step.stage not in skip
-    ]
+    unnamed = config.model_copy(update={"name": "unnamed", "title": "", "scale": None, "analysis": None})
+    made = _made(unnamed.model_dump_json(), (data_root / TABLE).read_text(), tracked, skip)
+    shutil.copytree(made.root, store.root, dirs_exist_ok=True)
+    steps = (step for step in plan(config, str(data_root)).steps if step.stage != "report" and step.stage not in skip)
+    records = {record.key: record for record in made.records()}
+    return [records[step.key] for step in steps]
+
+
+@cache
+def _made(config: str, table: str, tracked: bool, skip: tuple[str, ...]) -> ArtifactStore:
+    """A study's artifacts, made once in a process for all tests that ask for them."""
+    folder = Path(tempfile.mkdtemp(prefix="tlm-synthetic-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / TABLE).write_text(table)
+    planned = plan(StudyConfig.model_validate_json(config), str(folder))
+    store = ArtifactStore(str(folder / "artifacts"))
+    for step in planned.steps:
+        if step.stage != "report" and step.stage not in skip:
+            publish_step(store, step, planned, tracked=tracked)
+    return store
 
 
 def publish_step(

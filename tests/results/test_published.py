@@ -73,6 +73,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_the_document_and_its_plots_are_the_same_bytes_as_from_the_home(
     home: Home, folder: Path, really_drawn: None
 ) -> None:
