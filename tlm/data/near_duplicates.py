@@ -14,6 +14,8 @@ from tlm.data.ragged import Ragged, Rows
 
 MULTIPLIER = 0x9E37_79B9_7F4A_7C15
 PARAGRAPHS_AT_ONCE = 8_192
+BITS = 20
+"""Of a hash, by which most windows of a corpus are told from those that are looked for."""
 
 
 def find_near_duplicates(corpus: Ragged, items: Ragged, n: int = 13) -> Rows:
@@ -29,13 +31,14 @@ def find_near_duplicates(corpus: Ragged, items: Ragged, n: int = 13) -> Rows:
         ValueError: if n < 1.
     """
     sizes = _sizes(items, n)
+    groups = [_Group(np.flatnonzero(sizes == size), items, size) for size in np.unique(sizes[sizes > 0]).tolist()]
+    for part in _parts(corpus):
+        hashes = _Hashes(part.ids)
+        for group in groups:
+            group.look_in(part, hashes)
     hits = np.zeros(len(items), dtype=np.int64)
-    for size in np.unique(sizes[sizes > 0]).tolist():
-        rows = np.flatnonzero(sizes == size)
-        own = items.take(rows)
-        starts = _starts(own, size)
-        occurs = _occur(corpus, own.ids, starts, size)
-        hits[rows] = np.bincount(own.sequence_of[starts[occurs]], minlength=len(rows))
+    for group in groups:
+        hits[group.rows] = group.hits
     return hits
 
 
@@ -51,17 +54,32 @@ def _sizes(items: Ragged, n: int) -> Rows:
     return np.minimum(items.lengths, n)
 
 
-def _occur(corpus: Ragged, ids: NDArray[np.uint16], starts: Rows, size: int) -> NDArray[np.bool_]:
-    """For each window of `ids`, of `size` tokens from one of `starts`: does a paragraph of the corpus hold it?"""
-    windows, which = np.unique(_windows(ids, starts, size), return_inverse=True)
-    hashes = np.unique(_hashes(ids, starts, size))
-    found = np.zeros(len(windows), dtype=bool)
-    for part in _parts(corpus):
-        there = _starts(part, size)
-        suspects = there[_among(_hashes(part.ids, there, size), hashes)]
+class _Group:
+    """The items whose n-grams have `size` tokens, and which of these n-grams were found so far."""
+
+    def __init__(self, rows: Rows, items: Ragged, size: int) -> None:
+        self.rows, self.size = rows, size
+        own = items.take(rows)
+        starts = _starts(own, size)
+        self._item = own.sequence_of[starts]
+        self._hashes = np.unique(_Hashes(own.ids).of(starts, size))
+        self._beginnings = np.zeros(1 << BITS, dtype=bool)
+        self._beginnings[self._hashes >> np.uint64(64 - BITS)] = True
+        self._windows, self._which = np.unique(_windows(own.ids, starts, size), return_inverse=True)
+        self._found = np.zeros(len(self._windows), dtype=bool)
+
+    def look_in(self, part: Ragged, hashes: _Hashes) -> None:
+        starts = _starts(part, self.size)
+        found = hashes.of(starts, self.size)
+        likely = np.flatnonzero(self._beginnings[found >> np.uint64(64 - BITS)])  # far quicker than to search for each
+        suspects = starts[likely[_among(found[likely], self._hashes)]]
         if len(suspects):
-            found |= np.isin(windows, _windows(part.ids, suspects, size))
-    return found[which]
+            self._found |= np.isin(self._windows, _windows(part.ids, suspects, self.size))
+
+    @property
+    def hits(self) -> Rows:
+        """(rows,): how many of each item's n-grams were found."""
+        return np.bincount(self._item[self._found[self._which]], minlength=len(self.rows))
 
 
 def _parts(corpus: Ragged) -> Iterator[Ragged]:
@@ -76,13 +94,21 @@ def _starts(sequences: Ragged, size: int) -> Rows:
     return np.flatnonzero(np.arange(len(ends)) + size <= ends)
 
 
-def _hashes(ids: NDArray[np.uint16], starts: Rows, size: int) -> NDArray[np.uint64]:
-    """(starts,): a polynomial of each window's ids, modulo 2**64."""
-    hashes = np.zeros(max(0, len(ids) - size + 1), dtype=np.uint64)
-    for position in range(size):
-        hashes *= np.uint64(MULTIPLIER)
-        hashes += ids[position : position + len(hashes)]
-    return hashes[starts]
+class _Hashes:
+    """A polynomial of the ids of any window, modulo 2**64: sums from the first id on, and so of any size at one price."""
+
+    def __init__(self, ids: NDArray[np.uint16]) -> None:
+        length = len(ids)
+        inverse = np.full(length, pow(MULTIPLIER, -1, 2**64), dtype=np.uint64).cumprod(dtype=np.uint64)
+        self._powers = np.ones(length + 1, dtype=np.uint64)
+        self._powers[1:] = np.full(length, MULTIPLIER, dtype=np.uint64).cumprod(dtype=np.uint64)
+        self._sums = np.zeros(length + 1, dtype=np.uint64)
+        np.cumsum(ids * inverse, dtype=np.uint64, out=self._sums[1:])
+
+    def of(self, starts: Rows, size: int) -> NDArray[np.uint64]:
+        """(starts,): of the windows of `size` ids that begin there; equal ones have equal hashes, wherever they are."""
+        all_of_them = (self._sums[size:] - self._sums[:-size]) * self._powers[size:]
+        return np.asarray(all_of_them[starts])
 
 
 def _among(values: NDArray[np.uint64], ordered: NDArray[np.uint64]) -> NDArray[np.bool_]:
