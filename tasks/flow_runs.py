@@ -72,7 +72,7 @@ def _heeding(flow_run_id: UUID) -> Iterator[None]:
 
 def _cancel(flow_run_id: UUID) -> None:
     with get_client(sync_client=True) as client:
-        _end(client, flow_run_id, Cancelled(message="Interrupted."))
+        _end(client, flow_run_id, Cancelled(message="Cancelled while it ran."))
 
 
 def _end(client: SyncPrefectClient, flow_run_id: UUID, state: State) -> None:
@@ -156,9 +156,11 @@ def outliving_the_worker(run: Callable[[], T]) -> T | State:
     try:
         return run()
     except TerminationSignal:
-        if not told.is_set():
-            raise
-        return Cancelled(message="Cancelled; its worker was gone.")
+        if told.is_set():
+            return Cancelled(message="Cancelled; its worker was gone.")
+        if _is_cancelled(flow_run_id):  # the worker would take a minute to say so
+            _cancel(flow_run_id)
+        raise
     finally:
         over.set()
 
