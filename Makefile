@@ -10,8 +10,12 @@ TLM_HOME ?= $(CURDIR)
 export TLM_HOME
 PREFECT_HOME ?= $(TLM_HOME)/data/prefect
 export PREFECT_HOME
-PREFECT_URL := http://127.0.0.1:4200/api
-MLFLOW_URL  := http://127.0.0.1:5000
+# The servers: ports that `make server` takes, and where `make deploy` and `make worker` look for them.
+TLM_PREFECT_PORT ?= 4200
+TLM_MLFLOW_PORT ?= 5000
+export TLM_PREFECT_PORT TLM_MLFLOW_PORT
+PREFECT_URL := $(or $(PREFECT_API_URL),http://127.0.0.1:$(TLM_PREFECT_PORT)/api)
+MLFLOW_URL  := $(or $(MLFLOW_TRACKING_URI),http://127.0.0.1:$(TLM_MLFLOW_PORT))
 
 .PHONY: help setup demo test test-fast bench lint format ui server worker deploy clean
 
@@ -24,7 +28,7 @@ help:
 	@echo "make lint      ruff and mypy"
 	@echo "make ui        Prefect server and MLflow server, both on loopback"
 	@echo "make server    the same (what a worker needs)"
-	@echo "make deploy    work pool and one deployment for each named study"
+	@echo "make deploy    the work pool, and a deployment for each named study and for your own"
 	@echo "make worker    a Prefect worker that takes runs from the pool"
 	@echo "make clean     remove the environment and everything that was made"
 
@@ -63,8 +67,7 @@ server ui: setup
 	$(BIN)/python -m tasks.servers
 
 deploy: setup
-	PREFECT_API_URL=$(PREFECT_URL) $(BIN)/prefect work-pool create tlm --type process --overwrite
-	PREFECT_API_URL=$(PREFECT_URL) $(BIN)/prefect --no-prompt deploy --all
+	@PREFECT_API_URL=$(PREFECT_URL) $(BIN)/tlm deploy
 
 worker: setup
 	PYTHONSAFEPATH=1 PREFECT_API_URL=$(PREFECT_URL) MLFLOW_TRACKING_URI=$(MLFLOW_URL) \

@@ -24,7 +24,9 @@ STOPPING_SECONDS = 10.0
 Submit = Callable[[Step, list[PrefectFuture[Any]]], PrefectFuture[Any]]
 
 
-def run_all(steps: Sequence[Step], submit: Submit, *, at_once: int) -> dict[str, PrefectFuture[Any]]:
+def run_all(
+    steps: Sequence[Step], submit: Submit, *, at_once: int, ended: Callable[[Step], None] = lambda step: None
+) -> dict[str, PrefectFuture[Any]]:
     """Submit every step once all its inputs are done, `at_once` at a time.
 
     On the first failure no more are submitted and, when those under way have ended, it is raised. What interrupts it
@@ -33,6 +35,7 @@ def run_all(steps: Sequence[Step], submit: Submit, *, at_once: int) -> dict[str,
     Args:
         steps: in topological order; of those that could start, the first does. Inputs that are not among them are there.
         submit: starts a step, given the futures of its inputs (done, but they let Prefect draw the graph).
+        ended: called with each step that has been made, or found.
 
     Returns:
         Step key → its future, which is completed.
@@ -64,6 +67,7 @@ def run_all(steps: Sequence[Step], submit: Submit, *, at_once: int) -> dict[str,
             futures[key].wait()  # until then a done future may still answer with the state it had when last asked
             if futures[key].state.is_completed():
                 graph.done(key)
+                ended(steps[position[key]])
             else:
                 failed = failed or futures[key]
     except BaseException:

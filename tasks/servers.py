@@ -21,6 +21,9 @@ from tlm.machine.runtime import SAFE_PATH, Runtime
 from tlm.report.formatting import experiment_url
 
 HOST = "127.0.0.1"
+PREFECT_PORT = ("TLM_PREFECT_PORT", "4200")
+MLFLOW_PORT = ("TLM_MLFLOW_PORT", "5000")
+"""The variable that names a server's port, and the port without it."""
 START_SECONDS = 180
 STEADY_SECONDS = 60
 STARTS = 3
@@ -130,7 +133,7 @@ def serve() -> None:
     """Start both, say when they answer, and look after them as long as one is up."""
     runtime = Runtime.from_environment()
     runtime.check_writable()
-    ports = (_port("TLM_PREFECT_PORT", "4200"), _port("TLM_MLFLOW_PORT", "5000"))
+    ports = (_port(*PREFECT_PORT), _port(*MLFLOW_PORT))
     for name, value in {**ENVIRONMENT, "PREFECT_HOME": str(runtime.prefect_home)}.items():
         os.environ.setdefault(name, value)
     runtime.prefect_home.mkdir(parents=True, exist_ok=True)
@@ -152,6 +155,11 @@ def serve() -> None:
             raise UserError("No server is left.", "Their last words are above.")
         finally:
             stop()
+
+
+def prefect_api() -> str:
+    """The address of the Prefect server that runs are sent to: PREFECT_API_URL, or what `make server` starts."""
+    return os.environ.get("PREFECT_API_URL") or f"http://{HOST}:{_port(*PREFECT_PORT)}/api"
 
 
 def _port(name: str, default: str) -> int:

@@ -17,10 +17,8 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-import yaml
 from project import Project
 
-from flows.studies import STUDIES
 from tlm.machine.runtime import PACKAGE_PARENT
 
 pytestmark = pytest.mark.slow
@@ -52,13 +50,6 @@ def _running(
             process.wait(timeout=60)
 
 
-def test_prefect_yaml_deploys_every_named_study() -> None:
-    deployments = yaml.safe_load((PACKAGE_PARENT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
-    names = {d["name"]: d["entrypoint"] for d in deployments}
-    assert names == {name: f"flows/deployments.py:{name.replace('-', '_')}" for name in STUDIES}
-    assert all(not schedule["active"] for d in deployments for schedule in d["schedules"])
-
-
 def test_a_worker_runs_a_deployment_twice_and_dies_in_the_third_run_which_can_still_be_cancelled(
     project: Project, tmp_path: Path
 ) -> None:
@@ -87,33 +78,44 @@ def test_a_worker_runs_a_deployment_twice_and_dies_in_the_third_run_which_can_st
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    def tlm(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "flows.cli", *arguments], env=remote, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
     with _running([sys.executable, "-m", "tasks.servers"], environment, tmp_path / "servers.log"):
         api = httpx.Client(base_url=remote["PREFECT_API_URL"], timeout=30)
         _wait(lambda: "Both are up" in (tmp_path / "servers.log").read_text(), 240, tmp_path / "servers.log")
-        command("work-pool", "create", "tlm", "--type", "process")
-        command("--no-prompt", "deploy", "--all")
-        [deployment] = [d for d in api.post("/deployments/filter", json={}).json() if d["name"] == "demo"]
-        form = deployment["parameter_openapi_schema"]
-        assert "StudyConfig" in form["definitions"] and list(form["properties"]) == ["study"]
-        study = yaml.safe_load(project.tlm("show", str(project.folder / "mini.yaml")))
-        study["finetune"]["learning_rate"] = 0.003
+        assert len(tlm("deploy").splitlines()) == 3
+        _switch_on(api, "demo")
+        tlm("deploy")
+        deployed = {d["name"]: d for d in api.post("/deployments/filter", json={}).json()}
+        assert [d["name"] for d in deployed.values() if d["schedules"] and d["schedules"][0]["active"]] == ["demo"]
+        assert list(deployed["demo"]["parameter_openapi_schema"]["properties"]) == ["limit_steps", "overrides", "study"]
+        mini = str(project.folder / "mini.yaml")
         worker = [*prefect, "worker", "start", "--pool", "tlm", "--limit", "1"]
         path = os.pathsep.join((remote["PYTHONPATH"], str(tmp_path)))
         there = {**remote, "PYTHONSAFEPATH": "1", "PYTHONPATH": path, "TLM_EXTENSIONS": "chatty"}
         with _running(worker, there, tmp_path / "worker.log", project.folder) as process:
             for attempt in (1, 2):
-                command("deployment", "run", "demo/demo", "--param", f"study={json.dumps(study)}")
+                said = tlm("submit", mini, "--set", "finetune.learning_rate=0.003", "--name", f"my run {attempt}")
+                assert f"Submitted my run {attempt}: http://127.0.0.1:{prefect_port}/runs/flow-run/" in said
                 run = _finished(api, attempt, tmp_path / "worker.log")
                 states = _task_states(api, run["id"])
                 finetuned = {state for name, state in states if name.startswith("finetune/")}
                 assert finetuned == ({"Completed"} if attempt == 1 else set())
                 assert attempt == 1 or not states, "what is made already has no task run"
+                assert run["name"] == f"my run {attempt}"
                 artifacts = _artifacts(api, run["id"])
+                assert float(artifacts["mini-progress"]) == 100
                 assert "topics" in json.dumps(artifacts["mini-results"])
                 assert f"http://127.0.0.1:{mlflow_port}/#/experiments/" in artifacts["mini-mlflow"]
-            assert re.search(r"finetune/topics-one\S+: \d+ of \d+ \(\d+ %\)", (tmp_path / "worker.log").read_text())
-            study["pretrain"]["steps"] = 900_000
-            command("deployment", "run", "demo/demo", "--param", f"study={json.dumps(study)}")
+            log = (tmp_path / "worker.log").read_text()
+            assert re.search(r"finetune/topics-one\S+: \d+ of \d+ \(\d+ %\)", log)
+            assert re.search(r"finetune/topics-one\S+ begins", log) and re.search(r"ends: (\d+) of \1 steps", log)
+            tlm("submit", mini, "--set", "pretrain.steps=900000")
             _wait(lambda: "of 900000" in (tmp_path / "worker.log").read_text(), 240, tmp_path / "worker.log")
             family = psutil.Process(process.pid).children(recursive=True)
             assert any(each.name() == "tlm-child" for each in family)
@@ -129,6 +131,13 @@ def test_a_worker_runs_a_deployment_twice_and_dies_in_the_third_run_which_can_st
 
 
 RUNNING = {"flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}}}
+
+
+def _switch_on(api: httpx.Client, name: str) -> None:
+    """The schedule of a deployment, as a person does in the UI."""
+    [deployment] = [d for d in api.post("/deployments/filter", json={}).json() if d["name"] == name]
+    [schedule] = deployment["schedules"]
+    api.patch(f"/deployments/{deployment['id']}/schedules/{schedule['id']}", json={"active": True}).raise_for_status()
 
 
 def _statuses(uri: str) -> set[str]:
