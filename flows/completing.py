@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
+from tasks import board
 from tasks.study_run import StudyRun, study_run
 from tasks.tracking.study import Tracking
 from tlm.artifacts import catalogue
@@ -57,6 +58,7 @@ def run_study(planned: Plan, found: Found, runtime: Runtime, run_steps: RunSteps
         _note_hits(run, planned, {step.key for step in todo})
         begin(store, planned.study.name, planned.steps)
         executed = run_steps(todo, found, runtime, run.tracking) if todo else set()
+        board.current().doing("bringing the catalogue up to date")
         left_out = catalogue.refresh(store, runtime.catalogue, STAGES)
         end(store, planned.steps)
         _note_hits(run, planned, executed)

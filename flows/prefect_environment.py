@@ -10,6 +10,7 @@ import sys
 import threading
 from contextlib import suppress
 
+from flows.terminal import passing_line
 from tlm.errors import UserError
 from tlm.execution.process import Child, StageFailed
 from tlm.machine.file_errors import file_error
@@ -78,7 +79,7 @@ class Server:
         os.environ.pop("PREFECT_API_URL", None)
         if self._answers:
             self._child.say(stop=True)
-            with suppress(subprocess.TimeoutExpired):
+            with passing_line("stopping Prefect's server"), suppress(subprocess.TimeoutExpired):
                 self._child.process.wait(STOP_SECONDS)
         self._child.process.kill()
         self._child.process.wait()

@@ -45,6 +45,8 @@ class BarBoard:
         self.todo = set(todo)
         self.study = progress.add_task("study", total=len(self.todo))
         self.bars: dict[str, tuple[TaskID, float]] = {}
+        self.last_end = time.monotonic()
+        """When the last step ended."""
 
     def open(self, ref: ArtifactRef) -> Callable[[int, int], None]:
         bar = self.progress.add_task(f"{ref.stage}/{ref.slug}", total=None)
@@ -54,6 +56,9 @@ class BarBoard:
     def note(self, ref: ArtifactRef, note: str) -> None:
         self.console.print(printable(f"{ref.stage}/{ref.slug}: {note}."), highlight=False, soft_wrap=True)
 
+    def doing(self, what: str) -> None:
+        self.progress.update(self.study, description=what)
+
     def say(self, text: str) -> None:
         self.console.print(printable(text), highlight=False, soft_wrap=True)
 
@@ -62,9 +67,38 @@ class BarBoard:
         self.progress.remove_task(bar)
         if ref.key in self.todo:
             self.progress.advance(self.study)
-        seconds = time.monotonic() - started
+        self.last_end = time.monotonic()
+        seconds = self.last_end - started
         if end == "failed" or seconds >= 0.5:
             self.console.print(f"{end:6} {ref.stage}/{ref.slug} ({seconds:.1f} s)", highlight=False)
+
+
+class Clock:
+    """How long each part of a command took, in seconds that add up."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+        self.laps: list[tuple[int, str]] = []
+        self._left = 0.0
+        """What rounding has left over, for the next part."""
+
+    def lap(self, what: str, until: float | None = None) -> None:
+        """A part is over, or was at the time `until`."""
+        now = time.monotonic() if until is None else until
+        exact = now - self._last + self._left
+        self.laps.append((round(exact), what))
+        self._left, self._last = exact - round(exact), now
+
+    def __str__(self) -> str:
+        total = sum(seconds for seconds, _ in self.laps)
+        parts = ", ".join(f"{seconds} s {what}" for seconds, what in self.laps if seconds)
+        return f"{total} s: {parts}" if parts else f"{total} s"
+
+
+def counted(summary: Summary) -> str:
+    """How many stages a run executed, and how many it found, if any."""
+    found = f", {summary.cached} cached" if summary.cached else ""
+    return f"{len(summary.executed)} stages executed{found}."
 
 
 def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, asked: str, debug: bool = False) -> None:
@@ -74,6 +108,7 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, a
         UserError: for bad input, before Prefect and MLflow are even imported and before anything is written; for what goes
             wrong with a file, and a full disk.
     """
+    clock = Clock()
     check_servers(runtime)
     server = set_up(runtime, debug=debug)
     notes: list[str] = []
@@ -84,11 +119,11 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, a
         say(line)
     show_left_out(planned, runtime, say)
     store = ArtifactStore(runtime.artifacts)
-    started = time.monotonic()
     try:
         with closing(server.stop), saying(f"interrupted. {GO_ON}"):
             found = _verified(planned, store, console)
-            summary = _run(planned, found, runtime, server, console)
+            clock.lap("to check")
+            summary = _run(planned, found, runtime, server, console, clock)
     except UserError:
         raise
     except Exception as error:
@@ -100,7 +135,7 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, a
         console.print(Text.assemble(("failed:", "red"), f" {fault}"), highlight=False, soft_wrap=True)
         console.print(f"{GO_ON} --debug shows the traceback.")
         sys.exit(1)
-    answers = _show(summary, store, console, time.monotonic() - started)
+    answers = _show(summary, store, console, clock)
     runs_page = experiment_url(shown(runtime.mlflow_url), summary.mlflow_experiment_id)
     console.print(f"MLflow: {runs_page}", highlight=False, soft_wrap=True)
     console.print("Next, try:")
@@ -122,7 +157,7 @@ def _verified(planned: Plan, store: ArtifactStore, console: Console) -> Found:
     return found
 
 
-def _run(planned: Plan, found: Found, runtime: Runtime, server: Server, console: Console) -> Summary:
+def _run(planned: Plan, found: Found, runtime: Runtime, server: Server, console: Console, clock: Clock) -> Summary:
     """Run a checked study under live bars: by Prefect, unless there is nothing for it to run and nobody to see it."""
     from tasks import board
 
@@ -130,8 +165,12 @@ def _run(planned: Plan, found: Found, runtime: Runtime, server: Server, console:
     run = _by_prefect if todo or not server.is_own else _without_prefect
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        board.use(BarBoard(progress, console, todo))
-        return run(planned, found, runtime, server)
+        bars = BarBoard(progress, console, todo)
+        board.use(bars)
+        summary = run(planned, found, runtime, server)
+    clock.lap("for the steps", bars.last_end)
+    clock.lap("for the catalogue and MLflow")
+    return summary
 
 
 def _by_prefect(planned: Plan, found: Found, runtime: Runtime, server: Server) -> Summary:
@@ -154,7 +193,7 @@ def _without_prefect(planned: Plan, found: Found, runtime: Runtime, server: Serv
     return run_study(planned, found, runtime, lambda *_: set())
 
 
-def _show(summary: Summary, store: ArtifactStore, console: Console, seconds: float) -> bool:
+def _show(summary: Summary, store: ArtifactStore, console: Console, clock: Clock) -> bool:
     """Print what was damaged, the table, the verdicts, and where the report is; return whether there is a verdict."""
     from flows.querying import name_left_out
     from tlm.report.saved import FINDINGS_FILE, SUMMARY_FILE, load_findings, load_summary
@@ -169,10 +208,7 @@ def _show(summary: Summary, store: ArtifactStore, console: Console, seconds: flo
     verdicts = load_findings(report.path(FINDINGS_FILE)).verdicts
     for verdict in verdicts:
         console.print(Text.assemble((verdict.outcome, "bold"), f": {verdict.claim}: {verdict.figure}"), highlight=False)
-    console.print(
-        f"{len(summary.executed)} stages executed, {summary.cached} cached, {seconds:.0f} s. "
-        f"MLflow run {summary.mlflow_run_id}.",
-        highlight=False,
-    )
+    console.print(f"{counted(summary)} {clock}.", highlight=False, soft_wrap=True)
+    console.print(f"MLflow run {summary.mlflow_run_id}.", highlight=False)
     console.print(f"Report: {report.path('report.html')}", highlight=False, soft_wrap=True)
     return bool(verdicts)

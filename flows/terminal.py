@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -52,6 +53,21 @@ class PlainConsole(Console):
 
     def status(self, status: Any, **options: Any) -> Status:
         return super().status(Text(status) if isinstance(status, str) else status, **options)
+
+
+@contextmanager
+def passing_line(text: str) -> Iterator[None]:
+    """On a terminal, a line that is there for as long as the block runs. It needs no thread: Python may be ending."""
+    if not on_terminal():
+        yield
+        return
+    sys.stdout.write(f"{text} …")
+    sys.stdout.flush()
+    try:
+        yield
+    finally:
+        sys.stdout.write("\r\x1b[K")
+        sys.stdout.flush()
 
 
 def on_terminal() -> bool:

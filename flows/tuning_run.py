@@ -53,6 +53,9 @@ class TuningBoard:
     def close(self, ref: ArtifactRef, end: object) -> None:
         self.progress.remove_task(self.bars.pop(ref.key))
 
+    def doing(self, what: str) -> None:
+        self.progress.update(self.all, description=what)
+
     def say(self, text: str) -> None:
         self.console.print(printable(text), highlight=False, soft_wrap=True)
 

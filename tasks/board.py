@@ -25,6 +25,9 @@ class Board(Protocol):
 
     def close(self, ref: ArtifactRef, end: End) -> None: ...
 
+    def doing(self, what: str) -> None:
+        """What is still to be done once the steps are made: `what` is under way."""
+
     def say(self, text: str) -> None:
         """A line that is no step's: what is waited for, what went wrong beside the work."""
         ...
@@ -50,6 +53,9 @@ class LogBoard:
 
     def close(self, ref: ArtifactRef, end: End) -> None:
         return None
+
+    def doing(self, what: str) -> None:
+        logging.getLogger("tlm").info("%s", what)
 
     def say(self, text: str) -> None:
         logging.getLogger("tlm").warning("%s", text)

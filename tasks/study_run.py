@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from tasks import board
 from tasks.tracking.ending import Ending, Status
 from tasks.tracking.study import Tracking, close_study, open_study
 from tlm.artifacts.provenance import provenance
@@ -39,6 +40,7 @@ def study_run(runtime: Runtime, name: str, content: Mapping[str, Any], *, comman
     run = StudyRun(open_study(runtime, name, content, provenance(), command=command))
 
     def end(status: Status) -> None:
+        board.current().doing("telling MLflow how it ended")
         report = run.report if status == "FINISHED" else None
         ending = Ending(status=status, numbers=run.numbers, report=report, hits=run.hits)
         close_study(run.tracking, runtime, ending)

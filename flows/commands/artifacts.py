@@ -16,10 +16,9 @@ from flows.commands.base import (
     Set,
     SourceOrigin,
     StudyName,
-    app,
+    command,
     console,
     errors,
-    example,
     runtime,
 )
 from flows.spreadsheets import EscapeFormulas
@@ -27,7 +26,7 @@ from flows.terminal import printable
 from tlm.errors import UserError
 
 
-@app.command(epilog=example('tlm predict finetune/agnews --text "Stocks fell."', "tlm predict KEY --file news.csv"))
+@command("Use what was trained", 'tlm predict finetune/agnews --text "Stocks fell."', "tlm predict KEY --file news.csv")
 def predict(
     models: Annotated[
         list[str],
@@ -63,7 +62,7 @@ def predict(
     predict_in_terminal(request, runtime(home=home, device=device, threads=threads), console, errors)
 
 
-@app.command(epilog=example('tlm generate pretrain/plain --prompt "The sea" --samples 3'))
+@command("Use what was trained", 'tlm generate pretrain/plain --prompt "The sea" --samples 3')
 def generate(
     model: Annotated[
         str, typer.Argument(help="A pre-trained decoder: stage/slug (or its beginning) or a key.", metavar="DECODER")
@@ -98,7 +97,7 @@ def generate(
     )
 
 
-@app.command(epilog=example("tlm invalidate finetune/libraries --yes"))
+@command("Keep house", "tlm invalidate finetune/libraries --yes")
 def invalidate(
     selector: Annotated[str, typer.Argument(help="A stage, stage/slug (or its beginning), or a key.")],
     downstream: Annotated[bool, typer.Option(help="Also what was made from it.")] = True,
@@ -125,7 +124,7 @@ def invalidate(
         console.print(f"{len(records) + len(damaged)} artifacts. Add --yes to remove them.")
 
 
-@app.command(epilog=example("tlm gc", "tlm gc --keep-hours 0 --yes"))
+@command("Keep house", "tlm gc", "tlm gc --keep-hours 0 --yes")
 def gc(
     keep_hours: Annotated[float, typer.Option(help="Keep what was made so recently.")] = 24,
     unfinished: Annotated[bool, typer.Option("--unfinished", help="Also of studies that have not ended.")] = False,
@@ -158,7 +157,7 @@ def gc(
     )
 
 
-@app.command(epilog=example('tlm sql "select * from results"', "tlm sql --file sql/queries/gap_by_ws.sql"))
+@command("Look into results", 'tlm sql "select * from results"', "tlm sql --file sql/queries/gap_by_ws.sql")
 def sql(
     query: Annotated[
         str | None, typer.Argument(help="SQL over the tables runs, results, overlap, … (`show tables` lists them).")
@@ -192,7 +191,7 @@ def sql(
     name_left_out(left_out(where.catalogue), errors)
 
 
-@app.command(epilog=example("tlm catalogue"))
+@command("Keep house", "tlm catalogue")
 def catalogue(home: Home = None) -> None:
     """Rebuild data/catalogue.duckdb from the records, and check it."""
     from flows.querying import name_left_out, rebuild
@@ -202,7 +201,7 @@ def catalogue(home: Home = None) -> None:
     console.print(f"{where.catalogue}", highlight=False)
 
 
-@app.command(epilog=example("tlm verify"))
+@command("Keep house", "tlm verify")
 def verify(home: Home = None) -> None:
     """Check every artifact: its record, and the digests of all its files. Exit code 1 if any is not whole."""
     from tlm.artifacts import housekeeping
@@ -228,7 +227,7 @@ def verify(home: Home = None) -> None:
         raise typer.Exit(1)
 
 
-@app.command(epilog=example("tlm export ws-sweep bundle --scale small"))
+@command("Work elsewhere", "tlm export ws-sweep bundle --scale small")
 def export(
     study: StudyName,
     folder: Annotated[Path, typer.Argument(help="A folder to make, for another machine.")],
@@ -249,7 +248,7 @@ def export(
     export_in_terminal(loaded, folder, where, console)
 
 
-@app.command("import", epilog=example("tlm import bundle"))
+@command("Work elsewhere", "tlm import bundle", name="import")
 def import_(
     folder: Annotated[
         Path, typer.Argument(help="A folder with artifacts that another machine made, or with tar archives of them.")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -12,9 +15,7 @@ from tlm.machine.runtime import Runtime
 
 app = typer.Typer(
     name="tlm",
-    help="Pre-train, fine-tune and compare tiny language models. Start with: tlm run demo",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
@@ -27,7 +28,20 @@ class Origin(StrEnum):
     hub = "hub"
 
 
-StudyName = Annotated[str, typer.Argument(help="A named study (see `tlm studies`) or a YAML file of the same schema.")]
+def _studies(incomplete: str) -> list[str]:
+    """What a shell offers where a study is to be named."""
+    from flows.studies import STUDIES
+
+    files = (str(path) for pattern in ("*.yaml", "*.yml") for path in Path().glob(pattern))
+    return [name for name in (*STUDIES, *sorted(files)) if name.startswith(incomplete)]
+
+
+StudyName = Annotated[
+    str,
+    typer.Argument(
+        help="A named study (see `tlm studies`) or a YAML file of the same schema.", autocompletion=_studies
+    ),
+]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a field, e.g. --set pretrain.epochs=5.")]
 Reference = Annotated[
     bool, typer.Option("--reference-compat", help="Train as the paper's released code does: see docs/scales.md.")
@@ -49,9 +63,33 @@ Home = Annotated[str | None, typer.Option(help="Where everything is written (TLM
 DataRoot = Annotated[str | None, typer.Option(help="Where source files are read (TLM_DATA_ROOT).")]
 
 
-def example(*commands: str) -> str:
-    """A command's epilogue."""
-    return "[bold]Example:[/bold]  " + "   ".join(commands)
+GROUPS = ("Begin", "Use what was trained", "Look into results", "Work elsewhere", "Keep house")
+"""What commands are about, in the order in which somebody comes to it: the panels of `tlm --help`."""
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def command(group: str, *examples: str, name: str | None = None) -> Callable[[Command], Command]:
+    """Make a function a command of one of GROUPS; `examples` end its help, a line each."""
+    assert group in GROUPS
+    epilog = "\n  ".join(("[bold]Examples:[/bold]", *examples))
+    return app.command(name, rich_help_panel=group, epilog=epilog)
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"tlm {version('tlm')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version this is, and end."),
+    ] = False,
+) -> None:
+    """Pre-train, fine-tune and compare tiny language models. Start with: tlm run demo"""
 
 
 def runtime(**given: object) -> Runtime:

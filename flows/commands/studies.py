@@ -22,16 +22,13 @@ from flows.commands.base import (
     StudyName,
     Threads,
     Workers,
-    app,
+    command,
     console,
-    example,
     runtime,
 )
 
 
-@app.command(
-    epilog=example("tlm run demo", "tlm run ws-sweep --scale tiny", "tlm run my_study.yaml --set pretrain.epochs=5")
-)
+@command("Begin", "tlm run demo", "tlm run ws-sweep --scale tiny", "tlm run my_study.yaml --set pretrain.epochs=5")
 def run(
     study: StudyName,
     set_: Set = None,
@@ -58,9 +55,7 @@ def run(
     run_in_terminal(loaded, where, console, asked=shlex.join(asked), debug=debug)
 
 
-@app.command(
-    epilog=example("tlm plan demo", "tlm plan ws-sweep --scale paper", "tlm plan ws-sweep committee --scale tiny")
-)
+@command("Begin", "tlm plan demo", "tlm plan ws-sweep --scale paper", "tlm plan ws-sweep committee --scale tiny")
 def plan(
     study: Annotated[list[str], typer.Argument(help="A named study or a YAML file; of several, what they share.")],
     set_: Set = None,
@@ -114,7 +109,7 @@ def plan(
     show_plan(planned, store, where, console, steps=steps, time=time, verdicts=time if verdicts is None else verdicts)
 
 
-@app.command(epilog=example("tlm show demo > my_study.yaml"))
+@command("Begin", "tlm show demo > my_study.yaml")
 def show(
     study: StudyName,
     set_: Set = None,
@@ -128,7 +123,7 @@ def show(
     typer.echo(to_yaml(load_study(study, set_, reference=reference_compat, scale=scale, origin=origin)), nl=False)
 
 
-@app.command(epilog=example("tlm studies"))
+@command("Begin", "tlm studies")
 def studies() -> None:
     """List the named studies."""
     from flows.studies import STUDIES
@@ -139,7 +134,7 @@ def studies() -> None:
     console.print(table)
 
 
-@app.command(epilog=example("tlm explain demo --against demo --set finetune.epochs=3"))
+@command("Look into results", "tlm explain demo --against demo --set finetune.epochs=3")
 def explain(
     study: StudyName,
     against: Annotated[str, typer.Option(help="A study's name (its latest run), a report's key, or an MLflow run id.")],
@@ -176,7 +171,7 @@ def explain(
     console.print(f"{len(found.reused)} steps are the same, {len(found.causes)} are not.")
 
 
-@app.command(epilog=example("tlm report", "tlm report --published"))
+@command("Look into results", "tlm report", "tlm report --published")
 def report(
     out: Annotated[Path, typer.Option(help="The document; its plots go into a folder img beside it.")] = Path(
         "docs/results.md"
@@ -203,7 +198,7 @@ def report(
     console.print(f"{out}", highlight=False)
 
 
-@app.command(epilog=example("tlm publish", "tlm publish ws-sweep committee-tiny"))
+@command("Look into results", "tlm publish", "tlm publish ws-sweep committee-tiny")
 def publish(
     study: Annotated[
         list[str] | None, typer.Argument(help="Studies that have run, with or without their scale (default: all).")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from flows.commands.base import Home, app, console, example, runtime
+from flows.commands.base import Home, command, console, runtime
 
 
-@app.command(epilog=example("tlm track", "MLFLOW_TRACKING_URI=http://127.0.0.1:5000 tlm track"))
+@command("Keep house", "tlm track", "MLFLOW_TRACKING_URI=http://127.0.0.1:5000 tlm track")
 def track(home: Home = None) -> None:
     """Have MLflow show every artifact: complete what is unfinished, make again from the records what is not there."""
     from flows.tracking import track_in_terminal

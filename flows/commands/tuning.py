@@ -18,9 +18,8 @@ from flows.commands.base import (
     SourceOrigin,
     Threads,
     Workers,
-    app,
+    command,
     console,
-    example,
     runtime,
 )
 from tlm.errors import UserError
@@ -28,11 +27,10 @@ from tlm.errors import UserError
 UNITS = {"s": 1, "m": 60, "h": 3_600}
 
 
-@app.command(
-    epilog=example(
-        "tlm tune demo --over pretrain.mlm_probability=float:0.1:0.5 --over finetune.epochs=int:4:16 --trials 30",
-        "tlm tune my_tuning.yaml --budget 2h --out my_tuning.json",
-    )
+@command(
+    "Begin",
+    "tlm tune demo --over pretrain.mlm_probability=float:0.1:0.5 --over finetune.epochs=int:4:16 --trials 30",
+    "tlm tune my_tuning.yaml --budget 2h --out my_tuning.json",
 )
 def tune(
     study: Annotated[

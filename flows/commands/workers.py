@@ -13,14 +13,13 @@ from flows.commands.base import (
     Set,
     SourceOrigin,
     StudyName,
-    app,
+    command,
     console,
-    example,
     runtime,
 )
 
 
-@app.command(epilog=example("tlm submit demo", "tlm submit ws-sweep --scale small", "tlm submit my_study.yaml"))
+@command("Work elsewhere", "tlm submit demo", "tlm submit ws-sweep --scale small", "tlm submit my_study.yaml")
 def submit(
     study: StudyName,
     set_: Set = None,
@@ -45,7 +44,7 @@ def submit(
     )
 
 
-@app.command(epilog=example("tlm deploy"))
+@command("Work elsewhere", "tlm deploy")
 def deploy(home: Home = None) -> None:
     """Have the Prefect server know every named study: a work pool, and a deployment with a form for each."""
     from flows.deploying import deploy_in_terminal

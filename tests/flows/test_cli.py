@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from helpers import Said, Tlm, command_line, mini_tree, python, write_csv, write
 from typer.testing import CliRunner
 
 from flows import cli
-from flows.commands import app
+from flows.commands import app, base
 from flows.loading import load_study
 from tlm.planning.plan import plan
 
@@ -306,10 +307,29 @@ def test_the_commands_are_those_that_the_documents_tell_of() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_a_help_with_an_example(command: str) -> None:
+def test_every_command_has_a_help_with_examples_of_a_line_each(command: str) -> None:
     shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "120", "TERM": "dumb"})
     assert shown.exit_code == 0
-    assert "Example:" in shown.output and f"tlm {command}" in shown.output
+    examples = [line.strip() for line in shown.output.partition("Examples:")[2].splitlines() if line.strip()]
+    assert examples and all(f"tlm {command}" in line for line in examples)
+
+
+def test_help_groups_commands_and_begins_with_what_one_does_first() -> None:
+    shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "120", "TERM": "dumb"}).output
+    places = [shown.index(f"│ {name} ") for name in ("run", "plan", "predict", "sql", "submit", "verify")]
+    groups = [shown.index(f" {group} ") for group in base.GROUPS]
+    assert places == sorted(places) and groups == sorted(groups)
+    assert groups[0] < places[0] < groups[1] < places[2] < groups[2]
+
+
+def test_the_version_is_that_of_the_package(tlm: Tlm) -> None:
+    assert tlm("--version").out == f"tlm {version('tlm')}\n"
+
+
+def test_a_shell_completes_the_names_of_studies_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "committee_of_mine.yaml").write_text("")
+    assert base._studies("commit") == ["committee", "committee-distillation", "committee_of_mine.yaml"]
 
 
 PLAN_OF_TWO = ["plan", "ws-sweep", "committee", "--scale", "paper"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,6 +20,7 @@ from flows.studies import STUDIES
 from flows.studies.registry import ORIGINS
 from flows.studies.scales import DEFAULT_SCALE, SCALES
 from tlm.errors import UserError
+from tlm.machine.runtime import PACKAGE_PARENT
 
 
 def test_there_is_a_deployment_for_each_named_study_and_one_for_others() -> None:
@@ -86,3 +89,23 @@ def test_tags_say_which_studies_belong_together_and_which_have_scales() -> None:
     tags = {name: deploying._tags(name) for name in FLOWS}
     assert tags["committee"] == ["paper", "scales"] and tags["demo"] == ["introductory"] and tags[OWN] == [OWN]
     assert {name for name, own in tags.items() if "scales" in own} == {name for name in STUDIES if STUDIES[name].scaled}
+
+
+@pytest.mark.parametrize(
+    ("given", "prefect", "mlflow"),
+    [
+        ({}, "http://127.0.0.1:4200/api", "http://127.0.0.1:5000"),
+        ({"TLM_PREFECT_PORT": "4301", "TLM_MLFLOW_PORT": "5301"}, "http://127.0.0.1:4301/api", "http://127.0.0.1:5301"),
+        ({"PREFECT_API_URL": "http://a/api", "MLFLOW_TRACKING_URI": "http://b"}, "http://a/api", "http://b"),
+    ],
+)
+def test_make_finds_the_servers_where_the_environment_says(given: dict[str, str], prefect: str, mlflow: str) -> None:
+    environment = {"PATH": os.environ["PATH"], **given}
+    said = {
+        target: subprocess.run(
+            ["make", "-n", target], cwd=PACKAGE_PARENT, env=environment, capture_output=True, text=True
+        )
+        for target in ("deploy", "worker")
+    }
+    assert all(f"PREFECT_API_URL={prefect} " in each.stdout for each in said.values()), said
+    assert f"MLFLOW_TRACKING_URI={mlflow} " in said["worker"].stdout

@@ -9,13 +9,16 @@ from pathlib import Path
 import pytest
 import yaml
 from helpers import command_line, mini_tree, python, write_csv, write_mini_data
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
 import flows
+from flows import running
 from flows.commands import base
-from flows.running import BarBoard
+from flows.running import BarBoard, Clock
 from flows.terminal import PlainConsole, printable
 from tlm.artifacts.step import ArtifactRef
 
@@ -157,3 +160,24 @@ run(work)
 
 def test_what_a_terminal_obeys_is_spelled_out() -> None:
     assert printable("a\x1b[2Jb\x07\x9bc\td\ne ü 字") == "a\\x1b[2Jb\\x07\\x9bc\td\ne ü 字"
+
+
+@given(st.lists(st.floats(0, 1_000), min_size=1, max_size=6))
+def test_the_seconds_of_the_parts_add_up_to_those_in_all(parts: list[float]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        now = 5.0
+        patch.setattr(running.time, "monotonic", lambda: now)
+        clock = Clock()
+        for number, seconds in enumerate(parts):
+            now += seconds
+            clock.lap(f"part {number}")
+    said = [int(found) for found in re.findall(r"(\d+) s", str(clock))]
+    assert said[0] == sum(said[1:]) and abs(said[0] - sum(parts)) <= 0.5 + 1e-6
+    assert all(abs(shown - seconds) <= 1 + 1e-6 for (shown, _), seconds in zip(clock.laps, parts, strict=True))
+
+
+def test_the_bar_of_a_study_says_what_is_done_after_its_last_step() -> None:
+    progress = Progress(console=PlainConsole(file=io.StringIO()))
+    board = BarBoard(progress, progress.console, [])
+    board.doing("bringing the catalogue up to date")
+    assert progress.tasks[board.study].description == "bringing the catalogue up to date"

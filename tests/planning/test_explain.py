@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 from helpers import mini_study, record_all
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
-from tlm.planning.explain import Change, Explanation, explain, find_run
+from tlm.planning.explain import LENGTH, Change, Explanation, _short, explain, find_run
 from tlm.planning.plan import Plan, plan
 from tlm.stages import STAGES
 
@@ -62,13 +64,21 @@ def test_steps_that_run_again_are_those_whose_keys_changed_and_each_has_its_reas
     assert [step.key for step, _ in found.causes] == [step.key for step in after.steps if step.key not in known]
     reasons = {(step.stage, reason) for step, reason in found.causes}
     assert ("pretrain", "pretrain.steps: 6 → 7") in reasons
-    assert ("finetune", "input changed: pretrained") in reasons
+    assert ("finetune", "made from pretrain/one-ws60-s0-p0") in reasons
     assert {stage for stage, _ in reasons} == {"pretrain", "finetune", "latency", "committee", "report"}
 
 
 def test_a_step_that_is_new_is_called_new(recorded: ArtifactStore, mini_data: Path) -> None:
     found = explain(make(mini_data, corpus__sizes=[0, 60, 90, 120]), recorded, "mini")
     assert {(s.stage, reason) for s, reason in found.causes if s.stage == "corpus"} == {("corpus", "new in this study")}
+
+
+@given(st.text(), st.text(), st.text())
+def test_values_that_differ_are_shown_to_differ(alike: str, one: str, other: str) -> None:
+    before, after = f"{alike * 40}{one}", f"{alike * 40}{other}"
+    shown = _short(before, after)
+    assert max(map(len, shown)) <= LENGTH
+    assert (shown[0] == shown[1]) == (before == after) or one[:40] == other[:40]
 
 
 def test_a_changed_file_is_told_from_the_other_files_of_the_study(recorded: ArtifactStore, mini_data: Path) -> None:

@@ -143,7 +143,11 @@ class Runtime(BaseModel):
     def mlflow_url(self) -> str:
         """Where links to runs lead: the tracking server, or the one that `make ui` starts."""
         uri = self.tracking_uri or ""
-        return uri.rstrip("/") if uri.startswith("http") else "http://127.0.0.1:5000"
+        return (
+            uri.rstrip("/")
+            if uri.startswith("http")
+            else f"http://127.0.0.1:{os.environ.get('TLM_MLFLOW_PORT', '5000')}"
+        )
 
     @property
     def prefect_home(self) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from tlm.artifacts.record import Record
@@ -13,6 +14,10 @@ from tlm.errors import UserError
 from tlm.planning.plan import Plan
 
 ABSENT = "(absent)"
+LENGTH = 60
+"""Characters of a value that are shown."""
+NAMED = 2
+"""Changed inputs that a reason names."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +92,11 @@ def _reason(step: Step, old: Record | None, known: set[str]) -> str:
         return f"stage VERSION {old.version} → {step.version}"
     own = list(_changes(old.config, step.config))
     if own:
-        return "; ".join(f"{c.place}: {_short(c.before)} → {_short(c.after)}" for c in own[:3])
-    inputs = [name for name, ref in step.inputs.items() if ref.key not in known]
-    return f"input changed: {', '.join(inputs[:4])}" + (" …" if len(inputs) > 4 else "")
+        return "; ".join(f"{change.place}: {change.before} → {change.after}" for change in own[:3])
+    inputs = [f"{ref.stage}/{ref.slug}" for ref in step.inputs.values() if ref.key not in known]
+    return f"made from {', '.join(inputs[:NAMED])}" + (
+        f" and {len(inputs) - NAMED} more" if len(inputs) > NAMED else ""
+    )
 
 
 def _changes(before: Any, after: Any, place: str = "") -> Iterator[Change]:
@@ -101,13 +108,23 @@ def _changes(before: Any, after: Any, place: str = "") -> Iterator[Change]:
     elif _are_named(before) and _are_named(after):
         yield from _changes({e["name"]: e for e in before}, {e["name"]: e for e in after}, place)
     elif before != after:
-        yield Change(place, _short(before), _short(after))
+        yield Change(place, *_short(before, after))
 
 
 def _are_named(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(e, Mapping) and "name" in e for e in value)
 
 
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else str(value)
-    return text if len(text) <= 60 else text[:57] + "…"
+def _short(before: Any, after: Any) -> tuple[str, str]:
+    """Two values as text, each of up to LENGTH characters, from shortly before where they begin to differ."""
+    texts = str(before), str(after)
+    start = 0
+    if max(map(len, texts)) > LENGTH:
+        alike = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(*texts, strict=False)))
+        start = max(alike - LENGTH // 3, 0)
+    return _cut(texts[0], start), _cut(texts[1], start)
+
+
+def _cut(text: str, start: int) -> str:
+    text = f"…{text[start:]}" if start else text
+    return text if len(text) <= LENGTH else f"{text[: LENGTH - 1]}…"

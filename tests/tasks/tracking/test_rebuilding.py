@@ -315,4 +315,4 @@ def test_the_command_says_what_it_did(
     said = tlm("track", "--home", other.runtime.home)
     assert said.code == 0 and "6 artifacts logged from their records, 0 were there." in said.out
     assert str(other.runtime.mlflow_folder / "mlflow.db") in said.out.replace("\n", "")
-    assert "Example:" in tlm("track", "--help").out
+    assert "Examples:" in tlm("track", "--help").out
