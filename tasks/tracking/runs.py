@@ -1,7 +1,8 @@
 """What MLflow holds of a step, as calls to its client: all of it follows from the step, or from its artifact's record.
 
 Every call may be made again: what is there already is left or overwritten with the same. Metrics bear the time at which the
-record was written, not the time at which they happened to be logged.
+record was written, not the time at which they happened to be logged; what a curve had while its model was trained bears the
+time at which it had it.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from mlflow import MlflowClient
@@ -29,6 +30,9 @@ from tasks.tracking.recorded import finished
 from tlm.artifacts.fingerprint import canonical_json
 from tlm.artifacts.record import Record, device_of
 from tlm.artifacts.store import Artifact
+
+if TYPE_CHECKING:
+    from tlm.training.optimisation import Point
 
 BATCH = 1_000
 """The most parameters, tags and metrics that MLflow takes in one call; a call costs the same for one."""
@@ -103,16 +107,34 @@ def identity(made: Described, inputs: Mapping[str, Record], makers: Mapping[str,
     return Content(params=tuple(params), tags=tuple(tags), datasets=tuple(datasets))
 
 
-def results(artifact: Artifact) -> Content:
-    """Numbers and curves as metrics; a model that is here without weights is said to be, by a tag."""
+def results(artifact: Artifact, client: MlflowClient, run: Run) -> Content:
+    """Numbers and curves as metrics; a model that is here without weights is said to be, by a tag.
+
+    What the run has of a curve since it was made is left as it is, with the times at which it was.
+    """
     record, at = artifact.record, finished(artifact.record)
     metrics = [Metric(name, value, at, 0) for name, value in numbers_of(record).items()]
     if CURVES in record.outputs:
         curves = pd.read_parquet(artifact.path(CURVES))
         columns = [curves[name].tolist() for name in ("name", "value", "step")]
-        metrics += [Metric(name, value, at, step) for name, value, step in zip(*columns, strict=True)]
+        known = _known_points(client, run, set(columns[0]))
+        points = zip(*columns, strict=True)
+        metrics += [Metric(name, value, at, step) for name, value, step in points if (name, step) not in known]
     without = [RunTag("tlm.weights", f"without weights (made on {device_of(record)})")] if record.left_behind else []
     return Content(metrics=tuple(metrics), tags=tuple(without))
+
+
+def _known_points(client: MlflowClient, run: Run, names: Collection[str]) -> set[tuple[str, int]]:
+    """Metric and step of what a run has of these metrics."""
+    own = [name for name in names if name in run.data.metrics]
+    return {(name, each.step) for name in own for each in client.get_metric_history(run.info.run_id, name)}
+
+
+def log_points(client: MlflowClient, run_id: str, points: Sequence[Point], at: int) -> None:
+    """Log a part of a curve as of a time, in milliseconds since 1970."""
+    metrics = [Metric(name, value, at, step) for step, name, value in points]
+    for start in range(0, len(metrics), BATCH):
+        client.log_batch(run_id, metrics=metrics[start : start + BATCH])
 
 
 def log_content(client: MlflowClient, run_id: str, content: Content) -> None:

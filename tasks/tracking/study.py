@@ -6,11 +6,13 @@ records: MLflow can be down from the first step to the last, and the study ends 
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlflow import MlflowClient
 from mlflow.entities import RunTag
@@ -35,6 +37,12 @@ from tlm.execution.process import is_cancellation
 from tlm.machine import interruption
 from tlm.machine.runtime import Runtime
 from tlm.stages import STAGES
+
+if TYPE_CHECKING:
+    from tlm.training.optimisation import Point
+
+POINTS_SECONDS = 5.0
+"""Between two looks at a curve in MLflow, at least."""
 
 _outboxes: dict[str, Outbox] = {}
 """Of this process, by the note of the study."""
@@ -201,6 +209,11 @@ class StepRun:
         self.step = step
         self.runtime = runtime
         self.run_id: str | None = None
+        self._points: list[Point] = []
+        """Of the curve, what MLflow is still to be told."""
+        self._over = False
+        self._next_points = 0.0
+        """When it is to be told at the earliest; never, while it has not answered to the last."""
 
     @property
     def _tags(self) -> dict[str, str]:
@@ -217,12 +230,30 @@ class StepRun:
         tags = {**self._tags, "tlm.imported_from": origin, "device": device_of(made)}
         return {**self._start(made.provenance, tags), "imported_from": origin}
 
+    def points(self, points: list[Point]) -> None:
+        """Log what a training's curve has gained, now and then, beside the work. What does not get through is logged at the
+        end, with the record."""
+        self._points += points
+        if self.run_id is None or time.monotonic() < self._next_points:
+            return
+        run_id, told, at = self.run_id, self._points, runs.now()
+        self._points, self._next_points = [], math.inf
+
+        def tell(client: MlflowClient) -> None:
+            if not self._over:
+                runs.log_points(client, run_id, told, at)
+            self._next_points = time.monotonic() + POINTS_SECONDS
+
+        self.tracking.outbox.put(tell)
+
     def finish(self, record: Record) -> None:
         """Log what the step made and end the run."""
+        self._over = True
         self._put(lambda view: self._finish(view, record))
 
     def fail(self, error: BaseException) -> None:
         """End the run as failed, and say why, or as killed if the error is a cancellation."""
+        self._over = True
         cancelled = is_cancellation(error)
         text = f"{type(error).__name__}: {error}"[: runs.TAG_LIMIT]
         if run_id := self.run_id:
@@ -258,7 +289,7 @@ def execute_tracked(step: Step, runtime: Runtime, tracking: Tracking, *, progres
     """`tlm.execution.execute.execute`, with a child run of what was made; a hit has none. Raises what `execute` raises."""
     run = StepRun(tracking, step, runtime)
     try:
-        outcome = execute(step, runtime, progress=progress, before_work=run.start)
+        outcome = execute(step, runtime, progress=progress, points=run.points, before_work=run.start)
         if outcome.status == "executed":
             run.finish(outcome.record)
     except BaseException as error:

@@ -98,7 +98,7 @@ class View:
             return
         artifact, inputs = Artifact(self.store, there), self.inputs(record)
         datasets = run.inputs.dataset_inputs if run.inputs else []
-        content = runs.results(artifact)
+        content = runs.results(artifact, self.client, run)
         if not run.data.params or len(datasets) < min(len(inputs), runs.MOST_INPUTS):
             content = self.identity(record, inputs) + content
         runs.log_content(self.client, run.info.run_id, content)

@@ -26,7 +26,7 @@ from tlm.execution.execute import Outcome, execute
 from tlm.execution.process import StageFailed
 from tlm.planning.plan import plan
 from tlm.stages.job import Job
-from tlm.training.optimisation import NonFiniteLoss
+from tlm.training.optimisation import NonFiniteLoss, Point
 
 
 def digests(outcome: Outcome) -> dict[str, str]:
@@ -247,16 +247,20 @@ def test_training_here_has_the_threads_it_was_given_and_leaves_others_as_they_we
 
 
 @pytest.mark.slow
-def test_an_isolated_worker_makes_the_same_artifact_and_reports_progress(own: Mini) -> None:
+def test_an_isolated_worker_makes_the_same_artifact_and_reports_progress_and_its_curve(own: Mini) -> None:
     step = only(own.plan, "pretrain", ws=60, arch="conv")
     shutil.rmtree(own.folder(step))
     seen: list[tuple[int, int]] = []
     isolated = own.runtime.model_copy(update={"isolate": True})
-    outcome = execute(step, isolated, progress=lambda *at: seen.append(at))
+    points: list[Point] = []
+    outcome = execute(step, isolated, progress=lambda *at: seen.append(at), points=points.extend)
     assert outcome.status == "executed"
     assert digests(outcome) == digests(own.first[step.key])
     assert outcome.record.facts == own.first[step.key].record.facts
     assert seen[-1] == (6, 6)
+    curve = own.frame(step, "metrics.parquet")
+    shown = set(zip(curve["step"], curve["name"], curve["value"], strict=True))
+    assert {(1, "train_loss"), (6, "heldout_loss")} <= {point[:2] for point in points} and set(points) <= shown
 
 
 def test_a_killed_worker_is_a_failed_stage_and_no_artifact(own: Mini, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Training in a child process (`tlm.execution.process`).
 
-The parent says one job; the child answers with {"progress": [done, total]}… or {"fits": batch size}…, then {"facts": …}.
+The parent says one job; the child answers with {"progress": [done, total]}…, {"points": [[step, metric, value]…]}… or
+{"fits": batch size}…, then {"facts": …}.
 """
 
 from __future__ import annotations
@@ -53,11 +54,14 @@ def _run_child(job: Job, trial: int = 0, fits: Callable[[int], None] = lambda si
             runtime=job.runtime.model_dump(mode="json"),
             out=str(job.out),
             trial=trial,
+            watched=job.points is not None,
         )
         while True:
             match child.hear():
                 case {"progress": [done, total]}:
                     job.progress(done, total)
+                case {"points": points} if job.points:
+                    job.points([(step, name, value) for step, name, value in points])
                 case {"fits": size}:
                     fits(size)
                 case {"facts": facts}:
@@ -72,7 +76,10 @@ def main() -> None:
         runtime = Runtime.model_validate(given["runtime"])
         store = ArtifactStore(runtime.artifacts)
         inputs = {name: store.get(ref) for name, ref in step.inputs.items()}
-        job = Job(step, inputs, Path(given["out"]), runtime, lambda done, total: parent.say(progress=[done, total]))
+        points = (lambda points: parent.say(points=points)) if given["watched"] else None
+        job = Job(
+            step, inputs, Path(given["out"]), runtime, lambda done, total: parent.say(progress=[done, total]), points
+        )
         parent.say(facts=_run(job, given["trial"], lambda size: parent.say(fits=size)))
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from traceback import clear_frames
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tlm.artifacts.provenance import provenance
 from tlm.artifacts.record import Record
@@ -23,6 +23,9 @@ from tlm.machine.runtime import Runtime
 from tlm.machine.threads import limited_threads
 from tlm.stages import STAGES
 from tlm.stages.job import Facts, Job
+
+if TYPE_CHECKING:
+    from tlm.training.optimisation import Point
 
 Progress = Callable[[int, int], None]
 
@@ -42,11 +45,13 @@ def execute(
     runtime: Runtime,
     *,
     progress: Progress | None = None,
+    points: Callable[[list[Point]], None] | None = None,
     before_work: Callable[[str], dict[str, str] | None] | None = None,
 ) -> Outcome:
     """Return the step's complete artifact, making it if need be. Safe to call from several processes at once.
 
     Args:
+        points: is told a training's curve while it is made; it must not raise, nor take long.
         before_work: called, only if there is work to do, with the reason ("" or what is damaged); what it returns
             (MLflow run and experiment id) goes into the record.
 
@@ -65,7 +70,7 @@ def execute(
         inputs = {name: store.get(ref) for name, ref in step.inputs.items()}
         started = time.monotonic()
         with store.draft(step.ref) as draft:
-            job = Job(step, inputs, draft, runtime, progress or (lambda done, total: None))
+            job = Job(step, inputs, draft, runtime, progress or (lambda done, total: None), points)
             with _file_errors_told(draft):
                 facts = _run(job)
                 record = store.publish(

@@ -24,6 +24,7 @@ from tlm.machine.runtime import Runtime
 if TYPE_CHECKING:
     from tlm.data.corpus import Sample
     from tlm.training.hooks import Hook
+    from tlm.training.optimisation import Point
 
 Facts = dict[str, object]
 
@@ -37,6 +38,8 @@ class Job:
     out: Path
     runtime: Runtime
     progress: Callable[[int, int], None]
+    points: Callable[[list[Point]], None] | None = None
+    """Who looks at learning curves while they are made, if anybody does."""
 
     def tokenizer(self) -> Tokenizer:
         return load_tokenizer(self.inputs["tokenizer"])
@@ -101,8 +104,10 @@ class Job:
                 writer.close()
 
     def training_hooks(self) -> tuple[Hook, ...]:
-        """What happens beside this step's training: checkpoints, from which an interrupted run goes on."""
+        """What happens beside this step's training: checkpoints, from which an interrupted run goes on; its curve."""
         from tlm.training.checkpoint import Checkpoints
+        from tlm.training.hooks import ReportCurve
 
         folder = ArtifactStore(self.runtime.artifacts).checkpoints(self.step.ref)
-        return (Checkpoints(folder, self.step.key, self.runtime.checkpoint_seconds),)
+        watched = (ReportCurve(self.points),) if self.points else ()
+        return (Checkpoints(folder, self.step.key, self.runtime.checkpoint_seconds), *watched)

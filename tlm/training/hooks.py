@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tlm.data.ragged import Rows
 from tlm.training.memory import out_of_memory_is
-from tlm.training.optimisation import Curve, NonFiniteLoss, Progress
+from tlm.training.optimisation import Curve, NonFiniteLoss, Point, Progress
 
 LOG_EVERY = 20
 """Steps between two entries of the curve, and on a GPU between two readings of the loss."""
@@ -128,3 +128,16 @@ class ReportProgress(Hook):
     def after_step(self, run: Run) -> None:
         if run.logs:
             self.progress(run.step, run.steps)
+
+
+@dataclass
+class ReportCurve(Hook):
+    """Tell whoever watches what the curve has gained, as often as it is logged; a resumed run tells all of it again."""
+
+    points: Callable[[list[Point]], None]
+    _told: int = field(default=0, init=False)
+
+    def after_step(self, run: Run) -> None:
+        if run.logs and len(run.curve.rows) > self._told:
+            self.points([(step, name, value) for step, _, name, value in run.curve.rows[self._told :]])
+            self._told = len(run.curve.rows)

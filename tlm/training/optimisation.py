@@ -25,6 +25,10 @@ class NonFiniteLoss(UserError):
         super().__init__(problem, remedy)
 
 
+Point = tuple[int, str, float]
+"""Step, metric, value."""
+
+
 @dataclass
 class Curve:
     """Metrics by step, as they will stand in metrics.parquet and in MLflow."""
