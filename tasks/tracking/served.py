@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
+from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 
@@ -27,10 +29,14 @@ class Served(PythonModel):  # type: ignore[misc]
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
+        from tlm.errors import UserError
         from tlm.inference.files import check_texts
 
         texts = model_input["text"].tolist()
-        check_texts(texts, "text")
+        try:
+            check_texts(texts, "text")
+        except UserError as error:  # a server then answers with this line, and not with a traceback
+            raise MlflowException(str(error), INVALID_PARAMETER_VALUE) from None
         predicted, labels = self.committee.predict(texts), self.committee.labels
         best_N = predicted.best()[:, 0]
         return pd.DataFrame(

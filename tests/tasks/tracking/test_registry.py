@@ -47,6 +47,7 @@ def test_what_is_served_answers_as_tlm_predict_does(
     own: Mini, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import mlflow
+    from mlflow.exceptions import MlflowException
 
     from tasks.tracking.rebuilding import track
 
@@ -68,6 +69,8 @@ def test_what_is_served_answers_as_tlm_predict_does(
         assert answers["label"].tolist() == [known.labels[best] for best in predicted.best()[:, 0]]
         assert answers["probability"].tolist() == pytest.approx(predicted.probabilities_NC.max(axis=1).tolist())
         assert all(sum(row.values()) == pytest.approx(1) for row in answers["probabilities"])
+        with pytest.raises(MlflowException, match="text"):  # in one line, which a server answers with
+            served.predict(pd.DataFrame({"text": ["a ship", ""]}))
         assert list(served.metadata.get_input_schema().input_names()) == ["text"]
         folder = Path(mlflow.artifacts.download_artifacts(f"models:/{name}/1"))
         assert not [*folder.rglob("*.pkl")] and [*folder.rglob("served.py")]
