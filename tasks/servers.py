@@ -5,12 +5,15 @@ One that dies is started again, and leaves nothing behind; the other goes on. Ne
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from tasks.guard import Guard
@@ -24,7 +27,10 @@ HOST = "127.0.0.1"
 PREFECT_PORT = ("TLM_PREFECT_PORT", "4200")
 MLFLOW_PORT = ("TLM_MLFLOW_PORT", "5000")
 """The variable that names a server's port, and the port without it."""
+EXPERIMENT = "tlm"
+"""As in `tasks.tracking.connecting`, whose import would hold 200 MB here."""
 START_SECONDS = 180
+ANSWER_SECONDS = 10
 STEADY_SECONDS = 60
 STARTS = 3
 """How often a server is started that does not run for STEADY_SECONDS."""
@@ -46,36 +52,37 @@ class Server:
     command: list[str]
     health: str
     page: str
-    """Where a person begins."""
+    begin: Callable[[str], str] = str
+    """Where on its page a person begins, which it may have to be asked once it answers."""
 
 
-def servers(runtime: Runtime, prefect_port: int, mlflow_port: int) -> list[Server]:
+def servers(prefect_port: int, mlflow_port: int) -> list[Server]:
     """The two servers; their state is under TLM_HOME."""
-    from mlflow import MlflowClient
-
-    from tasks.tracking.connecting import experiment_id, prepare
-
-    local = runtime.model_copy(update={"tracking_uri": None})
-    tracking = prepare(local)
-    runs = experiment_id(MlflowClient(tracking_uri=tracking))
-    artifacts = (local.mlflow_folder / "artifacts").resolve().as_uri()
+    prefect, mlflow = (f"http://{HOST}:{port}" for port in (prefect_port, mlflow_port))
     return [
         Server(
             "Prefect",
             [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(prefect_port)],
-            f"http://{HOST}:{prefect_port}/api/health",
-            f"http://{HOST}:{prefect_port}",
+            f"{prefect}/api/health",
+            prefect,
         ),
         Server(
             "MLflow",
-            [
-                *(sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(mlflow_port)),
-                *("--workers", "1", "--backend-store-uri", tracking, "--artifacts-destination", artifacts),
-            ],
-            f"http://{HOST}:{mlflow_port}/health",
-            experiment_url(f"http://{HOST}:{mlflow_port}", runs),
+            [sys.executable, "-m", "tasks.mlflow_server", str(mlflow_port)],
+            f"{mlflow}/health",
+            mlflow,
+            runs_page,
         ),
     ]
+
+
+def runs_page(url: str) -> str:
+    """The page of all runs of an MLflow server; that which it begins with, if it has none."""
+    with suppress(OSError, ValueError, KeyError):
+        asked = f"{url}/api/2.0/mlflow/experiments/get-by-name?experiment_name={EXPERIMENT}"
+        with urllib.request.urlopen(asked, timeout=ANSWER_SECONDS) as response:  # noqa: S310 - loopback
+            return experiment_url(url, json.load(response)["experiment"]["experiment_id"])
+    return url
 
 
 class Running:
@@ -90,12 +97,21 @@ class Running:
         self._starts = 0
 
     def start(self) -> None:
-        """Start it and wait until it answers. Raises UserError if it does not."""
+        """Start it, and wait until it answers. Raises UserError if it does not."""
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
+        """Start it. Raises UserError if its place is taken."""
         if _answers(self.server.health):
             raise UserError(f"Something already answers at {self.server.page}.", "Stop it, or set TLM_*_PORT.")
         self._starts += 1
         self._since = time.monotonic()
         self.process = self._guard.start(self.server.command)
+
+    def wait(self) -> None:
+        """Wait until it answers, and say where. Raises UserError if it does not."""
+        assert self.process is not None
         while not _answers(self.server.health):
             if self.process.poll() is not None:
                 raise UserError(f"The {self.server.name} server {self._how_it_ended()}", "See above.")
@@ -103,7 +119,7 @@ class Running:
                 self._guard.end(self.process)
                 raise UserError(f"The {self.server.name} server does not answer after {START_SECONDS} s.", "See above.")
             time.sleep(0.5)
-        print(f"{self.server.name}: {self.server.page}", flush=True)
+        print(f"{self.server.name}: {self.server.begin(self.server.page)}", flush=True)
 
     def look_after(self) -> None:
         """If it has died, end what it left behind, and start it again unless that has been in vain."""
@@ -138,7 +154,7 @@ def serve() -> None:
         os.environ.setdefault(name, value)
     runtime.prefect_home.mkdir(parents=True, exist_ok=True)
     guard = Guard()
-    both = [Running(server, guard) for server in servers(runtime, *ports)]
+    both = [Running(server, guard) for server in servers(*ports)]
 
     def stop() -> None:
         guard.end(*(each.process for each in both if each.process is not None))
@@ -146,7 +162,9 @@ def serve() -> None:
     with interruption.closing(stop), interruption.saying("Both are stopped."):
         try:
             for each in both:
-                each.start()
+                each.launch()
+            for each in both:
+                each.wait()
             print("Both are up. Ctrl-C stops them.", flush=True)
             while not all(each.given_up for each in both):
                 time.sleep(1)

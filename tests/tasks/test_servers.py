@@ -16,7 +16,6 @@ from tasks import servers
 from tasks.guard import Guard
 from tasks.servers import Running, Server
 from tlm.errors import UserError
-from tlm.machine.runtime import Runtime
 
 ANSWERING = """
 import http.server, os, subprocess, sys
@@ -33,10 +32,24 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_
 
 
 @pytest.mark.slow  # imports MLflow and makes its database
-def test_the_address_printed_for_mlflow_is_that_of_the_runs(tmp_path: Path) -> None:
-    prefect, mlflow = servers.servers(Runtime(home=str(tmp_path)), 4200, 5000)
-    assert prefect.page == "http://127.0.0.1:4200"
-    assert mlflow.page == "http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning"
+def test_mlflow_is_one_process_whose_runs_are_where_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TLM_HOME", str(tmp_path))
+    for name, value in servers.ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    port = free_port()
+    with running(servers.servers(free_port(), port)[1]) as (mlflow,):
+        mlflow.start()
+        assert mlflow.process is not None and not psutil.Process(mlflow.process.pid).children(recursive=True)
+    page = f"http://127.0.0.1:{port}/#/experiments/1/runs?workflowType=machine_learning"
+    assert capsys.readouterr().out == f"MLflow: {page}\n"
+
+
+def test_the_experiment_that_is_shown_is_that_of_the_runs() -> None:
+    from tasks.tracking.connecting import EXPERIMENT
+
+    assert servers.EXPERIMENT == EXPERIMENT
 
 
 def free_port() -> int:
