@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 
+from tasks import postgres
 from tasks.guard import Guard
 from tlm.errors import UserError
 from tlm.machine import interruption
@@ -47,15 +48,12 @@ class Server:
 
 
 def servers(runtime: Runtime, prefect_port: int, mlflow_port: int) -> list[Server]:
-    """The two servers; their state is under TLM_HOME."""
-    from mlflow import MlflowClient
-
-    from tasks.tracking.connecting import experiment_id, prepare
-
-    local = runtime.model_copy(update={"tracking_uri": None})
-    tracking = prepare(local)
-    runs = experiment_id(MlflowClient(tracking_uri=tracking))
-    artifacts = (local.mlflow_folder / "artifacts").resolve().as_uri()
+    """The two servers; their state is under TLM_HOME, but for the databases that TLM_DATABASE_URL names."""
+    artifacts = (runtime.mlflow_folder / "artifacts").resolve().as_uri()
+    page, store = f"http://{HOST}:{mlflow_port}", []
+    if not os.environ.get(postgres.VARIABLE):
+        tracking, runs = _own_mlflow(runtime)
+        page, store = experiment_url(page, runs), ["--backend-store-uri", tracking]
     return [
         Server(
             "Prefect",
@@ -67,12 +65,22 @@ def servers(runtime: Runtime, prefect_port: int, mlflow_port: int) -> list[Serve
             "MLflow",
             [
                 *(sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(mlflow_port)),
-                *("--workers", "1", "--backend-store-uri", tracking, "--artifacts-destination", artifacts),
+                *("--workers", "1", *store, "--artifacts-destination", artifacts),
             ],
             f"http://{HOST}:{mlflow_port}/health",
-            experiment_url(f"http://{HOST}:{mlflow_port}", runs),
+            page,
         ),
     ]
+
+
+def _own_mlflow(runtime: Runtime) -> tuple[str, str]:
+    """MLflow's database under TLM_HOME, which is made if there is none, and the id of the experiment in it."""
+    from mlflow import MlflowClient
+
+    from tasks.tracking.connecting import experiment_id, prepare
+
+    tracking = prepare(runtime.model_copy(update={"tracking_uri": None}))
+    return tracking, experiment_id(MlflowClient(tracking_uri=tracking))
 
 
 class Running:
@@ -131,6 +139,7 @@ def serve() -> None:
     runtime = Runtime.from_environment()
     runtime.check_writable()
     ports = (_port("TLM_PREFECT_PORT", "4200"), _port("TLM_MLFLOW_PORT", "5000"))
+    os.environ.update(postgres.database_environment())
     for name, value in {**ENVIRONMENT, "PREFECT_HOME": str(runtime.prefect_home)}.items():
         os.environ.setdefault(name, value)
     runtime.prefect_home.mkdir(parents=True, exist_ok=True)
