@@ -13,7 +13,7 @@ from prefect.runtime import flow_run
 
 from flows.completing import Summary, run_study
 from flows.planning import show_left_out
-from tasks.engines import task_runner
+from tasks.engines import engine_of, task_runner
 from tasks.flow_runs import outliving_the_worker
 from tasks.scheduling import run_all
 from tasks.stages import CACHED, task_of
@@ -22,7 +22,7 @@ from tasks.tracking.study_page import verdicts
 from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore
 from tlm.cost.precision import settled
-from tlm.machine.runtime import Runtime
+from tlm.machine.runtime import Runtime, trains_here
 from tlm.planning.found import Found, verified
 from tlm.planning.plan import Plan
 from tlm.planning.preflight import check
@@ -34,15 +34,17 @@ from tlm.study.config import StudyConfig
 
 def run_steps(todo: Sequence[Step], found: Found, runtime: Runtime, tracking: Tracking) -> set[str]:
     """Run the steps as Prefect's tasks, of which the store alone decides whether they are needed: a `RunSteps`."""
-    logger = get_run_logger()
+    logger, engine = get_run_logger(), engine_of(runtime)
 
     def submit(step: Step, inputs: Sequence[PrefectFuture[Any]]) -> PrefectFuture[Any]:
         inspection = found[step.key]
         if inspection.status == "damaged":
             logger.warning("%s: %s; making it again", step.ref, inspection.reason)
-        return task_of(step.stage).submit(step=step, runtime=runtime, tracking=tracking, wait_for=list(inputs))
+        with engine.placing(step, runtime):
+            return task_of(step.stage).submit(step=step, runtime=runtime, tracking=tracking, wait_for=list(inputs))
 
-    done = run_all(todo, submit, at_once=runtime.workers)
+    with engine.telling():
+        done = run_all(todo, submit, at_once=engine.at_once(runtime), stop=engine.stop)
     return {key for key, future in done.items() if future.state.name != CACHED}
 
 
@@ -67,7 +69,8 @@ def run_and_show(study: StudyConfig, runtime: Runtime) -> Summary:
         UserError: for bad input, before any work and before anything is written.
     """
     say = get_run_logger().info
-    planned = check(study, runtime, settle=partial(settled, runtime=runtime, say=say))
+    engine_of(runtime).check(study, runtime)
+    planned = check(study, runtime, settle=partial(settled, runtime=runtime, say=say), trains_here=trains_here(runtime))
     show_left_out(planned, runtime, say)
     return run_checked(planned, verified(planned, ArtifactStore(runtime.artifacts)), runtime)
 
