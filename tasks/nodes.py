@@ -22,7 +22,7 @@ from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
 from tlm.machine.runtime import Runtime
 
-CHECK_SECONDS = 180.0
+CHECK_SECONDS = 300.0
 """How long the nodes have to say what they are; each imports torch for it."""
 POLL_SECONDS = 0.5
 TOLD_EVERY_SECONDS = 0.5
@@ -103,6 +103,8 @@ def _ask(node: dict[str, Any], artifacts: str, probe: str) -> Any:
 def _answer(name: str, reference: Any) -> dict[str, Any]:
     try:
         answer: dict[str, Any] = ray.get(reference, timeout=CHECK_SECONDS)
+    except ray.exceptions.GetTimeoutError as error:
+        raise UserError(f"Node {name} does not answer after {CHECK_SECONDS:.0f} s.", "Look at `ray status`.") from error
     except Exception as error:  # no package, an import that fails, a node that has just gone
         reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
         raise UserError(

@@ -74,7 +74,7 @@ class Disk:
     def write(self, path: str, content: bytes) -> None:
         """Write a small file, whole or not at all."""
         make_folder(Path(path).parent)
-        arriving = Path(f"{path}.arriving")
+        arriving = Path(f"{path}.arriving-{os.getpid()}")
         arriving.write_bytes(content)
         os.replace(arriving, path)
 

@@ -56,7 +56,7 @@ def unfinished(store: ArtifactStore) -> Iterator[Unfinished]:
         names = sorted(store.shelf.names(folder))
     except OSError:
         return
-    for place in (f"{folder}/{name}" for name in names):
+    for place in (f"{folder}/{name}" for name in names if name.endswith(".json")):
         try:
             note = json.loads(store.shelf.read(place, NOTE_BYTES))
             yield Unfinished(note["study"], datetime.fromisoformat(note["begun"]), frozenset(note["keys"]), place)
