@@ -22,7 +22,7 @@ from tlm.cost.precision import settled
 from tlm.errors import UserError
 from tlm.machine.file_errors import file_error
 from tlm.machine.interruption import closing, saying
-from tlm.machine.runtime import Runtime
+from tlm.machine.runtime import Runtime, trains_here
 from tlm.planning.found import Found, unmade, verified
 from tlm.planning.plan import Plan
 from tlm.planning.preflight import check
@@ -110,10 +110,17 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, a
     """
     clock = Clock()
     check_servers(runtime)
+    if not trains_here(runtime):
+        runtime.prefect_home.mkdir(parents=True, exist_ok=True)  # which Prefect, once it is imported, asks for
+        from tasks.engines import engine_of
+
+        engine_of(runtime).check(study, runtime)
     server = set_up(runtime, debug=debug)
     notes: list[str] = []
     with console.status("checking the study and its sources"):
-        planned = check(study, runtime, settle=partial(settled, runtime=runtime, say=notes.append))
+        planned = check(
+            study, runtime, settle=partial(settled, runtime=runtime, say=notes.append), trains_here=trains_here(runtime)
+        )
     say = partial(console.print, highlight=False, soft_wrap=True)
     for line in notes:
         say(line)

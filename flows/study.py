@@ -16,7 +16,7 @@ from prefect.runtime import flow_run
 from flows.completing import Summary, run_study
 from flows.planning import show_left_out
 from flows.progress import StudyProgress, artifact_key
-from tasks.engines import task_runner
+from tasks.engines import engine_of, task_runner
 from tasks.flow_runs import outliving_the_worker
 from tasks.scheduling import run_all
 from tasks.stages import CACHED, task_of
@@ -25,7 +25,7 @@ from tasks.tracking.study_page import verdicts
 from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore
 from tlm.cost.precision import settled
-from tlm.machine.runtime import Runtime
+from tlm.machine.runtime import Runtime, trains_here
 from tlm.planning.found import Found, unmade, verified
 from tlm.planning.plan import Plan
 from tlm.planning.preflight import check
@@ -36,7 +36,7 @@ from tlm.study.config import StudyConfig
 
 def run_steps(todo: Sequence[Step], found: Found, runtime: Runtime, tracking: Tracking) -> set[str]:
     """Run the steps as Prefect's tasks, of which the store alone decides whether they are needed: a `RunSteps`."""
-    logger = get_run_logger()
+    logger, engine = get_run_logger(), engine_of(runtime)
     progress = StudyProgress(tracking.study, steps=len(found), todo=len(todo))
 
     def submit(step: Step, inputs: Sequence[PrefectFuture[Any]]) -> PrefectFuture[Any]:
@@ -44,9 +44,11 @@ def run_steps(todo: Sequence[Step], found: Found, runtime: Runtime, tracking: Tr
         if inspection.status == "damaged":
             logger.warning("%s: %s; making it again", step.ref, inspection.reason)
         progress.begins(step)
-        return task_of(step.stage).submit(step=step, runtime=runtime, tracking=tracking, wait_for=list(inputs))
+        with engine.placing(step, runtime):
+            return task_of(step.stage).submit(step=step, runtime=runtime, tracking=tracking, wait_for=list(inputs))
 
-    done = run_all(todo, submit, at_once=runtime.workers, ended=progress.ends)
+    with engine.telling():
+        done = run_all(todo, submit, at_once=engine.at_once(runtime), stop=engine.stop, ended=progress.ends)
     return {key for key, future in done.items() if future.state.name != CACHED}
 
 
@@ -81,7 +83,8 @@ def run_and_show(study: StudyConfig, runtime: Runtime) -> Summary:
         UserError: for bad input, before any work and before anything is written.
     """
     say = get_run_logger().info
-    planned = check(study, runtime, settle=partial(settled, runtime=runtime, say=say))
+    engine_of(runtime).check(study, runtime)
+    planned = check(study, runtime, settle=partial(settled, runtime=runtime, say=say), trains_here=trains_here(runtime))
     show_left_out(planned, runtime, say)
     return run_checked(planned, verified(planned, ArtifactStore(runtime.artifacts)), runtime)
 

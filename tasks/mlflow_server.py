@@ -1,4 +1,5 @@
-"""MLflow's server in one process, over the database under TLM_HOME: `python -m tasks.mlflow_server PORT`.
+"""MLflow's server in one process: `python -m tasks.mlflow_server PORT`. Its database is under TLM_HOME, or that which
+TLM_DATABASE_URL names.
 
 `mlflow server` is two processes of 250 MB each, of which the first only waits for the second.
 """
@@ -10,6 +11,7 @@ import os
 import sys
 import warnings
 
+from tasks.postgres import database_environment
 from tasks.tracking.connecting import prepare
 from tlm.errors import UserError
 from tlm.machine.printing import printable
@@ -26,7 +28,7 @@ def serve(port: int) -> None:
     from mlflow.server import constants
 
     local = Runtime.from_environment().model_copy(update={"tracking_uri": None})
-    database = prepare(local)
+    database = database_environment().get("MLFLOW_BACKEND_STORE_URI") or prepare(local)
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # who asks does not see what goes wrong here
     os.environ |= {
         constants.BACKEND_STORE_URI_ENV_VAR: database,

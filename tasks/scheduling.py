@@ -21,11 +21,17 @@ from tlm.machine.interruption import hold
 
 STOPPING_SECONDS = 10.0
 
+Stop = Callable[[Collection[PrefectFuture[Any]]], None]
 Submit = Callable[[Step, list[PrefectFuture[Any]]], PrefectFuture[Any]]
 
 
 def run_all(
-    steps: Sequence[Step], submit: Submit, *, at_once: int, ended: Callable[[Step], None] = lambda step: None
+    steps: Sequence[Step],
+    submit: Submit,
+    *,
+    at_once: int,
+    stop: Stop = lambda futures: stop_all(),
+    ended: Callable[[Step], None] = lambda step: None,
 ) -> dict[str, PrefectFuture[Any]]:
     """Submit every step once all its inputs are done, `at_once` at a time.
 
@@ -34,6 +40,7 @@ def run_all(
 
     Args:
         steps: in topological order; of those that could start, the first does. Inputs that are not among them are there.
+        stop: ends the trainings of steps that were submitted.
         submit: starts a step, given the futures of its inputs (done, but they let Prefect draw the graph).
         ended: called with each step that has been made, or found.
 
@@ -71,18 +78,18 @@ def run_all(
             else:
                 failed = failed or futures[key]
     except BaseException:
-        _stop(futures.values())
+        _stop(futures.values(), stop)
         raise
     if failed is not None:
         failed.result(raise_on_failure=True)
     return futures
 
 
-def _stop(futures: Collection[PrefectFuture[Any]]) -> None:
+def _stop(futures: Collection[PrefectFuture[Any]], stop: Stop) -> None:
     """End training processes, those too that a step is only about to start; nothing ends what runs in a thread."""
     deadline = time.monotonic() + STOPPING_SECONDS
     while True:
-        stop_all()
+        stop([future for future in futures if not future.state.is_final()])
         under_way = [future for future in futures if not future.state.is_final()]
         if not under_way or time.monotonic() > deadline:
             return

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from tasks import postgres
 from tasks.guard import Guard
 from tlm.errors import UserError
 from tlm.machine import interruption
@@ -150,6 +151,7 @@ def serve() -> None:
     runtime = Runtime.from_environment()
     runtime.check_writable()
     ports = (_port(*PREFECT_PORT), _port(*MLFLOW_PORT))
+    os.environ.update(postgres.database_environment())
     for name, value in {**ENVIRONMENT, "PREFECT_HOME": str(runtime.prefect_home)}.items():
         os.environ.setdefault(name, value)
     runtime.prefect_home.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,8 @@ from prefect import State, Task, get_run_logger, task
 from prefect.context import TaskRunContext
 from prefect.states import Cancelled, Completed
 
-from tasks import board
+from tasks.board import End
+from tasks.engines import engine_of
 from tasks.tracking.study import Tracking, execute_tracked
 from tlm.artifacts.step import ArtifactRef, Step
 from tlm.errors import UserError
@@ -32,8 +33,9 @@ def run_step(step: Step, runtime: Runtime, tracking: Tracking | None) -> Artifac
 
     Prefect shows what was found as cached, and what was stopped as cancelled.
     """
-    progress = board.current().open(step.ref)
-    end: board.End = "failed"
+    board = engine_of(runtime).board()
+    progress = board.open(step.ref)
+    end: End = "failed"
     try:
         if tracking is None:
             outcome = execute(step, runtime, progress=progress)
@@ -42,13 +44,13 @@ def run_step(step: Step, runtime: Runtime, tracking: Tracking | None) -> Artifac
         get_run_logger().info("%s %s (%.1f s)", step.ref, outcome.status, outcome.record.seconds)
         if outcome.status == "executed":
             for note in STAGES[step.stage].notes(outcome.record):
-                board.current().note(step.ref, note)
+                board.note(step.ref, note)
         end = "done" if outcome.status == "executed" else "found"
     except StageStopped as error:
         end = "stopped"
         return Cancelled(message=str(error))
     finally:
-        board.current().close(step.ref, end)
+        board.close(step.ref, end)
     return step.ref if end == "done" else Completed(name=CACHED, message="It was there.", data=step.ref)
 
 

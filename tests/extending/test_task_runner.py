@@ -13,7 +13,7 @@ LAB = """
 from pathlib import Path
 
 from prefect.task_runners import ThreadPoolTaskRunner
-from tasks.engines import ENGINES
+from tasks.engines import ENGINES, Engine
 
 
 class Counting(ThreadPoolTaskRunner):
@@ -23,7 +23,7 @@ class Counting(ThreadPoolTaskRunner):
         return super().submit(task, *given, **more)
 
 
-class Lab:
+class Lab(Engine):
     def task_runner(self, runtime):
         return Counting(max_workers=2)
 

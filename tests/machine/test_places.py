@@ -45,13 +45,12 @@ def test_what_is_written_below_an_odd_home_is_below_it(tmp_path: Path) -> None:
         home = tmp_path / name
         check_home(str(home))
         store = ArtifactStore(f"{home}/data/artifacts")
-        store.fs.makedirs(store.root)
-        store.fs.pipe_file(f"{store.root}/file", b"content")
+        store.shelf.write(f"{store.root}/file", b"content")
         with duckdb.connect(str(home / "data" / "catalogue.duckdb")) as connection:
             connection.execute("create table t as select 1 as x")
         assert {path.name for path in (home / "data").iterdir()} == {"artifacts", "catalogue.duckdb"}
         assert (home / "data" / "artifacts" / "file").read_bytes() == b"content"
-        assert store.read(f"{store.root}/file", 10) == b"content"
+        assert store.shelf.read(f"{store.root}/file", 10) == b"content"
     assert len(list(tmp_path.iterdir())) == 6
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tlm.artifacts.bucket import Bucket
+from tlm.artifacts.disk import Disk
+from tlm.artifacts.fetched import own_folder
 from tlm.artifacts.fingerprint import SHORT
 from tlm.artifacts.step import ArtifactRef
 from tlm.machine.files import locked, make_folder, remove
@@ -19,22 +21,25 @@ CHECKPOINTS = ".checkpoints"
 
 
 class BuildingPlace:
-    """On this machine: inside a store that is on its disk, so that publishing is one move; beside it otherwise."""
+    """On this machine: inside a store that is on its disk, so that publishing is one move; in a folder of this user's own
+    otherwise."""
 
-    def __init__(self, root: str, is_local: bool) -> None:
-        self.root = root
-        self.is_local = is_local
+    def __init__(self, shelf: Disk | Bucket) -> None:
+        self.shelf = shelf
+        self.root = shelf.root
+        self.is_local = isinstance(shelf, Disk)
 
     @contextmanager
     def lock(self, ref: ArtifactRef) -> Iterator[None]:
-        """Let one process at a time on this machine build a key. The kernel releases the lock however its holder ends."""
-        with locked(self._locks / f"{ref.key}.lock"):
+        """Let one process at a time build a key. On this machine the kernel releases the lock however its holder ends; in
+        an object store there is a lease besides, which others take over when it is lost."""
+        with locked(self._locks / f"{ref.key}.lock"), self.shelf.lease(ref.key, self._locks):
             yield
 
     @contextmanager
     def draft(self, ref: ArtifactRef) -> Iterator[Path]:
         """A local folder to build an artifact in, removed afterwards unless it was published. Call with the lock held."""
-        base = Path(self.root) / DRAFTS if self.is_local else Path(tempfile.gettempdir()) / "tlm-drafts"
+        base = self._base / DRAFTS
         make_folder(base)
         for abandoned in base.glob(f"{ref.key[:SHORT]}-*"):
             remove(abandoned)
@@ -48,25 +53,31 @@ class BuildingPlace:
         """A local folder for checkpoints: it outlives an interrupted training and goes once the artifact is published."""
         return self._checkpoints / ref.key[:SHORT]
 
+    @contextmanager
+    def checkpoints_kept(self, ref: ArtifactRef) -> Iterator[None]:
+        """Inside, checkpoints outlive this machine if the store does."""
+        with self.shelf.mirrored(ref.key, self.checkpoints(ref)):
+            yield
+
     def abandoned(self) -> list[Path]:
         """Drafts whose process has died."""
-        if not self.is_local:
-            return []
-        return [d for d in sorted((Path(self.root) / DRAFTS).glob("*")) if not self._is_building(d.name[:SHORT])]
+        return [d for d in sorted((self._base / DRAFTS).glob("*")) if not self._is_building(d.name[:SHORT])]
 
     def idle_checkpoints(self) -> list[Path]:
         """Folders of checkpoints that no living process writes, each named by the beginning of its key."""
         return [c for c in sorted(self._checkpoints.glob("*")) if not self._is_building(c.name)]
 
     @property
+    def _base(self) -> Path:
+        return Path(self.root) if self.is_local else own_folder()
+
+    @property
     def _checkpoints(self) -> Path:
-        if self.is_local:
-            return Path(self.root) / CHECKPOINTS
-        return Path(tempfile.gettempdir()) / f"tlm-checkpoints-{os.getuid()}"
+        return self._base / CHECKPOINTS
 
     @property
     def _locks(self) -> Path:
-        return Path(self.root) / LOCKS if self.is_local else Path(tempfile.gettempdir()) / "tlm-locks"
+        return self._base / LOCKS
 
     def _is_building(self, short_key: str) -> bool:
         return any(_is_held(lock) for lock in self._locks.glob(f"{short_key}*.lock"))

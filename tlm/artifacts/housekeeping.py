@@ -56,7 +56,7 @@ def _names(name: str, selector: str) -> bool:
 
 def verify(store: ArtifactStore) -> Iterator[tuple[str, Inspection]]:
     """Check every artifact and the digests of all its files, by name; a record without a digest of its own gets one."""
-    for name, seen in store.inspect_all(verify=lambda record, file: True):
+    for name, seen in store.inspect_all(verify=lambda record, file: True, afresh=True):
         if seen.status == "complete" and seen.record is not None and not seen.record.is_sealed:
             store.seal(seen.record.ref)
         yield name, seen
@@ -80,6 +80,8 @@ class Garbage:
     """Drafts of processes that have died, and checkpoints from which no training will be resumed."""
     bytes: int
     """The size of all of it."""
+    uploads: tuple[str, ...] = ()
+    """Files in an object store of uploads that were cut short, and of trainings that will not be resumed."""
 
 
 def find_garbage(store: ArtifactStore, *, keep: set[str] | None = None, hours: float = 0) -> Garbage:
@@ -104,7 +106,8 @@ def find_garbage(store: ArtifactStore, *, keep: set[str] | None = None, hours: f
     size = sum(o.bytes for r in loose for o in r.outputs.values())
     folders = [folder for folder in left if not folder.is_symlink()]  # what a link leads to is not the store's
     size += sum(f.lstat().st_size for folder in folders for f in folder.rglob("*") if f.is_file())
-    return Garbage(tuple(r.ref for r in loose), tuple(left), size)
+    uploads = store.shelf.unfinished_uploads(kept, hours)
+    return Garbage(tuple(r.ref for r in loose), tuple(left), size + sum(uploads.values()), tuple(uploads))
 
 
 def _spent_checkpoints(store: ArtifactStore, made: set[str], kept: set[str], hours: float) -> list[Path]:
@@ -125,6 +128,8 @@ def collect(store: ArtifactStore, garbage: Garbage) -> None:
     for ref in garbage.unreferenced:
         with store.lock(ref):
             store.delete(ref)
+    for file in garbage.uploads:
+        store.shelf.remove_file(file)
     for folder in garbage.abandoned:  # a training that begins just now does without its checkpoint
         with suppress(OSError):
             remove(folder)

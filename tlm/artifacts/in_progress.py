@@ -6,12 +6,10 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from tlm.artifacts.fingerprint import SHORT
 from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore
-from tlm.machine.files import make_folder, remove
 
 FOLDER = ".unfinished"
 NOTE_BYTES = 16_000_000
@@ -38,10 +36,7 @@ def begin(store: ArtifactStore, study: str, steps: Sequence[Step]) -> None:
         "begun": datetime.now(UTC).isoformat(timespec="seconds"),
         "keys": sorted(step.key for step in steps),
     }
-    if store.is_local:
-        make_folder(Path(store.root) / FOLDER)
-    store.fs.makedirs(f"{store.root}/{FOLDER}", exist_ok=True)
-    store.fs.pipe_file(_place(store, steps), json.dumps(note).encode())
+    store.shelf.write(_place(store, steps), json.dumps(note).encode())
 
 
 def end(store: ArtifactStore, steps: Sequence[Step]) -> None:
@@ -51,20 +46,19 @@ def end(store: ArtifactStore, steps: Sequence[Step]) -> None:
 
 def forget(store: ArtifactStore, place: str) -> None:
     """Remove a study's note: what it has made is kept no longer for its sake."""
-    if store.is_local:
-        remove(place)
-    elif store.fs.exists(place):
-        store.fs.rm_file(place)
+    store.shelf.remove_file(place)
 
 
 def unfinished(store: ArtifactStore) -> Iterator[Unfinished]:
     """Every study that was begun and has not ended. A note that was cut short by a crash, or is none, is passed over."""
     folder = f"{store.root}/{FOLDER}"
-    if not store.fs.exists(folder):
+    try:
+        names = sorted(store.shelf.names(folder))
+    except OSError:
         return
-    for place in sorted(str(name) for name in store.fs.ls(folder, detail=False)):
+    for place in (f"{folder}/{name}" for name in names if name.endswith(".json")):
         try:
-            note = json.loads(store.read(place, NOTE_BYTES))
+            note = json.loads(store.shelf.read(place, NOTE_BYTES))
             yield Unfinished(note["study"], datetime.fromisoformat(note["begun"]), frozenset(note["keys"]), place)
         except (ValueError, KeyError, TypeError, RecursionError, OSError):
             continue

@@ -51,6 +51,15 @@ class Output(BaseModel):
     bytes: int
 
 
+class Stored(BaseModel):
+    """Where the outputs of an artifact lie in an object store, and the checksums that its listings have of them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    attempt: Annotated[str, Field(pattern=r"^[0-9a-f]+$", max_length=64)]
+    """The prefix of the outputs, beside the record."""
+    checksums: dict[FileName, str]
+
+
 class Record(BaseModel):
     """The description stored beside every artifact; `facts` are small results of its stage (accuracy, sizes, …)."""
 
@@ -73,6 +82,8 @@ class Record(BaseModel):
     created: Annotated[str, AfterValidator(_with_time_zone)]
     seconds: float
     mlflow: dict[str, str] | None = None
+    stored: Stored | None = Field(default=None, exclude_if=lambda stored: stored is None)
+    """None on a disk, where outputs lie beside the record."""
 
     @model_validator(mode="after")
     def _here_or_left_behind(self) -> Self:

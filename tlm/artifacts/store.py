@@ -1,17 +1,13 @@
 """Artifacts on disk or in an object store: built aside, published whole, checked before use.
 
 An artifact is the folder `<stage>/<slug>-<key12>/` with its outputs and a `record.json` that was written last. A folder
-without a valid record does not exist. Records are the source of truth: Prefect's results, the DuckDB catalogue and
-MLflow are views of them.
+without a valid record does not exist. What a folder is depends on the place: `tlm.artifacts.disk`, `tlm.artifacts.bucket`.
+Records are the source of truth: Prefect's results, the DuckDB catalogue and MLflow are views of them.
 """
 
 from __future__ import annotations
 
-import errno
-import os
 import re
-import tempfile
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,15 +15,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
-
+from tlm.artifacts.bucket import Bucket
 from tlm.artifacts.building import BuildingPlace
+from tlm.artifacts.disk import Disk
 from tlm.artifacts.fingerprint import SHORT, file_digest
-from tlm.artifacts.record import RECORD, RECORD_BYTES, NoRecord, Output, Record, check_here, from_file, to_file
+from tlm.artifacts.listing import Glance
+from tlm.artifacts.record import RECORD, NoRecord, Output, Record, check_here, to_file
 from tlm.artifacts.step import ArtifactRef, Step
 from tlm.errors import UserError
-from tlm.machine.files import DAMAGE, plain_size, read_plain, reason, remove
+from tlm.machine.files import DAMAGE, reason, remove
 from tlm.machine.places import is_url
 
 STAGE_FOLDER = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -35,6 +31,8 @@ ARTIFACT_FOLDER = re.compile(rf".*-[0-9a-f]{{{SHORT}}}")
 
 Chosen = Callable[[Record, str], bool]
 """Chooses outputs, by the record of their artifact and their names."""
+Shelf = Disk | Glance
+"""What is asked about many artifacts: the disk itself, or what a listing of an object store showed."""
 
 
 @dataclass(frozen=True)
@@ -78,32 +76,40 @@ class ArtifactStore(BuildingPlace):
 
     def __init__(self, url: str) -> None:
         """Raises UserError if nothing can be reached by such a URL."""
-        self.fs, root = _file_system(url)
-        super().__init__(root, isinstance(self.fs, LocalFileSystem))
+        super().__init__(Bucket(url) if is_url(url) else Disk(url.rstrip("/")))
 
     # --- reading ---
 
     def inspect(self, ref: ArtifactRef, *, verify: bool = True) -> Inspection:
-        """Look for an artifact by key (the slug may differ); with `verify`, hash every output."""
-        return self._seen(ref, self._find(ref), verify)
+        """Look for an artifact by key (the slug may differ); with `verify`, hash every output.
+
+        In an object store the sizes and checksums of a listing say whether files are as they were written; they are hashed
+        when they are read, and by `inspect_all`.
+        """
+        shelf, folder = self._look(ref)
+        return self._seen(shelf, ref, folder, verify)
 
     def inspect_each(self, refs: Iterable[ArtifactRef], *, verify: bool = True) -> dict[str, Inspection]:
         """`inspect` of many, by key. A stage's folder is listed once, and not once for each key that is missing."""
         wanted = {ref.key: ref for ref in refs}
+        stages = {ref.stage for ref in wanted.values()}
+        shelf = self.shelf.glance([f"{self.root}/{stage}" for stage in stages])
         place_of: dict[str, str] = {}
         """The path of every folder of these stages, by itself and by the key in its name."""
-        for stage in {ref.stage for ref in wanted.values()}:
-            folders = self._folders(stage)
+        for stage in stages:
+            folders = self._folders(shelf, stage)
             place_of |= {f"{stage}-{_name(folder).rpartition('-')[2]}": folder for folder in reversed(folders)}
             place_of |= {folder: folder for folder in folders}
-        return {
-            key: self._seen(
-                ref, place_of.get(f"{self.root}/{ref}") or place_of.get(f"{ref.stage}-{key[:SHORT]}"), verify
-            )
+        found = {
+            key: place_of.get(f"{self.root}/{ref}") or place_of.get(f"{ref.stage}-{key[:SHORT]}")
             for key, ref in wanted.items()
         }
+        shelf.bring([folder for folder in found.values() if folder])
+        return {key: self._seen(shelf, ref, found[key], verify) for key, ref in wanted.items()}
 
-    def inspect_all(self, *, verify: Chosen = lambda record, name: False) -> Iterator[tuple[str, Inspection]]:
+    def inspect_all(
+        self, *, verify: Chosen = lambda record, name: False, afresh: bool = False
+    ) -> Iterator[tuple[str, Inspection]]:
         """Everything that is, or claims to be, an artifact, by name (stage/slug-key), sorted. Drafts are passed over, and
         so is what has neither a record nor such a name.
 
@@ -111,17 +117,20 @@ class ArtifactStore(BuildingPlace):
 
         Args:
             verify: which outputs of which artifacts to hash.
+            afresh: hash what an object store has now, although it was fetched from there and verified before.
         """
-        for stage in map(_name, self._folders("")):
-            if not self.fs.isdir(f"{self.root}/{stage}"):
+        shelf = self.shelf.glance([self.root], afresh=afresh)
+        shelf.prefetch(verify)
+        for stage in map(_name, self._folders(shelf, "")):
+            if not shelf.is_folder(f"{self.root}/{stage}"):
                 if STAGE_FOLDER.fullmatch(stage):
                     yield stage, Inspection("damaged", reason="it is no folder")
                 continue
-            for folder in self._folders(stage):
-                if not ARTIFACT_FOLDER.fullmatch(_name(folder)) and not self.fs.exists(f"{folder}/{RECORD}"):
+            for folder in self._folders(shelf, stage):
+                if not ARTIFACT_FOLDER.fullmatch(_name(folder)) and not shelf.exists(f"{folder}/{RECORD}"):
                     continue
-                seen = self._inspect(folder, verify)
-                if seen.record is not None and folder != self._find(seen.record.ref):
+                seen = self._inspect(shelf, folder, verify)
+                if seen.record is not None and folder != self._find(shelf, seen.record.ref):
                     seen = Inspection("damaged", reason=f"its {RECORD} is that of {seen.record.ref}")
                 yield f"{stage}/{_name(folder)}", seen
 
@@ -144,26 +153,12 @@ class ArtifactStore(BuildingPlace):
         check_here(record, [name])
         if name not in record.outputs:
             raise KeyError(f"{record.ref} has no output {name!r}; it has {sorted(record.outputs)}")
-        folder = self._find(record.ref)
+        if path := self.shelf.at_hand(record, name):
+            return path
+        _, folder = self._look(record.ref)
         if folder is None:
             raise LookupError(f"{record.ref} is missing")
-        if self.is_local:
-            return Path(folder) / name
-        cached = Path(tempfile.gettempdir()) / f"tlm-cache-{os.getuid()}" / record.key / name
-        if not cached.exists() or file_digest(cached) != record.outputs[name].sha256:
-            cached.parent.mkdir(parents=True, exist_ok=True)
-            arriving = cached.with_name(f".{cached.name}-{os.getpid()}-{threading.get_ident()}")
-            self.fs.get_file(f"{folder}/{name}", str(arriving))
-            os.replace(arriving, cached)
-        return cached
-
-    def read(self, path: str, limit: int) -> bytes:
-        """A file of at most `limit` bytes, by its path in `fs`. Raises OSError."""
-        if self.is_local:
-            return read_plain(path, limit)
-        if self.fs.size(path) > limit:
-            raise OSError(errno.EFBIG, f"it has more than {limit:,} bytes", path)
-        return bytes(self.fs.cat_file(path))
+        return self.shelf.local(folder, record, name)
 
     # --- writing ---
 
@@ -178,7 +173,10 @@ class ArtifactStore(BuildingPlace):
         mlflow: dict[str, str] | None = None,
         left_behind: Iterable[str] = (),
     ) -> Record:
-        """Write the record into `draft` and put the whole in place in one move; `left_behind`: files that nobody keeps."""
+        """Put what is in `draft` in place with its record, whole; `left_behind`: files that nobody keeps.
+
+        Returns the record; in an object store it is another machine's, if that one has made the same meanwhile.
+        """
         outputs = {
             str(path.relative_to(draft)): Output(sha256=file_digest(path), bytes=path.stat().st_size)
             for path in sorted(draft.rglob("*"))
@@ -200,132 +198,116 @@ class ArtifactStore(BuildingPlace):
             seconds=round(seconds, 3),
             mlflow=mlflow,
         )
-        self.adopt(record, draft)
-        return record
+        return self.adopt(record, draft, replace=False)
 
-    def adopt(self, record: Record, draft: Path) -> None:
-        """Put a folder that holds all outputs of `record` in place as its artifact. Call with the lock held."""
-        (draft / RECORD).write_bytes(to_file(record))
-        self.delete(record.ref)
-        self._put(draft, f"{self.root}/{record.ref}")
+    def adopt(self, record: Record, draft: Path, *, replace: bool = True) -> Record:
+        """Put a folder that holds all outputs of `record` in place as its artifact. Call with the lock held.
+
+        Args:
+            replace: whether it takes the place of what another machine has put there meanwhile.
+        """
+        target = f"{self.root}/{record.ref}"
+        if isinstance(self.shelf, Disk):
+            self.delete(record.ref)
+            record = self.shelf.put(record, draft, target)
+        else:
+            record = self._upload(self.shelf, record, draft, target, replace)
+        self.shelf.forget_checkpoints(record.key)
         with suppress(OSError):  # what is left is found by `tlm gc`
             remove(self.checkpoints(record.ref))
+        return record
+
+    def _upload(self, bucket: Bucket, record: Record, draft: Path, target: str, replace: bool) -> Record:
+        record = bucket.upload(record, draft, target)
+        while True:
+            there = self.inspect(record.ref)
+            if there.status == "complete" and there.record is not None and not replace:
+                bucket.remove_outputs(record, target)
+                return there.record
+            if there.status != "missing":
+                self.delete(record.ref)
+            if bucket.put_record(record, target):
+                return record
 
     def seal(self, ref: ArtifactRef) -> bool:
         """Give the record of a complete artifact the digest that records once had not. Returns whether it had none."""
         with self.lock(ref):
-            found, folder = self.inspect(ref), self._find(ref)
+            found, (_, folder) = self.inspect(ref), self._look(ref)
             if found.status != "complete" or found.record is None or found.record.is_sealed:
                 return False
-            place = f"{folder}/{RECORD}"
-            self.fs.pipe_file(f"{place}.sealed", to_file(found.record))
-            self.fs.mv(f"{place}.sealed", place)
+            self.shelf.write(f"{folder}/{RECORD}", to_file(found.record))
         return True
 
     def delete(self, ref: ArtifactRef) -> bool:
         """Remove an artifact, whole or damaged; the record goes first, so that no reader finds half of one."""
-        folder = self._find(ref)
+        _, folder = self._look(ref)
         if folder is not None:
-            self._remove(folder)
+            self.shelf.remove(folder)
         return folder is not None
 
     def discard(self, name: str) -> None:
         """Remove what `inspect_all` found under a name and nobody can read the record of."""
-        self._remove(f"{self.root}/{name}")
+        self.shelf.remove(f"{self.root}/{name}")
 
     def holds(self, stage: str) -> bool:
         """Whether any artifact of a stage is here, whole or not."""
-        return bool(self._folders(stage))
+        return bool(self._folders(self.shelf, stage))
 
     # --- inside ---
 
-    def _find(self, ref: ArtifactRef) -> str | None:
+    def _look(self, ref: ArtifactRef) -> tuple[Shelf, str | None]:
+        """What to ask about the artifact of a key, and where it lies."""
         exact = f"{self.root}/{ref}"
-        if self.fs.exists(exact):
-            return exact
-        return next((f for f in self._folders(ref.stage) if f.endswith(f"-{ref.key[:SHORT]}")), None)
+        shelf = self.shelf.glance([exact])
+        if shelf.exists(exact):
+            return shelf, exact
+        shelf = self.shelf.glance([f"{self.root}/{ref.stage}"])
+        return shelf, self._find(shelf, ref)
 
-    def _seen(self, ref: ArtifactRef, folder: str | None, verify: bool) -> Inspection:
+    def _find(self, shelf: Shelf, ref: ArtifactRef) -> str | None:
+        exact = f"{self.root}/{ref}"
+        if shelf.exists(exact):
+            return exact
+        return next((f for f in self._folders(shelf, ref.stage) if f.endswith(f"-{ref.key[:SHORT]}")), None)
+
+    def _seen(self, shelf: Shelf, ref: ArtifactRef, folder: str | None, verify: bool) -> Inspection:
         """What lies in the folder that was found for a key."""
         if folder is None:
             return Inspection("missing")
-        seen = self._inspect(folder, lambda record, name: verify)
+        seen = self._inspect(shelf, folder, lambda record, name: verify and self.is_local)
         if seen.record is not None and seen.record.key != ref.key:
             return Inspection("damaged", reason=f"{RECORD} does not describe key {ref.key[:SHORT]}")
         return seen
 
-    def _folders(self, stage: str) -> list[str]:
+    def _folders(self, shelf: Shelf | Bucket, stage: str) -> list[str]:
         """Artifact folders of a stage ("" for the stages' own), sorted, without what is hidden or named as nothing of ours
         could be. Listed, not globbed: a path may hold any character."""
         place = f"{self.root}/{stage}".rstrip("/")
         try:
-            found = (
-                os.listdir(place) if self.is_local else [_name(f.rstrip("/")) for f in self.fs.ls(place, detail=False)]
-            )
-            return [f"{place}/{name}" for name in sorted(found) if not name.startswith(".") and name.isprintable()]
+            names = sorted(shelf.names(place))
         except FileNotFoundError:
             return []
         except OSError as error:
             raise UserError(f"Cannot read {place}: {reason(error)}.", "It must be a folder of artifacts.") from error
+        return [f"{place}/{name}" for name in names if not name.startswith(".") and name.isprintable()]
 
-    def _inspect(self, folder: str, verify: Chosen) -> Inspection:
+    def _inspect(self, shelf: Shelf, folder: str, verify: Chosen) -> Inspection:
         """What lies in a folder, which its record has to describe."""
         try:
-            record = from_file(self.read(f"{folder}/{RECORD}", RECORD_BYTES))
+            record = shelf.record(folder)
         except NoRecord as error:
             return Inspection("damaged", reason=str(error))
         except OSError as error:  # removed by hand, or a deletion that was killed half way
             return _failed(RECORD, error)
-        for name, output in record.outputs.items():
+        for name in record.outputs:
             try:
-                wrong = self._fault(f"{folder}/{name}", output, verify(record, name))
+                wrong = shelf.fault(folder, record, name, verify(record, name))
             except OSError as error:
                 failed = _failed(name, error)
                 return Inspection(failed.status, record, failed.reason)
             if wrong:
                 return Inspection("damaged", record, f"{name} {wrong}")
         return Inspection("complete", record)
-
-    def _fault(self, path: str, output: Output, verify: bool) -> str:
-        """What is wrong with an output; "" if nothing is. Raises OSError if it is none, or cannot be read."""
-        size = plain_size(path) if self.is_local else self.fs.size(path)
-        if size != output.bytes:
-            return f"has {size} bytes, its record says {output.bytes}"
-        if verify:
-            with self.fs.open(path, "rb") as handle:
-                if file_digest(handle) != output.sha256:
-                    return "differs from the digest in its record"
-        return ""
-
-    def _remove(self, folder: str) -> None:
-        if not self.is_local:
-            if self.fs.exists(f"{folder}/{RECORD}"):
-                self.fs.rm(f"{folder}/{RECORD}", recursive=True)
-            self.fs.rm(folder, recursive=True)
-            return
-        if os.path.isdir(folder) and not os.path.islink(folder):  # what a link leads to is not the store's
-            remove(f"{folder}/{RECORD}")
-        remove(folder)
-
-    def _put(self, draft: Path, target: str) -> None:
-        if self.is_local:
-            Path(target).parent.mkdir(parents=True, exist_ok=True)
-            os.rename(draft, target)
-            return
-        files = sorted((p for p in draft.rglob("*") if p.is_file()), key=lambda p: p.name == RECORD)
-        for path in files:
-            self.fs.makedirs(os.path.dirname(f"{target}/{path.relative_to(draft)}"), exist_ok=True)
-            self.fs.put_file(str(path), f"{target}/{path.relative_to(draft)}")
-
-
-def _file_system(url: str) -> tuple[Any, str]:
-    """Where a URL or a local path leads, and the path there."""
-    if not is_url(url):
-        return LocalFileSystem(), url.rstrip("/")  # fsspec would take "::" in a path for an address of its own
-    try:
-        return fsspec.url_to_fs(url)
-    except (ValueError, ImportError) as error:
-        raise UserError(f"{url} cannot be reached: {error}.", "Point TLM_HOME at a folder.") from error
 
 
 def _name(folder: str) -> str:

@@ -72,7 +72,7 @@ def execute(
         with store.draft(step.ref) as draft:
             job = Job(step, inputs, draft, runtime, progress or (lambda done, total: None), points)
             with _file_errors_told(draft):
-                facts = _run(job)
+                facts = _run(job, store)
                 record = store.publish(
                     step,
                     draft,
@@ -97,14 +97,15 @@ def _file_errors_told(draft: Path) -> Iterator[None]:
         raise
 
 
-def _run(job: Job) -> Facts:
+def _run(job: Job, store: ArtifactStore) -> Facts:
     stage = STAGES[job.step.stage]
     if not stage.trains:
         return stage.of(job.step).run(job)
-    if job.runtime.isolate:
-        return run_isolated(job)
-    with _alone(job), limited_threads(job.runtime.threads):
-        return stage.of(job.step).run(job)
+    with store.checkpoints_kept(job.step.ref):
+        if job.runtime.isolate:
+            return run_isolated(job)
+        with _alone(job), limited_threads(job.runtime.threads):
+            return stage.of(job.step).run(job)
 
 
 _training = threading.Lock()

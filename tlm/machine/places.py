@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 
@@ -18,6 +19,12 @@ MISREAD = re.compile(r"[?\\]|%[0-9A-Fa-f]{2}")
 def is_url(place: str) -> bool:
     """Whether it is an fsspec URL (`s3://bucket/folder`), and no local path."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", place) is not None
+
+
+def folder_name(url: str) -> str:
+    """The name of a folder for what belongs to a URL and to no other."""
+    plain = re.sub(r"[^A-Za-z0-9]+", "-", url.rstrip("/"))[:80]
+    return f"{plain}-{hashlib.sha256(url.rstrip('/').encode()).hexdigest()[:8]}"
 
 
 def check_home(home: str) -> None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 
 from tlm.errors import UserError
 from tlm.machine.files import reason
-from tlm.machine.places import check_home, is_url
+from tlm.machine.places import check_home, folder_name, is_url
 
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 PACKAGE_PARENT = Path(__file__).resolve().parents[2]
@@ -25,6 +25,11 @@ def default_home() -> str:
 
 def _workers(isolate: bool) -> int:
     return max(1, os.cpu_count() or 1) if isolate else 1
+
+
+def trains_here(runtime: Runtime) -> bool:
+    """Whether this machine trains, and not others that an engine sends steps to."""
+    return runtime.engine == "threads"
 
 
 class Runtime(BaseModel):
@@ -56,6 +61,9 @@ class Runtime(BaseModel):
     memory_gib: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
         None, description="GiB that each training process on the CPU may use; default: what the machine has free"
     )
+    gpu_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="of a GPU that each training takes, where an engine puts several on one"
+    )
     engine: str = Field("threads", description="what runs a study's tasks (`tasks.engines`)")
     tracking_uri: str | None = Field(None, description="MLflow server; default: SQLite under home")
 
@@ -72,7 +80,7 @@ class Runtime(BaseModel):
     @classmethod
     def from_environment(cls, **given: object) -> Runtime:
         """Read TLM_HOME, TLM_DATA_ROOT, TLM_DEVICE, TLM_WORKERS, TLM_THREADS, TLM_STAGE_TIMEOUT, TLM_CHECKPOINT_SECONDS,
-        TLM_MEMORY_GIB, TLM_FORK, TLM_ENGINE, MLFLOW_TRACKING_URI; `given` wins.
+        TLM_MEMORY_GIB, TLM_GPU_SHARE, TLM_FORK, TLM_ENGINE, MLFLOW_TRACKING_URI; `given` wins.
 
         Raises:
             UserError: naming the field that has a wrong value; if TLM_HOME would not be the same place to everything that
@@ -88,6 +96,7 @@ class Runtime(BaseModel):
             "checkpoint_seconds": "TLM_CHECKPOINT_SECONDS",
             "memory_gib": "TLM_MEMORY_GIB",
             "fork": "TLM_FORK",
+            "gpu_share": "TLM_GPU_SHARE",
             "engine": "TLM_ENGINE",
             "tracking_uri": "MLFLOW_TRACKING_URI",
         }
@@ -118,8 +127,9 @@ class Runtime(BaseModel):
 
     @property
     def state(self) -> Path:
-        """Local folder for state that cannot live in an object store: the databases of DuckDB, MLflow, Prefect."""
-        return Path(self.home) if self.is_local else Path(default_home())
+        """Local folder for state that cannot live in an object store: the databases of DuckDB, MLflow, Prefect. One for
+        each home."""
+        return Path(self.home) if self.is_local else Path(default_home()) / "data" / "homes" / folder_name(self.home)
 
     @property
     def catalogue(self) -> Path:

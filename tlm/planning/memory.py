@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from tlm.artifacts.step import Step
 from tlm.errors import UserError
 from tlm.machine.memory import GIB, WAYS_TO_NEED_LESS, free_memory
-from tlm.machine.runtime import Runtime
+from tlm.machine.runtime import Runtime, trains_here
 from tlm.modeling.families.base import family_of
 from tlm.stages import STAGES
 from tlm.study.config import StudyConfig
@@ -20,7 +20,7 @@ BYTES_PER_PARAMETER = 8
 
 def check_memory(study: StudyConfig, todo: Iterable[Step], runtime: Runtime) -> None:
     """Raise UserError if training on this CPU, if any of the steps does, needs more than TLM_MEMORY_GIB or what is free."""
-    elsewhere = runtime.trains_on_gpu or runtime.engine != "threads"
+    elsewhere = runtime.trains_on_gpu or not trains_here(runtime)
     if elsewhere or not any(STAGES[step.stage].trains for step in todo):
         return
     vocab_size, _ = study.tokenizer.vocabulary_size(runtime.data_root)

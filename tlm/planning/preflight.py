@@ -48,7 +48,8 @@ def check(
     """
     check_registries(study)
     runtime.check_writable()
-    if runtime.device == "cuda":
+    ArtifactStore(runtime.artifacts).shelf.check_usable()
+    if trains_here and runtime.device == "cuda":
         runtime.torch_device()
     planned = plan(study, runtime.data_root)
     _check_tokenizer(study, planned, runtime)

@@ -82,6 +82,8 @@ class Stage:
     version: ClassVar[str]
     trains: ClassVar[bool] = False
     """Runs in torch: gets a child process of its own, which can be timed out and killed."""
+    alone: ClassVar[bool] = False
+    """Measures the machine that it runs on: an engine lets nothing else run there meanwhile."""
     retries: ClassVar[int] = 0
     """How often to try again what may go better next time, such as a download."""
     requires: ClassVar[tuple[str, ...]] = ()

@@ -37,6 +37,7 @@ class Latency(Stage, name="latency", version="1", trains=True):
 
     requires = ("torch", "transformers")
     reads_weights = True
+    alone = True
     outputs = {"latency.parquet": None}
 
     @property

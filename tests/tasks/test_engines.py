@@ -1,0 +1,100 @@
+"""Engines: what they refuse before any work, and what a step asks of a node."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+from helpers import mini_study
+
+from tasks import board
+from tasks.engines import ENGINES, Engine, Ray, engine_of
+from tlm.artifacts.step import ArtifactRef
+from tlm.errors import UserError
+from tlm.machine.runtime import Runtime
+
+REF = ArtifactRef(stage="pretrain", key="0" * 64, slug="one")
+WHOLE = {"RAY_ADDRESS": "127.0.0.2:1", "PREFECT_API_URL": "http://127.0.0.1:1/api"}
+
+
+def runtime(**changes: Any) -> Runtime:
+    given = {"engine": "ray", "device": "cpu", "tracking_uri": "http://127.0.0.1:1", "home": "s3://bucket/tlm"}
+    return Runtime.model_validate({**given, **changes})
+
+
+@pytest.fixture(autouse=True)
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.engines.find_spec", lambda name: object())
+    for name, value in WHOLE.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize("name", [*WHOLE])
+def test_ray_is_refused_without_a_variable_that_every_node_needs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(name)
+    with pytest.raises(UserError, match=f"TLM_ENGINE=ray needs {name}"):
+        Ray().check(mini_study(), runtime())
+
+
+@pytest.mark.parametrize("uri", [None, "sqlite:////home/mlflow.db", "/home/mlruns", "file:///home/mlruns"])
+def test_ray_is_refused_without_a_server_of_mlflow(uri: str | None) -> None:
+    with pytest.raises(UserError, match="TLM_ENGINE=ray needs MLFLOW_TRACKING_URI"):
+        Ray().check(mini_study(), runtime(tracking_uri=uri))
+
+
+def test_ray_is_refused_where_its_packages_are_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.engines.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install 'tlm\[ray\]'"):
+        Ray().check(mini_study(), runtime())
+
+
+def test_ray_is_refused_where_each_node_would_choose_its_device_or_precision() -> None:
+    with pytest.raises(UserError, match="TLM_DEVICE=auto"):
+        Ray().check(mini_study(), runtime(device="auto"))
+    with pytest.raises(UserError, match=r"pretrain\.precision: auto.*--set pretrain\.precision=bfloat16"):
+        Ray().check(mini_study(pretrain__precision="auto"), runtime())
+    with pytest.raises(UserError, match=r"finetune\.precision: auto"):
+        Ray().check(mini_study(finetune__precision="auto"), runtime())
+
+
+def test_an_engine_that_says_nothing_of_its_own_suits_this_machine() -> None:
+    here = Runtime(engine="threads", workers=3)
+    engine = engine_of(here)
+    engine.check(mini_study(pretrain__precision="auto"), here)
+    assert engine.at_once(here) == 3 and engine.board() is board.current()
+    assert all(isinstance(ENGINES[name], Engine) for name in ("threads", "ray"))
+
+
+class Shown:
+    """A board that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Any, ...]] = []
+
+    def open(self, ref: ArtifactRef) -> Any:
+        self.told.append(("open",))
+        return lambda done, total: self.told.append((done, total))
+
+    def note(self, ref: ArtifactRef, note: str) -> None:
+        self.told.append((note,))
+
+    def close(self, ref: ArtifactRef, end: board.End) -> None:
+        self.told.append((end,))
+
+    def say(self, text: str) -> None: ...
+
+
+@pytest.mark.skipif(find_spec("prefect_ray") is None, reason="Ray is not installed: pip install 'tlm[ray]'")
+def test_a_step_that_was_begun_again_on_another_node_goes_on_in_its_bar() -> None:
+    from tasks.nodes import Showing
+
+    shown = Shown()
+    show = Showing(shown)
+    show("progress", REF, 1, 10)  # of a board that was opened before anybody looked
+    for message in (("open", REF), ("progress", REF, 3, 10), ("open", REF), ("progress", REF, 5, 10)):
+        show(*message)
+    show("note", REF, "a note")
+    show("close", REF, "done")
+    show("close", REF, "failed")
+    assert shown.told == [("open",), (3, 10), (5, 10), ("a note",), ("done",)]

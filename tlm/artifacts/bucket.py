@@ -1,0 +1,249 @@
+"""Artifacts in an object store (S3 and its kin), where several machines make them at once.
+
+The outputs of each attempt to make an artifact lie under a prefix of their own, `<stage>/<slug>-<key12>/<attempt>/`, and
+its record, `<stage>/<slug>-<key12>/record.json`, is written last, if none is there. Who was slower finds the record of who
+was faster. Without a record there is no artifact, whatever else lies there. Nothing is remembered of what others may
+change: every question is asked anew, many of them at once by one listing.
+"""
+
+from __future__ import annotations
+
+import errno
+import uuid
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from tlm.artifacts import fetched
+from tlm.artifacts.fingerprint import SHORT, file_digest
+from tlm.artifacts.lease import leased, machine_of
+from tlm.artifacts.listing import DAMAGED, Glance, Info, checksum, os_errors, outputs_of, written
+from tlm.artifacts.mirror import mirrored
+from tlm.artifacts.record import RECORD, RECORD_BYTES, NoRecord, Record, Stored, from_file, to_file
+from tlm.errors import UserError
+from tlm.machine.files import reason
+
+LEASES, MIRRORED = ".leases", ".checkpoints"
+HONOURS = "SeaweedFS (4.48 was tried) and Amazon S3 do"
+
+
+class Bucket:
+    """What a store asks of an object store. Paths are those of fsspec. Whatever goes wrong on the way is an OSError."""
+
+    def __init__(self, url: str) -> None:
+        """Raises UserError if nothing can be reached by such a URL."""
+        import fsspec  # who has a folder does without
+
+        try:
+            self.fs: Any
+            self.root: str
+            self.fs, self.root = fsspec.url_to_fs(url, use_listings_cache=False)
+        except (ValueError, ImportError) as error:
+            more = " For s3:// install the extra: pip install 'tlm[s3]'." if url.startswith("s3:") else ""
+            raise UserError(f"{url} cannot be reached: {error}.", f"Point TLM_HOME at a folder.{more}") from error
+
+    # --- reading ---
+
+    def glance(self, places: Collection[str], *, afresh: bool = False) -> Glance:
+        """What lies in these places, by one listing of each, and the records there.
+
+        Args:
+            afresh: to verify an output is to read it where it is, although it was fetched and verified before.
+        """
+        listed = {path: info for place in places for path, info in self._find(place).items()}
+        return Glance(self, listed, afresh=afresh)
+
+    def names(self, place: str) -> list[str]:
+        """What lies in a folder. Raises OSError."""
+        with os_errors():
+            return [str(path).rstrip("/").rsplit("/", 1)[-1] for path in self.fs.ls(place, detail=False)]
+
+    def read(self, path: str, limit: int) -> bytes:
+        """A file of at most `limit` bytes. Raises OSError."""
+        with os_errors():
+            content = bytes(self.fs.cat_file(path, end=limit + 1) if limit < RECORD_BYTES else self.fs.cat_file(path))
+        if len(content) > limit:
+            raise OSError(errno.EFBIG, f"it has more than {limit:,} bytes", path)
+        return content
+
+    def at_hand(self, record: Record, name: str) -> Path | None:
+        """Where an output can be opened, if it was fetched before."""
+        path = fetched.place_of(record, name)
+        return path if fetched.is_sound(path, record, name) else None
+
+    def local(self, folder: str, record: Record, name: str) -> Path:
+        """Where an output can be opened: it is fetched, unless it was, and verified. Raises LookupError if it is not
+        what its record says: it is then known to be damaged, by all."""
+        if self.at_hand(record, name) is None:
+            self.fetch([(folder, record, name)])
+        if (path := self.at_hand(record, name)) is None:
+            raise LookupError(f"{record.ref} is damaged ({name} differs from the digest in its record)")
+        return path
+
+    def fetch(self, wanted: Sequence[tuple[str, Record, str]]) -> None:
+        """Fetch outputs side by side. One that is not what its record says is noted beside it, and not kept."""
+        remote = [f"{outputs_of(folder, record)}/{name}" for folder, record, name in wanted]
+        local = [fetched.place_of(record, name) for _, record, name in wanted]
+        arriving = [fetched.arriving(path) for path in local]
+        with os_errors():
+            self.fs.get(remote, [str(path) for path in arriving])
+        for here, path, (folder, record, name) in zip(arriving, local, wanted, strict=True):
+            sound = (
+                here.stat().st_size == record.outputs[name].bytes and file_digest(here) == record.outputs[name].sha256
+            )
+            if sound:
+                here.replace(path)
+            else:
+                here.unlink()
+                self.write(f"{outputs_of(folder, record)}/{DAMAGED}/{name}", b"")
+        fetched.tidy()
+
+    def digest(self, path: str) -> str:
+        """SHA-256 (hex) of what the store answers with now."""
+        with os_errors(), self.fs.open(path, "rb", cache_type="readahead") as file:
+            return file_digest(file)
+
+    # --- writing ---
+
+    def check_usable(self) -> None:
+        """Try what correctness rests on, writing one object and removing it.
+
+        Raises:
+            UserError: if the store cannot be written to, or does not honour conditional writes.
+        """
+        place = f"{self.root}/.probe-{uuid.uuid4().hex}"
+        remedy = "Look at TLM_HOME, AWS_ENDPOINT_URL and the credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)."
+        try:
+            first, second = self.create(place, b"first"), self.create(place, b"second")
+            self.remove_file(place)
+        except OSError as error:
+            raise UserError(f"TLM_HOME=…://{self.root} cannot be written to: {reason(error)}.", remedy) from error
+        if not first or second:
+            raise UserError(
+                f"The object store of TLM_HOME=…://{self.root} does not honour conditional writes (If-None-Match): two "
+                "machines would write over each other.",
+                f"Use one that does: {HONOURS}.",
+            )
+
+    def create(self, path: str, content: bytes) -> bool:
+        """Write a file that is not there. Returns whether it is this one that is there now."""
+        try:
+            with os_errors():
+                self.fs.pipe_file(path, content, mode="create")
+            return True
+        except OSError as error:
+            if not isinstance(error, FileExistsError) and not self._is_file(path):
+                raise
+            with suppress(FileNotFoundError):  # an answer that was lost is asked for again, and the second says no
+                return self.read(path, RECORD_BYTES) == content
+            return False
+
+    def write(self, path: str, content: bytes) -> None:
+        """Write a small file, whole or not at all."""
+        with os_errors():
+            self.fs.pipe_file(path, content)
+
+    def upload(self, record: Record, draft: Path, folder: str) -> Record:
+        """Upload the outputs of a draft as a new attempt; return the record that says where they are."""
+        attempt = uuid.uuid4().hex[: SHORT + 4]
+        names = list(record.outputs)
+        with os_errors():
+            if names:
+                self.fs.put([str(draft / name) for name in names], [f"{folder}/{attempt}/{name}" for name in names])
+        listed = self._find(f"{folder}/{attempt}")
+        checksums = {name: checksum(listed.get(f"{folder}/{attempt}/{name}", {})) for name in names}
+        for name in names:
+            if listed.get(f"{folder}/{attempt}/{name}", {}).get("size") != record.outputs[name].bytes:
+                raise OSError(errno.EIO, f"{name} did not arrive whole", folder)
+        return record.model_copy(update={"stored": Stored(attempt=attempt, checksums=checksums)})
+
+    def put_record(self, record: Record, folder: str) -> bool:
+        """Write the record of what was uploaded, if there is none. Returns whether it is this one that is there now."""
+        return self.create(f"{folder}/{RECORD}", to_file(record))
+
+    def remove(self, path: str) -> None:
+        """Remove an artifact, its record first, or a file. What others upload meanwhile stays."""
+        try:
+            record = from_file(self.read(f"{path}/{RECORD}", RECORD_BYTES))
+        except (NoRecord, OSError):
+            record = None
+        self.remove_file(f"{path}/{RECORD}")
+        if record is not None:
+            self.remove_outputs(record, path)
+        if not self._find(path):
+            return
+        self.remove_file(path)
+
+    def remove_outputs(self, record: Record, folder: str) -> None:
+        """Remove the outputs of an attempt that is, or has become, no artifact."""
+        place = outputs_of(folder, record)
+        self.remove_files([f"{place}/{each}{name}" for name in record.outputs for each in ("", f"{DAMAGED}/")])
+
+    def remove_file(self, path: str) -> None:
+        self.remove_files([path])
+
+    def remove_files(self, paths: Sequence[str]) -> None:
+        """Remove files, side by side; it is no error if they are gone."""
+        for path in paths:
+            with os_errors(), suppress(FileNotFoundError):
+                self.fs.rm_file(path)
+
+    # --- leases, checkpoints and what was cut short ---
+
+    @contextmanager
+    def lease(self, key: str, locks: Path) -> Iterator[None]:
+        """Let one machine at a time make a key, as far as that can be had (`tlm.artifacts.lease`)."""
+        with leased(self, f"{self.root}/{LEASES}/{key}", machine_of(locks)):
+            yield
+
+    @contextmanager
+    def mirrored(self, key: str, checkpoints: Path) -> Iterator[None]:
+        """Have checkpoints follow the store: whichever machine goes on does so from the last (`tlm.artifacts.mirror`)."""
+        with mirrored(self.fs, f"{self.root}/{MIRRORED}/{key[:SHORT]}", checkpoints):
+            yield
+
+    def forget_checkpoints(self, key: str) -> None:
+        self.remove_files([*self._find(f"{self.root}/{MIRRORED}/{key[:SHORT]}")])
+
+    def unfinished_uploads(self, needed: Iterable[str], hours: float) -> Mapping[str, int]:
+        """Files that are part of no artifact and were written more than `hours` ago, by path, and their bytes: of uploads
+        that were cut short, and checkpoints of trainings that nobody goes on with.
+
+        Args:
+            needed: the beginnings of the keys whose checkpoints are kept.
+        """
+        listed, since = self._find(self.root), datetime.now(UTC) - timedelta(hours=hours)
+        seen = Glance(self, listed)
+        seen.bring(seen.folders)
+        parts: set[str] = set()
+        for folder in seen.folders:
+            with suppress(NoRecord, OSError):
+                record = seen.record(folder)
+                place = outputs_of(folder, record)
+                parts |= {f"{place}/{each}{name}" for name in record.outputs for each in ("", f"{DAMAGED}/")}
+        kept, loose = {*needed}, {}
+        for path, info in listed.items():
+            match path.removeprefix(f"{self.root}/").split("/"):
+                case [place, key, *_] if place == MIRRORED:
+                    is_loose = key not in kept
+                case [place, *_] if place.startswith("."):
+                    is_loose = place == LEASES
+                case [_, _, _, _, *_]:
+                    is_loose = path not in parts
+                case _:
+                    is_loose = False
+            if is_loose and written(info) < since:
+                loose[path] = int(info["size"])
+        return loose
+
+    def _find(self, place: str) -> dict[str, Info]:
+        """Every file below a place, and what the listing says of it."""
+        with os_errors():
+            found = self.fs.find(place, detail=True)
+        return {path: info for path, info in found.items() if info["type"] == "file"}
+
+    def _is_file(self, path: str) -> bool:
+        with os_errors():
+            return bool(self.fs.isfile(path))

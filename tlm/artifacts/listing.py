@@ -1,0 +1,142 @@
+"""What a listing of an object store says: which artifacts there are, and whether their files are as they were written.
+
+Sizes and checksums of everything come with the listing, and records are read side by side. What is asked of many artifacts
+costs a request for every thousand files, and one for each record.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from tlm.artifacts import fetched
+from tlm.artifacts.record import RECORD, RECORD_BYTES, NoRecord, Record, from_file
+
+DAMAGED = ".damaged"
+"""Folder of empty files beside the outputs of an attempt: of those that were read and were not what their record says."""
+
+Info = Mapping[str, Any]
+
+
+class Objects(Protocol):
+    """What is asked of an object store beyond its listing."""
+
+    fs: Any
+
+    def fetch(self, wanted: Sequence[tuple[str, Record, str]]) -> None: ...
+
+    def digest(self, path: str) -> str: ...
+
+
+def outputs_of(folder: str, record: Record) -> str:
+    """Where the outputs of an artifact lie."""
+    return f"{folder}/{record.stored.attempt}" if record.stored else folder
+
+
+def checksum(info: Info) -> str:
+    """The checksum that a listing has of a file; "" if this kind of store has none."""
+    return str(info.get("ETag", "")).strip('"')
+
+
+def written(info: Info) -> datetime:
+    """When a file was written; now, if a listing does not say."""
+    at = info.get("LastModified") or info.get("created")
+    return datetime.fromtimestamp(at, UTC) if isinstance(at, float) else at or datetime.now(UTC)
+
+
+@contextmanager
+def os_errors() -> Iterator[None]:
+    """The errors of a store's client (no connection, no credentials) become OSErrors."""
+    try:
+        yield
+    except (OSError, NoRecord):
+        raise
+    except Exception as error:
+        raise OSError(errno.EIO, " ".join(str(error).split()) or type(error).__name__) from error
+
+
+class Glance:
+    """What one listing showed, and the records in it: many questions about many artifacts, with no further request."""
+
+    def __init__(self, objects: Objects, listed: Mapping[str, Info], *, afresh: bool = False) -> None:
+        self.objects = objects
+        self.listed = listed
+        self.afresh = afresh
+        self.folders = [path.rpartition("/")[0] for path in listed if path.endswith(f"/{RECORD}")]
+        self._held = {*self.folders}
+        self._contents: dict[str, Any] = {}
+        """Records that were read, or why not, by path."""
+
+    def bring(self, folders: Collection[str]) -> None:
+        """Read the records of these folders side by side."""
+        paths = [f"{folder}/{RECORD}" for folder in folders if folder in self._held]
+        wanted = [p for p in paths if p not in self._contents and self.listed[p]["size"] <= RECORD_BYTES]
+        with os_errors():
+            self._contents |= self.objects.fs.cat(wanted, on_error="return") if wanted else {}
+
+    def prefetch(self, chosen: Callable[[Record, str], bool]) -> None:
+        """Read all records side by side, and then fetch those chosen outputs that are as they were when they were written
+        and are not here yet."""
+        self.bring(self.folders)
+        if self.afresh:
+            return
+        wanted = []
+        for folder in self.folders:
+            with suppress(NoRecord, OSError):
+                record = self.record(folder)
+                names = [n for n in record.outputs if chosen(record, n) and not self.fault(folder, record, n, False)]
+                wanted += [
+                    (folder, record, name)
+                    for name in names
+                    if not fetched.is_sound(fetched.place_of(record, name), record, name)
+                ]
+        if wanted:
+            self.objects.fetch(wanted)
+
+    def exists(self, path: str) -> bool:
+        return path in self._held or path in self.listed
+
+    def is_folder(self, path: str) -> bool:
+        return any(folder.startswith(f"{path}/") for folder in self.folders)
+
+    def names(self, place: str) -> list[str]:
+        """Of a stage, its artifacts: what has a record. Of the store, the stages that have any."""
+        below = [folder.removeprefix(f"{place}/") for folder in self.folders if folder.startswith(f"{place}/")]
+        return sorted({path.partition("/")[0] for path in below})
+
+    def record(self, folder: str) -> Record:
+        """Raises NoRecord, OSError."""
+        path = f"{folder}/{RECORD}"
+        self.bring([folder])
+        content = self._contents.get(path)
+        if content is None:
+            there = path in self.listed
+            raise OSError(errno.EFBIG, "it is too large", path) if there else FileNotFoundError(path)
+        if isinstance(content, Exception):
+            with os_errors():
+                raise content
+        return from_file(content)
+
+    def fault(self, folder: str, record: Record, name: str, verify: bool) -> str:
+        """What is wrong with an output, by its size and its checksum in the listing; "" if nothing is.
+
+        Args:
+            verify: ask what the store's bytes are. What was fetched from there, and verified, is taken for them.
+        """
+        place, output = outputs_of(folder, record), record.outputs[name]
+        info = self.listed.get(f"{place}/{name}")
+        if info is None:
+            raise FileNotFoundError(f"{place}/{name}")
+        if info["size"] != output.bytes:
+            return f"has {info['size']} bytes, its record says {output.bytes}"
+        if record.stored and checksum(info) != record.stored.checksums.get(name, ""):
+            return "has another checksum than when it was written"
+        if f"{place}/{DAMAGED}/{name}" in self.listed:
+            return "differed from the digest in its record when it was read"
+        known = not verify or (not self.afresh and fetched.is_sound(fetched.place_of(record, name), record, name))
+        if not known and self.objects.digest(f"{place}/{name}") != output.sha256:
+            return "differs from the digest in its record"
+        return ""
