@@ -9,6 +9,7 @@ H heads of queries, K size of a head, F intermediate size.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import torch
@@ -191,6 +192,19 @@ class LlamaCore(TinyLlamaPreTrainedModel):
             x = layer(x, layout, turn)
         y: Tensor = self.norm(final(x, layout, turn, layout.last_rows() if last else None))
         return y
+
+    def after(self, x_RD: Tensor, layout: Layout, depths: Collection[int]) -> Iterator[Tensor]:
+        """The normalised output, (R, D), after each of these numbers of layers; after all of them it is that of `through`.
+
+        ValueError as there.
+        """
+        layout.require(self.config.max_position_embeddings)
+        turn = turn_of(layout, self.config.hidden_size // self.config.num_attention_heads, self.config.rope_theta)
+        x_RD = self.dropout(x_RD)
+        for depth, layer in enumerate(self.layers.children(), start=1):
+            x_RD = layer(x_RD, layout, turn)
+            if depth in depths:
+                yield self.norm(x_RD)
 
 
 class TinyLlamaModel(LlamaCore):

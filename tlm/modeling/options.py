@@ -3,9 +3,10 @@ planned with this."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from tlm.study.base import Frozen, added
 from tlm.study.families import Options
@@ -80,6 +81,16 @@ class LlamaOptions(Options):
     bias: bool = added(False, description="of the linear maps of layers")
     tie_embeddings: bool = added(True, description="the vocabulary's projection is the token embeddings")
     sharing: Sharing | None = added(None, description="weights that layers have in common; default: none")
+    exits: tuple[PositiveInt, ...] = added(
+        (), description="numbers of layers after which the head may read the state too, ascending, fewer than there are"
+    )
+
+    @field_validator("exits")
+    @classmethod
+    def _exits_ascend(cls, exits: tuple[int, ...]) -> tuple[int, ...]:
+        if any(later <= earlier for earlier, later in pairwise(exits)):
+            raise ValueError(f"exits={list(exits)}: each must be above the one before it")
+        return exits
 
 
 class ByteOptions(Frozen):

@@ -41,6 +41,8 @@ class Bytes(Llama):
         byte = _byte(architecture)
         if not _options(architecture).tie_embeddings:
             raise ValueError("tie_embeddings: a model of bytes has no table of tokens to tie")
+        if _options(architecture).exits:
+            raise ValueError("exits: a model of bytes has none; its head reads the state of whole patches")
         if byte.width % byte.num_attention_heads:
             raise ValueError(
                 f"byte.num_attention_heads={byte.num_attention_heads} does not divide byte.width={byte.width}"

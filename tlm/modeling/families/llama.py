@@ -55,6 +55,11 @@ class Llama(ModelFamily):
             )
         if options.sharing:
             _check_sharing(options.sharing, architecture)
+        if options.exits and options.exits[-1] >= architecture.num_hidden_layers:
+            raise ValueError(
+                f"exits={list(options.exits)}: an exit is below the last layer, and {architecture.name} has "
+                f"{architecture.num_hidden_layers}"
+            )
 
     def configure(
         self, architecture: Architecture, vocabulary: Vocabulary, max_length: int, num_labels: int | None = None
@@ -95,8 +100,11 @@ class Llama(ModelFamily):
         return layers_flops(shape, seq_len, read=1) + 2 * shape.hidden_size * num_labels
 
     def language_model_flops(self, shape: Shape, seq_len: int, predicted: int, vocab_size: int) -> int:
-        """Every row of the last layer is computed; head M·2DV for M = `predicted` positions."""
-        return layers_flops(shape, seq_len, read=seq_len) + 2 * shape.hidden_size * vocab_size * predicted
+        """Every row of the last layer is computed; head M·2DV for M = `predicted` positions, which the loss has at every
+        exit too.
+        """
+        heads = 1 + len(_options(shape).exits)
+        return layers_flops(shape, seq_len, read=seq_len) + heads * 2 * shape.hidden_size * vocab_size * predicted
 
     def sequential_depth(self, shape: Shape) -> int:
         """Six for each layer, as in other decoders, and one for the classifier. A layer's own part is two products beside
@@ -177,18 +185,28 @@ def layers_flops(shape: Shape, seq_len: int, read: int) -> int:
     """Of all layers, where of the last one only R = `read` rows are computed: 2 for each weight of keys and values T times,
     of the other maps R times, scores and context 4RTD; of a layer's own part likewise. R = T in all but the last.
     """
+    layers = shape.num_hidden_layers
+    return sum(layer_flops(shape, index, seq_len, seq_len if index < layers - 1 else read) for index in range(layers))
+
+
+def exit_flops(config: Shape, length: int, depth: int, heads: int) -> float:
+    """Of one token of a sequence of so many, by a model's configuration, if it leaves after `depth` layers: these, keys and
+    values of those above, and so many products with the vocabulary."""
+    whole = sum(layer_flops(config, index, length, length) for index in range(depth))
+    above = sum(layer_flops(config, index, length, 0) for index in range(depth, config.num_hidden_layers))
+    vocabulary = int(config.vocab_size)  # type: ignore[attr-defined]
+    return (whole + above) / length + heads * 2 * config.hidden_size * vocabulary
+
+
+def layer_flops(shape: Shape, index: int, seq_len: int, rows: int) -> int:
+    """Of one layer, of which so many rows are computed, and keys and values of all."""
     sharing = _options(shape).sharing
-
-    def layer(index: int) -> int:
-        rows = seq_len if index < shape.num_hidden_layers - 1 else read
-        shares = sharing if sharing and index in sharing.layers(shape.num_hidden_layers) else None
-        flops = 4 * rows * seq_len * shape.hidden_size
-        for name, inputs, outputs in _maps(shape):
-            times = seq_len if name in ("self_attn.k_proj", "self_attn.v_proj") else rows
-            flops += 2 * times * (inputs * outputs + _rank(name, shares) * (inputs + outputs))
-        return flops
-
-    return sum(layer(index) for index in range(shape.num_hidden_layers))
+    shares = sharing if sharing and index in sharing.layers(shape.num_hidden_layers) else None
+    flops = 4 * rows * seq_len * shape.hidden_size
+    for name, inputs, outputs in _maps(shape):
+        times = seq_len if name in ("self_attn.k_proj", "self_attn.v_proj") else rows
+        flops += 2 * times * (inputs * outputs + _rank(name, shares) * (inputs + outputs))
+    return flops
 
 
 FAMILIES.register(Llama.kind, Llama())
