@@ -115,7 +115,12 @@ def test_a_loss_at_every_exit_costs_a_product_with_the_vocabulary() -> None:
 
 @pytest.mark.parametrize(
     ("exits", "complaint"),
-    [([2, 2], r"exits=\[2, 2\]: each must be above"), ([3, 1], "each must be above"), ([1, 4], "micro has 4"), ([0], "0")],
+    [
+        ([2, 2], r"exits=\[2, 2\]: each must be above"),
+        ([3, 1], "each must be above"),
+        ([1, 4], "micro has 4"),
+        ([0], "0"),
+    ],
 )
 def test_exits_that_are_none_are_refused(exits: list[int], complaint: str) -> None:
     with pytest.raises(ValidationError, match=complaint):

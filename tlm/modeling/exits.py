@@ -41,6 +41,10 @@ class EarlyExit:
         self.model.eval()
         return self
 
+    def to(self, device: str) -> Self:
+        self.model.to(device)
+        return self
+
     @property
     def tokens(self) -> int:
         """That were read so far."""
@@ -96,7 +100,9 @@ class EarlyExit:
 
     def _confidence(self, x_MD: Tensor) -> Tensor:
         """The probability of each row's most likely successor."""
-        parts = [self.model.lm_head(part).float().softmax(dim=1).amax(dim=1) for part in x_MD.split(ROWS_AT_ONCE)]
+        parts = [
+            self.model.lm_head(part).float().softmax(dim=1).amax(dim=1) for part in torch.split(x_MD, ROWS_AT_ONCE)
+        ]
         return torch.cat(parts) if parts else x_MD.new_zeros(0, dtype=torch.float32)
 
     def _count(self, layout: Layout, depths_R: Tensor) -> None:

@@ -71,6 +71,9 @@ ANALYSES: dict[str, Analysis] = {
         "tlm.results.stlm_pairs:ffn_sharing", "What does it cost layers to have one feed-forward network?"
     ),
     "weight-tying": Analysis("tlm.results.stlm_pairs:weight_tying", "What do tied embeddings cost?"),
+    "early-exit": Analysis(
+        "tlm.results.early_exit:analyse", "What does it cost tokens to leave after half of the layers?"
+    ),
     "objectives": Analysis(
         "tlm.results.stlm_training:objectives", "Does a decoder learn more from masked sequences and causal ones?"
     ),

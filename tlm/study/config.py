@@ -106,6 +106,8 @@ class Objective(
     """Whether it needs a [MASK]."""
     trains_head: ClassVar[bool] = True
     """Whether it trains the model's language modelling head, which scores by likelihood ask."""
+    trains_exits: ClassVar[bool] = True
+    """Whether it trains that head after each exit too, in models that have some: by asking for the model's own loss."""
 
     @abstractmethod
     def works_with(self, family: Family) -> bool:
@@ -203,7 +205,9 @@ class FinetuneConfig(Optimisation):
 
 
 class Evaluation(
-    Registered, noun="evaluation", own={name: f"tlm.study.{name}" for name in ("compression", "likelihood")}
+    Registered,
+    noun="evaluation",
+    own={name: f"tlm.study.{name}" for name in ("compression", "early_exit", "likelihood")},
 ):
     """A further evaluation of a study's models: what it needs to know. The stage that does it names it (`asked_by`)."""
 
