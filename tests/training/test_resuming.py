@@ -25,6 +25,7 @@ OPTIONS: list[tuple[Architecture, dict[str, Any]]] = [
     (GPT, {"objective": {"kind": "multi_token", "tokens": 2}}),
     (ARCH, {"objective": "replaced"}),
     (GPT, {"dropout": 0.3, "dropout_schedule": "early"}),
+    (LLAMA, {"layer_drop": 0.6}),
 ]
 
 

@@ -168,6 +168,9 @@ class PretrainConfig(Optimisation):
         "constant", description="which steps have dropout: all, those of the first `dropout_share`, or those after it"
     )
     dropout_share: Annotated[float, Field(gt=0, lt=1)] = added(0.5, description="of the steps, of that schedule")
+    layer_drop: Annotated[float, Field(ge=0, lt=1)] = added(
+        0.0, description="probability that a step goes without the last layer; it rises linearly from 0 of the first"
+    )
 
     @model_validator(mode="after")
     def _one_length(self) -> PretrainConfig:
