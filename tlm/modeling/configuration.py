@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from transformers import BertConfig, PreTrainedConfig
 
-from tlm.modeling.options import ByteOptions, EncoderOptions
+from tlm.modeling.options import ByteOptions, EncoderOptions, LlamaOptions
 
 if TYPE_CHECKING:
     from tlm.study.architecture import Architecture
@@ -172,6 +172,7 @@ class TinyLlamaConfig(_OfArchitecture, PreTrainedConfig):  # type: ignore[misc]
     bias: bool = False
     sharing: dict[str, Any] | None = None
     exits: list[int] | tuple[int, ...] = ()
+    depth_capacity: float = 1.0
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
@@ -190,7 +191,8 @@ class TinyLlamaConfig(_OfArchitecture, PreTrainedConfig):  # type: ignore[misc]
     def to_diff_dict(self) -> dict[str, Any]:
         """What is saved: without the options that came later, so that the file of a model without them is as it was."""
         saved: dict[str, Any] = super().to_diff_dict()
-        return {name: value for name, value in saved.items() if name != "exits" or value}
+        later = {name: LlamaOptions.model_fields[name].default for name in ("exits", "depth_capacity")}
+        return {name: value for name, value in saved.items() if name not in later or value != later[name]}
 
 
 class TinyByteConfig(TinyLlamaConfig):

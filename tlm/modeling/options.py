@@ -4,7 +4,7 @@ planned with this."""
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
@@ -85,12 +85,22 @@ class LlamaOptions(Options):
         (), description="numbers of layers after which the head may read the state too, ascending, fewer than there are"
     )
 
+    depth_capacity: Annotated[float, Field(gt=0, le=1)] = added(
+        1.0,
+        description="share of the tokens that go through every second layer, from the second on; 1: all, in every layer",
+    )
+
     @field_validator("exits")
     @classmethod
     def _exits_ascend(cls, exits: tuple[int, ...]) -> tuple[int, ...]:
         if any(later <= earlier for earlier, later in pairwise(exits)):
             raise ValueError(f"exits={list(exits)}: each must be above the one before it")
         return exits
+
+
+def is_routed(options: Any, layer: int) -> bool:
+    """Whether only a part of the tokens goes through a layer, counted from 0: `options`, or a configuration, says."""
+    return bool(options.depth_capacity < 1 and layer % 2)
 
 
 class ByteOptions(Frozen):

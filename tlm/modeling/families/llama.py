@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 from tlm.modeling.families.base import ModelFamily, Shape, Transfer
-from tlm.modeling.options import LlamaOptions, Sharing
+from tlm.modeling.options import LlamaOptions, Sharing, is_routed
 from tlm.study.architecture import Architecture
 from tlm.study.families import FAMILIES
 
@@ -39,6 +39,7 @@ class Llama(ModelFamily):
             "ffn",
             "rope_theta",
             "sharing",
+            "depth_capacity",
         ),
     )
 
@@ -55,6 +56,8 @@ class Llama(ModelFamily):
             )
         if options.sharing:
             _check_sharing(options.sharing, architecture)
+        if options.depth_capacity < 1:
+            _check_routing(options, architecture)
         if options.exits and options.exits[-1] >= architecture.num_hidden_layers:
             raise ValueError(
                 f"exits={list(options.exits)}: an exit is below the last layer, and {architecture.name} has "
@@ -107,14 +110,14 @@ class Llama(ModelFamily):
         return layers_flops(shape, seq_len, read=seq_len) + heads * 2 * shape.hidden_size * vocab_size * predicted
 
     def sequential_depth(self, shape: Shape) -> int:
-        """Six for each layer, as in other decoders, and one for the classifier. A layer's own part is two products beside
-        one: one more wherever a map has such a part, maps of the same input counted once.
+        """Six for each layer, as in other decoders, one for each router and one for the classifier. A layer's own part is
+        two products beside one: one more wherever a map has such a part, maps of the same input counted once.
         """
         sharing = _options(shape).sharing
         inputs = {"self_attn.q_proj", "self_attn.o_proj", "mlp.up_proj", "mlp.down_proj"}
         own = sum(_rank(name, sharing) > 0 for name in inputs)
         shared = len(sharing.layers(shape.num_hidden_layers)) if sharing else 0
-        return 6 * shape.num_hidden_layers + own * shared + 1
+        return 6 * shape.num_hidden_layers + own * shared + _routed(shape) + 1
 
 
 def _options(shape: Shape) -> LlamaOptions:
@@ -137,6 +140,23 @@ def _check_sharing(sharing: Sharing, architecture: Architecture) -> None:
         raise ValueError(
             f"sharing.lora_rank={sharing.lora_rank} is above {narrow}, the lesser of hidden_size and intermediate_size"
         )
+
+
+def _check_routing(options: LlamaOptions, architecture: Architecture) -> None:
+    capacity = f"depth_capacity={options.depth_capacity:g}"
+    if architecture.num_hidden_layers == 1:
+        raise ValueError(f"{capacity} is of every second layer, and {architecture.name} has one layer")
+    if options.sharing and options.sharing.what == "block":
+        raise ValueError(
+            f"{capacity}: layers that share all they have (sharing: block) cannot have routers of their own"
+        )
+    if options.exits:
+        raise ValueError(f"{capacity} and exits={list(options.exits)}: give one of the two")
+
+
+def _routed(shape: Shape) -> int:
+    """How many layers have a router."""
+    return sum(is_routed(_options(shape), layer) for layer in range(shape.num_hidden_layers))
 
 
 def _maps(shape: Shape) -> Iterator[tuple[str, int, int]]:
@@ -167,12 +187,12 @@ def core_parameters(shape: Shape, *, shared_once: bool) -> int:
 
 
 def _layers(shape: Shape, *, shared_once: bool) -> int:
-    """Parameters of all layers: linear maps with a bias or without, two norms each, and what is a layer's own beside what
-    it shares."""
+    """Parameters of all layers: linear maps with a bias or without, two norms each, routers D, and what is a layer's own
+    beside what it shares."""
     options = _options(shape)
     weights = {f"{name}.": inputs * outputs + options.bias * outputs for name, inputs, outputs in _maps(shape)}
     weights |= {"input_layernorm.": _norm(shape), "post_attention_layernorm.": _norm(shape)}
-    total = shape.num_hidden_layers * sum(weights.values())
+    total = shape.num_hidden_layers * sum(weights.values()) + _routed(shape) * shape.hidden_size
     if (sharing := options.sharing) is None:
         return total
     shared = len(sharing.layers(shape.num_hidden_layers))
@@ -199,7 +219,16 @@ def exit_flops(config: Shape, length: int, depth: int, heads: int) -> float:
 
 
 def layer_flops(shape: Shape, index: int, seq_len: int, rows: int) -> int:
-    """Of one layer, of which so many rows are computed, and keys and values of all."""
+    """Of one layer, of which so many rows are computed, and keys and values of all. Of a routed one the router's product
+    for all, and the rest for those that go through it, whichever rows are wanted."""
+    options = _options(shape)
+    if is_routed(options, index):
+        through = round(options.depth_capacity * seq_len)
+        return 2 * seq_len * shape.hidden_size + _dense_flops(shape, index, through, through)
+    return _dense_flops(shape, index, seq_len, rows)
+
+
+def _dense_flops(shape: Shape, index: int, seq_len: int, rows: int) -> int:
     sharing = _options(shape).sharing
     shares = sharing if sharing and index in sharing.layers(shape.num_hidden_layers) else None
     flops = 4 * rows * seq_len * shape.hidden_size
