@@ -88,6 +88,42 @@ def test_the_hybrid_objective_is_held_against_as_many_tokens_and_as_many_operati
         assert outcome(findings, f"equal FLOPs ({steps} causal") == "yes"
 
 
+def of_bytes(**scores: float) -> Findings:
+    study = STUDIES["byte-pooling"]("tiny")
+    names = dict(zip(study.arms, models(study), strict=True))
+    return found("byte-pooling", {names[arm.replace("_", "-")]: score for arm, score in scores.items()})
+
+
+@pytest.mark.parametrize(
+    ("subword", "of_bytes_", "said"),
+    [(0.60, 0.60, "yes"), (0.60, 0.55, "no"), (0.60, 0.58, "undecided at this scale"), (0.60, 0.50, "not measured")],
+)
+def test_pooled_bytes_are_equal_only_where_both_know_something(subword: float, of_bytes_: float, said: Outcome) -> None:
+    findings = of_bytes(subword=subword, bytes=of_bytes_, bytes_flops=0.6)
+    assert outcome(findings, "as many bytes read") == said and outcome(findings, "as many FLOPs") == "yes"
+
+
+@pytest.mark.parametrize(("scale", "said"), [("tiny", "no"), ("small", "yes"), ("paper", "yes")])
+def test_how_many_parameters_bytes_save_is_exact(scale: str, said: Outcome) -> None:
+    (verdict, *others) = found("byte-pooling", {}, scale=scale, seeds=0).verdicts
+    assert verdict.outcome == said and verdict.half_width == 0
+    assert {each.outcome for each in others} == {"not measured"}
+
+
+@pytest.mark.parametrize(
+    ("parallel", "said"),
+    [(2.5, "yes"), (1.5, "no"), (2.0, "undecided at this scale")],
+    ids=["more", "fewer", "as many"],
+)
+def test_heads_are_held_against_each_other_by_bits_a_byte(parallel: float, said: Outcome) -> None:
+    results = made("byte-head", {})
+    for row in results.rows["likelihood"]:
+        noise = 0.01 * results.generator(row["key"]).standard_normal()
+        row["heldout_bits_per_byte"] = noise + (parallel if row["system"] == "parallel" else 2.0)
+    (verdict,) = find(results.evidence()).verdicts
+    assert verdict.outcome == said and verdict.unit == "bits a byte"
+
+
 EARLY = "exits, exits 50 %"
 
 
