@@ -20,6 +20,7 @@ from tlm.modeling.cost import claims, parameter_counts, pretraining_flops
 from tlm.planning.found import inspected
 from tlm.planning.plan import Plan
 from tlm.planning.weights import check_weights
+from tlm.report.study_systems import shapes
 from tlm.study.config import StudyConfig
 from tlm.study.sources import Source
 
@@ -63,7 +64,8 @@ def show_plan(
     console.print(f"{len(found)} steps: {cached}, {len(todo)} to run.", highlight=False)
     lines = [*_refused(todo, store)]
     lines += [f"Training: {_work(list(costs.costs.values()))}; of it to run: {_work(_of(todo, costs.costs))}."]
-    lines += [f"{architecture.name}: {claim}" for architecture, claim in claims(planned.study.architectures)]
+    names = {architecture: name for name, architecture, _ in shapes(planned.study)}
+    lines += [f"{names[architecture]}: {claim}" for architecture, claim in claims(names)]
     lines += [f"Assumed: {text}." for text in costs.assumptions]
     lines += projected.lines if projected else []
     for line in lines:
@@ -203,14 +205,14 @@ def _steps_table(planned: Plan, found: Mapping[str, Inspection], costs: Mapping[
 def _parameters_table(study: StudyConfig, costs: Mapping[str, Cost]) -> Table:
     """What each architecture's language model stores, and what a token of it costs."""
     table = _table("architecture", "parameters", "embeddings and head", "core", "used by a token", "FLOPs a token")
-    vocabularies = {cost.workload.vocab_size for cost in costs.values()}
-    for architecture in study.architectures:
-        for vocab_size in vocabularies:  # of one tokenizer, if anything is trained
-            counts = parameter_counts(architecture, vocab_size=vocab_size, max_position_embeddings=study.max_length)
-            flops = pretraining_flops(architecture, study.pretrain, study.max_length, vocab_size) / study.max_length
+    trained = {(cost.workload.architecture.kind, cost.workload.vocab_size) for cost in costs.values()}
+    for name, architecture, own in shapes(study):
+        for vocab_size in (size for kind, size in trained if kind == architecture.kind):  # one, if any is trained
+            counts = parameter_counts(architecture, vocab_size=vocab_size, max_position_embeddings=own.max_length)
+            flops = pretraining_flops(architecture, own.pretrain, own.max_length, vocab_size) / own.max_length
             share = f"{scaled(counts.embeddings_and_head)} ({100 * counts.embeddings_and_head / counts.stored:.1f} %)"
             cells = f"{counts.stored:,}", share, scaled(counts.core), scaled(counts.used), scaled(flops, "FLOP")
-            table.add_row(architecture.name, *cells)
+            table.add_row(name, *cells)
     return table
 
 

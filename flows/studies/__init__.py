@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flows.studies import introductory, open_questions, paper, recipe, smaller, stlm, stlm_training
+from flows.studies import introductory, open_questions, paper, recipe, smaller, stlm, stlm_bytes, stlm_training
 from flows.studies.registry import STUDIES, NamedStudy
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "recipe",
     "smaller",
     "stlm",
+    "stlm_bytes",
     "stlm_training",
 ]

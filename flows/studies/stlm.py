@@ -10,6 +10,7 @@ from flows.studies.scales import Scale
 from tlm.data.wordpiece import TrainedTokenizer
 from tlm.study.architecture import Architecture, variant
 from tlm.study.config import CorpusConfig, PretrainConfig, StudyConfig
+from tlm.study.early_exit import EarlyExit
 from tlm.study.likelihood import ArcEasy, Benchmark, Blimp, HellaSwag, Likelihood, Mmlu, WinoGrande
 from tlm.study.sources import WikipediaSource
 from tlm.training.optimizers.adamw import AdamW
@@ -30,6 +31,8 @@ class Size:
     lora_rank: int
     same_size: dict[str, Any]
     """The shape with embeddings that are not tied, narrower, so that it stores as much."""
+    exits: tuple[int, ...]
+    """Of the shape, for `early-exit`."""
     blimp: int | None = None
     """Pairs of each paradigm; None: all."""
     others: int | None = None
@@ -51,6 +54,7 @@ SIZES: dict[str, Size] = {
         pretrain=PretrainConfig(steps=600, batch_size=32, learning_rate=4e-3, warmup_share=0.1, **PAPERS),
         lora_rank=16,
         same_size={**_MICRO, "hidden_size": 88, "intermediate_size": 285},
+        exits=(1, 2),
         blimp=100,
         others=500,
     ),
@@ -61,6 +65,7 @@ SIZES: dict[str, Size] = {
         pretrain=PretrainConfig(steps=20_000, batch_size=64, learning_rate=2e-3, warmup_share=0.05, **PAPERS),
         lora_rank=32,
         same_size={**_MINI, "hidden_size": 160, "intermediate_size": 800},
+        exits=(1, 3, 5),
     ),
     "paper": Size(
         shape={"variant": "stlm50"},
@@ -70,6 +75,7 @@ SIZES: dict[str, Size] = {
         pretrain=PretrainConfig(steps=30_000, batch_size=480, learning_rate=6e-4, warmup_share=1 / 6, **PAPERS),
         lora_rank=64,
         same_size={"variant": "stlm50", "hidden_size": 448, "intermediate_size": 2_189},
+        exits=(3, 6, 9),
         shards=8,
         vocab_size=10_000,
     ),
@@ -119,6 +125,25 @@ def weight_tying(scale: Scale) -> StudyConfig:
         "What do tied embeddings cost?",
         {"plain": {}, "untied": untied, "untied-narrow": {**_own(SIZES[scale.name].same_size), **untied}},
     )
+
+
+@study
+def early_exit(scale: Scale) -> StudyConfig:
+    """A model that is read after several of its layers, beside the plain one and one of half the layers."""
+    size = SIZES[scale.name]
+    layers = _changed(size, "plain", {}).num_hidden_layers
+    study = assemble_scored(
+        scale,
+        "early-exit",
+        "What does it cost tokens to leave after half of the layers?",
+        {
+            "plain": {},
+            "exits": {"options": {"exits": size.exits}},
+            "half": {"num_hidden_layers": layers // 2},
+        },
+    )
+    asked = EarlyExit(layers=0.5)
+    return study.model_copy(update={"evaluations": (*study.evaluations, asked)})
 
 
 def assemble_scored(

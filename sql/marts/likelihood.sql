@@ -29,6 +29,10 @@
 -- over_fewest_bytes_se: standard error of score − fewest_bytes, paired
 -- over_ngram_se: standard error of score − ngram, paired
 -- score_not_contained: the score of items of which the pre-training set holds nothing
+-- threshold: confidence at which tokens leave at an exit; null where all layers are used
+-- layers: share of the layers that tokens of the benchmark used; null likewise
+-- flops_share: operations over those of the whole model on the same text, if it predicts from every token; null likewise
+-- heldout_bits_per_byte: loss of the model on held-out text, bits for each byte; null unless it predicts everything
 -- setting: digest of the benchmark, the normalization, the pre-training and its set, without the seed: equal ones differ in that only
 -- mlflow_run_id: MLflow run that made it, null if runs were not tracked
 -- mlflow_experiment_id: MLflow experiment of that run
@@ -44,9 +48,15 @@ models as (
         concat_ws(
             '|',
             json_merge_patch(pretrained.config, '{"seed": null}')::varchar,
-            given.input_key
-        ) as setting
+            given.input_key,
+            if(scores.stage = 'option_scores', null, scores.config::varchar)
+        ) as setting,
+        (scores.facts ->> 'threshold')::double as threshold,
+        (scores.facts ->> 'layers')::double as layers,
+        (scores.facts ->> 'flops_share')::double as flops_share,
+        (pretrained.facts ->> 'heldout_bits_per_byte')::double as heldout_bits_per_byte
     from edges as scored
+    inner join runs as scores on scored.input_key = scores.key
     inner join edges as model on scored.input_key = model.key and model.input_name = 'model'
     inner join runs as pretrained on model.input_key = pretrained.key
     inner join edges as given on pretrained.key = given.key and given.input_name = 'corpus'
@@ -85,6 +95,10 @@ final as (
         likelihood.over_fewest_bytes_se,
         likelihood.over_ngram_se,
         likelihood.score_not_contained,
+        models.threshold,
+        models.layers,
+        models.flops_share,
+        models.heldout_bits_per_byte,
         md5(concat_ws('|', runs.config::varchar, benchmark.input_key, models.setting)) as setting,
         runs.mlflow_run_id,
         runs.mlflow_experiment_id

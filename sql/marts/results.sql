@@ -24,6 +24,7 @@
 -- corpus_key: the pre-training set of all its members (an artifact in the role corpus)
 -- heldout_loss: masked-language-modelling loss of the pre-trained model on held-out text, nats
 -- heldout_accuracy: its accuracy on masked positions of held-out text, 0 to 1
+-- heldout_bits_per_byte: that loss in bits for each byte of the text; null unless it predicts everything
 -- corpus_types: distinct tokens in the pre-training set
 -- task_types: distinct tokens in the task
 -- common_types: distinct tokens in both
@@ -106,6 +107,7 @@ beginnings as (
         corpora.injected_tokens,
         (described.facts ->> 'heldout_loss')::double as heldout_loss,
         (described.facts ->> 'heldout_accuracy')::double as heldout_accuracy,
+        (described.facts ->> 'heldout_bits_per_byte')::double as heldout_bits_per_byte,
         (described.facts ->> 'flops')::double
         + if(described.embeddings_key is null, 0, (embeddings.facts ->> 'flops')::double) as pretrain_flops,
         -- What is not in the catalogue is like nothing but itself.
@@ -157,6 +159,7 @@ singles as (
         beginnings.injected_tokens,
         beginnings.heldout_loss,
         beginnings.heldout_accuracy,
+        beginnings.heldout_bits_per_byte,
         beginnings.pretrain_flops,
         (described.facts ->> 'flops')::double as finetune_flops,
         md5(concat_ws('|', described.seedless, described.task_key, described.tokens_key)) as setting,
@@ -235,6 +238,7 @@ committees as (
         null::bigint as injected_tokens,
         null::double as heldout_loss,
         null::double as heldout_accuracy,
+        null::double as heldout_bits_per_byte,
         if(committee_inputs.is_incomplete, null, committee_pretraining.pretrain_flops) as pretrain_flops,
         committee_inputs.finetune_flops,
         committee_inputs.setting,
@@ -285,6 +289,7 @@ final as (
         measured.from_corpus as corpus_key,
         measured.heldout_loss,
         measured.heldout_accuracy,
+        measured.heldout_bits_per_byte,
         overlap_of_all.corpus_types,
         overlap_of_all.task_types,
         overlap_of_all.common_types,

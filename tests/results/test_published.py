@@ -108,6 +108,8 @@ def test_what_older_reports_do_not_have_is_empty_or_null(once: tuple[Home, Path]
     for name in LATER:
         (place / f"{name}.parquet").unlink()
     for name, columns in LATER_COLUMNS.items():
+        if name in LATER:
+            continue
         rewritten(place / f"{name}.parquet", lambda table, columns=columns: table.drop([*columns]))
     older, whole = load(place), load(once[1] / "sweep-tiny")
     assert {name for name, table in older.tables.items() if table.num_rows == 0} >= LATER

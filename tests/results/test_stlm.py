@@ -14,28 +14,35 @@ from flows.studies import STUDIES
 from tlm.errors import UserError
 from tlm.report.evidence import Evidence
 from tlm.report.findings import Findings, Outcome
+from tlm.report.options import benchmarks_of
 from tlm.report.packed import PACKING, SCHEMAS, save_packed, unpacked
 from tlm.report.study_systems import models
 from tlm.results import find
 from tlm.results.made_up import MadeUpResults
 from tlm.results.published import STUDY, STUDY_SCHEMA, load
-from tlm.study.likelihood import Likelihood
 
 SEEDS = 3
 
 
-def made(name: str, scores: dict[str, float], *, scale: str = "tiny", seeds: int = SEEDS) -> MadeUpResults:
+def made(
+    name: str,
+    scores: dict[str, float],
+    *,
+    scale: str = "tiny",
+    seeds: int = SEEDS,
+    recorded: dict[str, dict[str, Any]] | None = None,
+) -> MadeUpResults:
     """Every benchmark of a study, each model at its score: by name, with its Ws where the study has several, or of a
-    benchmark."""
-    study = STUDIES[name](scale)
+    benchmark. `recorded`: by system, other columns; one that is no model of its own is one by this."""
+    study, recorded = STUDIES[name](scale), recorded or {}
     results = MadeUpResults(study)
-    for asked in study.evaluations:
-        assert isinstance(asked, Likelihood)
+    for asked in benchmarks_of(study):
         groups = asked.data.average == "groups"
-        for system, ws in product(models(study), study.corpus.sizes):
+        for system, ws in product(dict.fromkeys((*models(study), *recorded)), study.corpus.sizes):
             accuracy = scores.get(asked.title, scores.get(f"{system} on {ws}", scores.get(system, 0.6)))
             for seed in range(seeds):
                 where: dict[str, Any] = {"ws": ws, "seed": seed, "groups": groups, "units": 67 if groups else 600}
+                where |= recorded.get(system, {})
                 results.options(asked.title, asked.normalization, system, accuracy, spread=1e-4, **where)
     return results
 
@@ -81,6 +88,63 @@ def test_the_hybrid_objective_is_held_against_as_many_tokens_and_as_many_operati
         assert outcome(findings, f"equal FLOPs ({steps} causal") == "yes"
 
 
+def of_bytes(**scores: float) -> Findings:
+    study = STUDIES["byte-pooling"]("tiny")
+    names = dict(zip(study.arms, models(study), strict=True))
+    return found("byte-pooling", {names[arm.replace("_", "-")]: score for arm, score in scores.items()})
+
+
+@pytest.mark.parametrize(
+    ("subword", "of_bytes_", "said"),
+    [(0.60, 0.60, "yes"), (0.60, 0.55, "no"), (0.60, 0.58, "undecided at this scale"), (0.60, 0.50, "not measured")],
+)
+def test_pooled_bytes_are_equal_only_where_both_know_something(subword: float, of_bytes_: float, said: Outcome) -> None:
+    findings = of_bytes(subword=subword, bytes=of_bytes_, bytes_flops=0.6)
+    assert outcome(findings, "as many bytes read") == said and outcome(findings, "as many FLOPs") == "yes"
+
+
+@pytest.mark.parametrize(("scale", "said"), [("tiny", "no"), ("small", "yes"), ("paper", "yes")])
+def test_how_many_parameters_bytes_save_is_exact(scale: str, said: Outcome) -> None:
+    (verdict, *others) = found("byte-pooling", {}, scale=scale, seeds=0).verdicts
+    assert verdict.outcome == said and verdict.half_width == 0
+    assert {each.outcome for each in others} == {"not measured"}
+
+
+@pytest.mark.parametrize(
+    ("parallel", "said"),
+    [(2.5, "yes"), (1.5, "no"), (2.0, "undecided at this scale")],
+    ids=["more", "fewer", "as many"],
+)
+def test_heads_are_held_against_each_other_by_bits_a_byte(parallel: float, said: Outcome) -> None:
+    results = made("byte-head", {})
+    for row in results.rows["likelihood"]:
+        noise = 0.01 * results.generator(row["key"]).standard_normal()
+        row["heldout_bits_per_byte"] = noise + (parallel if row["system"] == "parallel" else 2.0)
+    (verdict,) = find(results.evidence()).verdicts
+    assert verdict.outcome == said and verdict.unit == "bits a byte"
+
+
+EARLY = "exits, exits 50 %"
+
+
+@pytest.mark.parametrize(
+    ("score", "layers", "said"),
+    [(0.60, 0.49, "yes"), (0.60, 0.52, "undecided at this scale"), (0.50, 0.52, "no"), (0.50, 0.49, "no")],
+)
+def test_half_the_layers_are_judged_by_the_score_and_by_the_layers_that_were_used(
+    score: float, layers: float, said: Outcome
+) -> None:
+    used = {EARLY: {"layers": layers, "flops_share": 1.25}}
+    findings = found("early-exit", {"exits": 0.6, "plain": 0.7, "half": 0.55, EARLY: score}, recorded=used)
+    assert outcome(findings, "leave after half") == said
+    assert outcome(findings, "A loss at every exit") == "no"
+    assert outcome(findings, "a model of half the layers") == ("yes" if score == 0.6 else "no")
+    assert {row[1].text: [cell.text for cell in row[3:]] for row in findings.tables[0].rows} == {
+        **{name: ["100.0", "100.0"] for name in ("plain", "exits", "half")},
+        EARLY: [f"{100 * layers:.1f}", "125.0"],
+    }
+
+
 def test_dropout_is_judged_by_the_interaction() -> None:
     few, many = STUDIES["dropout-schedule"]("tiny").corpus.sizes
     findings = found("dropout-schedule", {f"plain, early on {few}": 0.7, f"plain, constant on {many}": 0.5})
@@ -105,9 +169,14 @@ def test_published_figures_stand_beside_those_of_the_papers_scale_alone() -> Non
         assert {verdict.paper for verdict in found("stlm-baseline", {}, scale=scale).verdicts} == known
 
 
-@pytest.mark.parametrize("name", ["stlm-baseline", "ffn-sharing", "weight-tying", "objectives", "dropout-schedule"])
+NAMES = ["stlm-baseline", "ffn-sharing", "weight-tying", "early-exit", "objectives", "dropout-schedule"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_one_seed_decides_nothing_and_nothing_measured_breaks_nothing(name: str) -> None:
-    assert {verdict.outcome for verdict in found(name, {"plain": 0.9}, seeds=1).verdicts} == {"undecided at this scale"}
+    recorded = {EARLY: {"layers": 0.5, "flops_share": 0.5}} if name == "early-exit" else {}
+    findings = found(name, {"plain": 0.9}, seeds=1, recorded=recorded)
+    assert {verdict.outcome for verdict in findings.verdicts} == {"undecided at this scale"}
     assert {verdict.outcome for verdict in found(name, {}, seeds=0).verdicts} == {"not measured"}
 
 

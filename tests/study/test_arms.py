@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from results.made_up import study
 
+from flows.studies import STUDIES
 from tlm.study.arms import Arm
 from tlm.study.config import StudyConfig
 from tlm.study.recipes import RECIPES
@@ -59,3 +60,22 @@ def test_a_field_that_cannot_be_is_named(arm: dict[str, Any], problem: str) -> N
 def test_arms_go_with_no_committee() -> None:
     with pytest.raises(ValueError, match="a study with arms has no committees"):
         study(arms={"a": {}}, committees=[{"name": "both", "members": ["deep"]}])
+
+
+def test_an_arm_may_read_another_tokenizer_with_models_of_the_same_names() -> None:
+    pooling = STUDIES["byte-pooling"]("tiny")
+    own = {arm: of_arm for arm, _, of_arm in pooling.in_arms()}
+    assert [each.name for each in own["bytes"].architectures] == [each.name for each in pooling.architectures]
+    kinds = {arm: (each.tokenizer.kind, each.architectures[0].kind, each.max_length) for arm, each in own.items()}
+    assert kinds == {
+        "subword": ("wordpiece", "llama", 64),
+        "bytes": ("bytes", "bytes", 303),
+        "bytes-flops": ("bytes", "bytes", 303),
+    }
+    assert "tokenizer" not in Arm().identity()
+    other = pooling.arms["bytes"].model_copy(
+        update={"architectures": ({**pooling.arms["bytes"].architectures[0], "name": "x"},)}
+    )
+    fields = {name: getattr(pooling, name) for name in StudyConfig.model_fields}
+    with pytest.raises(ValueError, match=r"arms.bytes: .*have the names of the study's, \['stlm'\]"):
+        StudyConfig.model_validate({**fields, "arms": {"bytes": other}})

@@ -11,6 +11,7 @@ import torch
 from interruption import STEPS, Interrupted, Training, assert_same, every_step, interrupted, runner, stop_after
 from toy import ARCH, BYTES, CONV, GPT, LLAMA
 
+from tlm.modeling.options import LlamaOptions
 from tlm.study.architecture import Architecture
 
 KINDS = [
@@ -20,11 +21,14 @@ KINDS = [
     for precision in ("float32", "bfloat16")
 ] + [("pretrain", LLAMA, "bfloat16"), ("finetune", LLAMA, "float32"), ("pretrain", BYTES, "bfloat16")]
 
+ROUTED = LLAMA.model_copy(update={"name": "routed", "options": LlamaOptions(depth_capacity=0.5)})
 OPTIONS: list[tuple[Architecture, dict[str, Any]]] = [
     (GPT, {"objective": {"kind": "hybrid", "masked_share": 0.5}}),
     (GPT, {"objective": {"kind": "multi_token", "tokens": 2}}),
     (ARCH, {"objective": "replaced"}),
     (GPT, {"dropout": 0.3, "dropout_schedule": "early"}),
+    (LLAMA, {"layer_drop": 0.6}),
+    (ROUTED, {}),
 ]
 
 

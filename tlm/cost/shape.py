@@ -34,7 +34,10 @@ class Shape(Frozen):
         vocab_size: int,
     ) -> Shape:
         """Of a whole architecture, whose name and further layers make no difference."""
-        few = {"name": "measured", "num_hidden_layers": min(LAYERS, architecture.num_hidden_layers)}
+        layers, options = min(LAYERS, architecture.num_hidden_layers), architecture.options
+        if exits := getattr(options, "exits", ()):
+            options = options.model_copy(update={"exits": tuple(each for each in exits if each < layers)})
+        few = {"name": "measured", "num_hidden_layers": layers, "options": options}
         return cls(
             architecture=architecture.model_copy(update=few),
             objective=objective,

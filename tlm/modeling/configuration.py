@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from transformers import BertConfig, PreTrainedConfig
 
-from tlm.modeling.options import ByteOptions, EncoderOptions
+from tlm.modeling.options import ByteOptions, EncoderOptions, LlamaOptions
 
 if TYPE_CHECKING:
     from tlm.study.architecture import Architecture
@@ -142,8 +142,8 @@ class TinyLlamaConfig(_OfArchitecture, PreTrainedConfig):  # type: ignore[misc]
     """A Llama of any width. Fields are named as BERT's here, so that one `Architecture` describes either.
 
     Llama's own are attention_probs_dropout_prob for attention_dropout and layer_norm_eps for rms_norm_eps; it has no
-    hidden_dropout_prob. `bos_token_id` begins every sequence, [CLS], and `eos_token_id` ends it, [SEP]. The last five are
-    `tlm.modeling.options.LlamaOptions`, `sharing` as a mapping.
+    hidden_dropout_prob. `bos_token_id` begins every sequence, [CLS], and `eos_token_id` ends it, [SEP]. Those from
+    num_key_value_heads on are `tlm.modeling.options.LlamaOptions`, `sharing` as a mapping.
     """
 
     model_type = "tlm_llama"
@@ -171,10 +171,13 @@ class TinyLlamaConfig(_OfArchitecture, PreTrainedConfig):  # type: ignore[misc]
     rope_theta: float = 10_000.0
     bias: bool = False
     sharing: dict[str, Any] | None = None
+    exits: list[int] | tuple[int, ...] = ()
+    depth_capacity: float = 1.0
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
         _check_heads(self)
+        self.exits = tuple(self.exits)  # of JSON it is a list
         if self.num_key_value_heads is None:
             self.num_key_value_heads = self.num_attention_heads
 
@@ -184,6 +187,12 @@ class TinyLlamaConfig(_OfArchitecture, PreTrainedConfig):  # type: ignore[misc]
         fields = options.model_dump()
         tied = {"tie_word_embeddings": fields.pop("tie_embeddings")} if "tie_embeddings" in fields else {}
         return fields | tied
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """What is saved: without the options that came later, so that the file of a model without them is as it was."""
+        saved: dict[str, Any] = super().to_diff_dict()
+        later = {name: LlamaOptions.model_fields[name].default for name in ("exits", "depth_capacity")}
+        return {name: value for name, value in saved.items() if name not in later or value != later[name]}
 
 
 class TinyByteConfig(TinyLlamaConfig):

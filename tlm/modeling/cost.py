@@ -65,12 +65,23 @@ def sequential_depth(shape: Shape) -> int:
 def pretraining_flops(shape: Shape, config: PretrainConfig, length: int, vocab_size: int) -> float:
     """Operations of the forward pass of a language model over a sequence of `length` tokens in pre-training.
 
-    The objective says how many of its positions are predicted. What a teacher or generator of its own computes is not
-    counted.
+    The objective says how many of its positions are predicted, and of what steps go without only the expectation is
+    counted. What a teacher or generator of its own computes is not.
     """
     family = family_of(shape)
     predicted = config.objective_for(family).predicted_positions(config, length)
-    return between(lambda count: family.language_model_flops(shape, length, count, vocab_size), predicted)
+    whole = between(lambda count: family.language_model_flops(shape, length, count, vocab_size), predicted)
+    if not config.layer_drop or shape.num_hidden_layers == 1:
+        return whole
+    layers = shape.num_hidden_layers
+    assert isinstance(shape, Architecture)
+    fewer = pretraining_flops(
+        shape.model_copy(update={"num_hidden_layers": layers - 1}),
+        config.model_copy(update={"layer_drop": 0.0}),
+        length,
+        vocab_size,
+    )
+    return whole - config.layer_drop * layers / 2 * (whole - fewer)
 
 
 def pretraining_run_flops(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.modeling_outputs import CausalLMOutput, SequenceClassifierOutput
@@ -111,7 +112,10 @@ class TinyGptForSequenceClassification(LastToken, TinyGptPreTrainedModel):
 
 
 class TinyLlamaForCausalLM(NextToken, TinyLlamaPreTrainedModel):
-    """The decoder with Llama's language modelling head: no bias, and the token embeddings if they are tied."""
+    """The decoder with Llama's language modelling head: no bias, and the token embeddings if they are tied.
+
+    With `exits` the loss is that of every depth at which the head may read the state (`tlm.modeling.exits`).
+    """
 
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}  # noqa: RUF012  # declared for instances
 
@@ -120,6 +124,20 @@ class TinyLlamaForCausalLM(NextToken, TinyLlamaPreTrainedModel):
         self.model = TinyLlamaModel(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
+
+    def loss(self, ids_R: Tensor, layout: Layout, queries: Queries, labels_N: Tensor) -> Tensor:
+        """Mean cross entropy of the queried rows, 0 for none; with exits the mean over exits and the last layer, each
+        weighted by its number of layers (Zhou et al. 2020, arXiv 2006.04152).
+        """
+        if not self.config.exits or not len(labels_N):
+            return super().loss(ids_R, layout, queries, labels_N)
+        depths = (*self.config.exits, self.config.num_hidden_layers)
+        states = self.model.after(self.model.embed_tokens(ids_R), layout, depths)
+        losses = [
+            depth * linear_cross_entropy(x_RD.index_select(0, queries.rows_N), self.lm_head.weight, None, labels_N)
+            for depth, x_RD in zip(depths, states, strict=True)
+        ]
+        return torch.stack(losses).sum() / sum(depths)
 
 
 class TinyLlamaForSequenceClassification(LastToken, TinyLlamaPreTrainedModel):

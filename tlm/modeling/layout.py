@@ -78,6 +78,27 @@ class Layout:
             start = end
         return replace(self, rectangles=tuple(cut))
 
+    def only(self, which_R: Tensor) -> tuple[Tensor, Layout]:
+        """Of each sequence those rows that are True, in their order: which rows they are, (M,), and how they lie.
+
+        What is left of a rectangle is as long as the most that one of its sequences has; its padding is any row, and real
+        nowhere. Rows past the last rectangle, and rectangles of which nothing is left, are gone.
+        """
+        rectangles, rows, real, start = [], [], [], 0
+        for rectangle in self.rectangles:
+            which_BT = which_R[start : start + rectangle.rows].view(rectangle.sequences, rectangle.length)
+            counts_B1 = which_BT.sum(dim=1, keepdim=True)
+            if length := int(counts_B1.max()):
+                first_B1 = start + rectangle.length * torch.arange(rectangle.sequences, device=which_R.device)[:, None]
+                order_BT = which_BT.logical_not().to(torch.uint8).argsort(dim=1, stable=True)[:, :length]
+                rows.append((first_B1 + order_BT).flatten())
+                real.append((torch.arange(length, device=which_R.device) < counts_B1).flatten())
+                rectangles.append(replace(rectangle, length=length, masked=bool((counts_B1 < length).any())))
+            start += rectangle.rows
+        none = torch.zeros(0, dtype=torch.int64, device=which_R.device)
+        rows_M, real_M = torch.cat([none, *rows]), torch.cat([none.bool(), *real])
+        return rows_M, Layout(tuple(rectangles), self.positions_R[rows_M], real_M)
+
     def sequence_of(self) -> Tensor:
         """For each row the sequence it belongs to; rows past the last rectangle count to the last. int64, on CPU."""
         parts = [torch.arange(self.sequences).repeat_interleave(self._rows_of_each())]

@@ -9,6 +9,7 @@ H heads of queries, K size of a head, F intermediate size.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import torch
@@ -23,8 +24,11 @@ from tlm.modeling.configuration import TinyLlamaConfig
 from tlm.modeling.decoder import flat_causal
 from tlm.modeling.layers import Rotation, norm_of, rotated, turn_of
 from tlm.modeling.layout import Layout
-from tlm.modeling.options import Sharing
+from tlm.modeling.options import Sharing, is_routed
 from tlm.modeling.sharing import Adapted, maps, shared_weights
+
+FOLLOWS = 0.1
+"""How far the threshold of a routed layer moves in a step towards the quantile of that step."""
 
 
 class Maps:
@@ -136,6 +140,51 @@ class LlamaLayer(nn.Module):
         return y_MD
 
 
+class RoutedLayer(LlamaLayer):
+    """A layer through which only some tokens go, the others pass it by (mixture of depths: Raposo et al. 2024, arXiv
+    2404.02258). It sees none of those.
+
+    Who goes is not the best of a sequence, which would look ahead, but whoever scores above a threshold: the running mean
+    of the quantile above which `depth_capacity` of the tokens of a training step were. So no route, in training neither,
+    depends on what comes later. What the layer adds is multiplied by the sigmoid of the score, by which the router learns.
+    """
+
+    threshold: Tensor
+
+    def __init__(self, config: TinyLlamaConfig, layer: int) -> None:
+        super().__init__(config, layer)
+        self.capacity = config.depth_capacity
+        self.router = nn.Linear(config.hidden_size, 1, bias=False)
+        self.register_buffer("threshold", torch.zeros(()))
+
+    def forward(self, x_RD: Tensor, layout: Layout, turn: Rotation, last_B: Tensor | None = None) -> Tensor:
+        """(R, D) → (R, D), or (B, D), only the last token of each sequence."""
+        # Elementwise, and so in float32 under autocast too: scores that are rounded would tie with the threshold.
+        scores_R = (self.input_layernorm(x_RD).float() * self.router.weight.float()).sum(dim=1)
+        rows_M, inner = layout.only((scores_R > self.threshold) & layout.real_R)
+        if self.training:
+            self._follow(scores_R.detach()[layout.real_R])
+        y_RD = x_RD
+        if len(rows_M):
+            cos, sin = (each.index_select(0, rows_M) for each in turn)
+            x_MD = x_RD.index_select(0, rows_M)
+            added_MD = super().forward(x_MD, inner, (cos, sin)) - x_MD
+            gated_MD = scores_R.index_select(0, rows_M).sigmoid()[:, None] * added_MD
+            kept = inner.real_R.nonzero().squeeze(1)
+            y_RD = x_RD.index_add(0, rows_M[kept], gated_MD[kept].to(x_RD.dtype))
+        return y_RD if last_B is None else y_RD.index_select(0, last_B)
+
+    @torch.no_grad()
+    def _follow(self, scores_N: Tensor) -> None:
+        below = max(1, round((1 - self.capacity) * len(scores_N)))
+        self.threshold.lerp_(scores_N.kthvalue(below).values, FOLLOWS)
+
+
+def layer_of(config: TinyLlamaConfig, layer: int) -> LlamaLayer:
+    """A model's layer of that number, from 0."""
+    return (RoutedLayer if is_routed(config, layer) else LlamaLayer)(config, layer)
+
+
 class TinyLlamaPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
     """Initialisation (Llama's: normal of 0.02, whatever the layer) and loading, shared by every head."""
 
@@ -192,6 +241,19 @@ class LlamaCore(TinyLlamaPreTrainedModel):
         y: Tensor = self.norm(final(x, layout, turn, layout.last_rows() if last else None))
         return y
 
+    def after(self, x_RD: Tensor, layout: Layout, depths: Collection[int]) -> Iterator[Tensor]:
+        """The normalised output, (R, D), after each of these numbers of layers; after all of them it is that of `through`.
+
+        ValueError as there.
+        """
+        layout.require(self.config.max_position_embeddings)
+        turn = turn_of(layout, self.config.hidden_size // self.config.num_attention_heads, self.config.rope_theta)
+        x_RD = self.dropout(x_RD)
+        for depth, layer in enumerate(self.layers.children(), start=1):
+            x_RD = layer(x_RD, layout, turn)
+            if depth in depths:
+                yield self.norm(x_RD)
+
 
 class TinyLlamaModel(LlamaCore):
     """Embeddings → layers → normalisation."""
@@ -200,7 +262,7 @@ class TinyLlamaModel(LlamaCore):
         super().__init__(config)
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
-        self.layers = nn.ModuleList(LlamaLayer(config, layer) for layer in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(layer_of(config, layer) for layer in range(config.num_hidden_layers))
         self.norm = norm_of(config)
         self.post_init()
 

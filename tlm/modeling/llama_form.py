@@ -77,7 +77,7 @@ def to_llama(model: TinyLlamaForCausalLM | TinyLlamaForSequenceClassification) -
 
     transformers' classifier finds the last token by `pad_token_id`, ours by the attention mask.
     """
-    for name in ("norm", "ffn"):
+    for name in ("norm", "ffn", "depth_capacity"):
         if getattr(model.config, name) != getattr(TinyLlamaConfig(), name):
             raise UserError(
                 f"transformers' Llama has no {name}={getattr(model.config, name)!r}.",

@@ -3,9 +3,10 @@ planned with this."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from itertools import pairwise
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from tlm.study.base import Frozen, added
 from tlm.study.families import Options
@@ -80,6 +81,26 @@ class LlamaOptions(Options):
     bias: bool = added(False, description="of the linear maps of layers")
     tie_embeddings: bool = added(True, description="the vocabulary's projection is the token embeddings")
     sharing: Sharing | None = added(None, description="weights that layers have in common; default: none")
+    exits: tuple[PositiveInt, ...] = added(
+        (), description="numbers of layers after which the head may read the state too, ascending, fewer than there are"
+    )
+
+    depth_capacity: Annotated[float, Field(gt=0, le=1)] = added(
+        1.0,
+        description="share of the tokens that go through every second layer, from the second on; 1: all, in every layer",
+    )
+
+    @field_validator("exits")
+    @classmethod
+    def _exits_ascend(cls, exits: tuple[int, ...]) -> tuple[int, ...]:
+        if any(later <= earlier for earlier, later in pairwise(exits)):
+            raise ValueError(f"exits={list(exits)}: each must be above the one before it")
+        return exits
+
+
+def is_routed(options: Any, layer: int) -> bool:
+    """Whether only a part of the tokens goes through a layer, counted from 0: `options`, or a configuration, says."""
+    return bool(options.depth_capacity < 1 and layer % 2)
 
 
 class ByteOptions(Frozen):

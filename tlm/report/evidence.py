@@ -39,6 +39,12 @@ class OptionScores:
     """By `NULLS`, each (S, U)."""
     chance: float
     links: tuple[Link, ...]
+    layers: float | None = None
+    """Share of the layers that tokens used, the mean over seeds; None: all, always."""
+    flops_share: float | None = None
+    """Of operations likewise, over those of the whole model."""
+    bits_S: Scores | None = None
+    """Of each model's loss on held-out text, bits for each byte; None unless it predicts everything."""
 
 
 class Evidence:
@@ -125,7 +131,10 @@ class Evidence:
         scores = {name: np.array([row[name] for row in found], dtype=np.float64) for name in ("model", *NULLS)}
         runs = [{"experiment_id": row["mlflow_experiment_id"], "run_id": row["mlflow_run_id"]} for row in found]
         seeds = tuple(row["pretrain_seed"] for row in found)
-        return OptionScores(seeds, scores.pop("model"), scores, float(found[0]["chance"]), links(runs))
+        more = {name: _column(found, name) for name in ("layers", "flops_share")}
+        means = {name: None if values is None else float(values.mean()) for name, values in more.items()}
+        bits_S, chance = _column(found, "heldout_bits_per_byte"), float(found[0]["chance"])
+        return OptionScores(seeds, scores.pop("model"), scores, chance, links(runs), **means, bits_S=bits_S)
 
     @cached_property
     def _options(self) -> Rows:
@@ -168,6 +177,12 @@ class Evidence:
         found = [r for each in ws for r in self.runs(task=task, system=system, ws=each, treatment=treatment, **only)]
         chosen = [r for r in found if r["rule"] in (None, "soft")]
         return links([{"experiment_id": r["mlflow_experiment_id"], "run_id": r["mlflow_run_id"]} for r in chosen])
+
+
+def _column(found: Rows, name: str) -> Scores | None:
+    """Of each row, (S,); None if one has none."""
+    values = [row[name] for row in found]
+    return None if None in values else np.array(values, dtype=np.float64)
 
 
 def _correct_by_key(connection: Connection) -> dict[tuple[str, str | None], Correct]:

@@ -29,9 +29,10 @@ Unit = Literal[
     "correlation",
     "times",
     "paragraphs",
+    "bits a byte",
 ]
 """What an estimate counts once it is written: points and percent are a hundred times the share that is kept."""
-PURE: tuple[Unit, ...] = ("R²", "correlation", "times", "paragraphs")
+PURE: tuple[Unit, ...] = ("R²", "correlation", "times", "paragraphs", "bits a byte")
 """Written as they are kept."""
 ONE_SAMPLE = "Each pre-training set was drawn once: seeds vary the training, not the paragraphs."
 """A note for studies of treatments."""

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 Rows = list[dict[str, Any]]
 
 SCORES_BY_UNIT = """select
-    likelihood.key, task, normalization, system, ws, treatment, pretrain_seed, chance, mlflow_run_id,
-    mlflow_experiment_id, units.* exclude (key)
+    likelihood.key, task, normalization, system, ws, treatment, pretrain_seed, chance, layers, flops_share,
+    heldout_bits_per_byte, mlflow_run_id, mlflow_experiment_id, units.* exclude (key)
 from likelihood inner join (
     select
         key, list(unit order by unit) as unit, list(model order by unit) as model,

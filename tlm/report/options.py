@@ -112,7 +112,7 @@ def score_table(evidence: Evidence, sizes: Sequence[int] | None = None) -> Table
                     continue
                 nulls = [100 * float(scores.nulls[name].mean()) for name in NULLS]
                 own = two_level([scores.model_SU]).estimate
-                above = _above_all(scores)
+                above = above_all(scores)
                 body.append(
                     (
                         *(*start, Cell(own.text(), scores.links), number(100 * scores.chance, 1)),
@@ -134,7 +134,8 @@ def score_table(evidence: Evidence, sizes: Sequence[int] | None = None) -> Table
     )
 
 
-def _above_all(scores: OptionScores) -> bool | None:
+def above_all(scores: OptionScores) -> bool | None:
+    """Whether a score is above chance and each null, with its whole interval; None with one seed."""
     if len(scores.seeds) == 1:
         return None
     lows = [two_level([scores.model_SU, scores.nulls[name]], [1, -1]).estimate.low for name in NULLS]

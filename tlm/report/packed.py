@@ -33,6 +33,7 @@ _NUMBERS = {
     *("accuracy", "dev_accuracy", "heldout_loss", "heldout_accuracy", "seconds", "type_overlap", "occurrence_overlap"),
     *("jaccard", "weighted_jaccard", "js_divergence", "kl_divergence", "pretrain_flops", "finetune_flops", "chance"),
     *("accuracy_half_width", "scratch_accuracy", "gap", "gap_half_width", "value"),
+    *("heldout_bits_per_byte", "layers", "flops_share"),
 }
 _RIGHT = pa.list_(pa.bool_())
 _SCORES = pa.list_(pa.float64())
@@ -83,7 +84,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     "runs": _schema(*RUNS),
     "likelihood": _schema(
         *("key", "task", "normalization", "system", "ws", "treatment", "pretrain_seed", "chance"),
-        *("mlflow_run_id", "mlflow_experiment_id"),
+        *("layers", "flops_share", "heldout_bits_per_byte", "mlflow_run_id", "mlflow_experiment_id"),
         unit=pa.list_(pa.string()),
         **dict.fromkeys(("model", "untrained", "fewest_tokens", "fewest_bytes", "ngram"), _SCORES),
     ),
@@ -106,7 +107,11 @@ that the task uses and a row for the others, `near_duplicates` whether a test it
 sql/published.sql."""
 LATER = frozenset({"likelihood", "gaps", "lineage", "labels", "confusions", "missing_tokens", "metrics"})
 """Tables that older reports do not have."""
-LATER_COLUMNS = {"results": ("task_key", "device"), "runs": ("config",)}
+LATER_COLUMNS = {
+    "results": ("task_key", "device", "heldout_bits_per_byte"),
+    "runs": ("config",),
+    "likelihood": ("layers", "flops_share", "heldout_bits_per_byte"),
+}
 """And columns, which are then null."""
 MISSING_TOKENS = 50
 """Of a pair of pre-training set and task: the most frequent ones."""

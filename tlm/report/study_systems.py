@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tlm.evaluation.committee import RULES
+from tlm.study.architecture import Architecture
 from tlm.study.config import StudyConfig
 from tlm.study.distillation import DISTILLED
 
@@ -38,6 +39,17 @@ def models(study: StudyConfig) -> list[str]:
         for arm, own in study.arms.items()
         for steps in own.budgets or (None,)
     ]
+
+
+def shapes(study: StudyConfig) -> list[tuple[str, Architecture, StudyConfig]]:
+    """(name, architecture, the study as it is trained in) of every architecture, each once: those of arms beside the
+    study's own where an arm has others."""
+    found = [(arch.name, arch, study) for arch in study.architectures]
+    for arm, _, own in study.in_arms():
+        known = [each for _, each, _ in found]
+        if study.arms[arm].architectures:
+            found += [(in_arm(each.name, arm, None), each, own) for each in own.architectures if each not in known]
+    return found
 
 
 def svd_models(study: StudyConfig) -> list[str]:

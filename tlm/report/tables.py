@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from itertools import product
 from typing import TYPE_CHECKING
 
 from tlm.artifacts.sql_models import ready_query
@@ -13,7 +12,7 @@ from tlm.report.comparison import difference_text
 from tlm.report.evidence import Correct, Evidence
 from tlm.report.formatting import Cell, Link, Row, Table, corpus_label, links_of, number, percent, word
 from tlm.report.marts import estimate, rows
-from tlm.report.study_systems import corpora, deepest, in_arm, svd_only, systems
+from tlm.report.study_systems import corpora, deepest, in_arm, shapes, svd_only, systems
 from tlm.statistics import difference
 
 if TYPE_CHECKING:
@@ -81,16 +80,21 @@ def paper_table(evidence: Evidence) -> Table:
 def parameters_table(evidence: Evidence) -> Table:
     """What each architecture's language model stores, and what a token of it costs. Empty if no tokenizer is recorded."""
     study = evidence.study
-    found = rows(evidence.connection, "select facts ->> 'vocab_size' as size from runs where stage = 'tokenizer'")
-    vocabularies = [int(row["size"]) for row in found if row["size"]]
+    found = rows(
+        evidence.connection,
+        "select facts ->> 'vocab_size' as size, config ->> 'kind' as kind from runs where stage = 'tokenizer'",
+    )
+    vocabularies = {row["kind"]: int(row["size"]) for row in found if row["size"]}
     body = []
-    for architecture, vocab_size in product(study.architectures, vocabularies):
-        counts = parameter_counts(architecture, vocab_size=vocab_size, max_position_embeddings=study.max_length)
-        flops = pretraining_flops(architecture, study.pretrain, study.max_length, vocab_size) / study.max_length
+    for name, architecture, own in shapes(study):
+        if (vocab_size := vocabularies.get(own.tokenizer.kind)) is None:
+            continue
+        counts = parameter_counts(architecture, vocab_size=vocab_size, max_position_embeddings=own.max_length)
+        flops = pretraining_flops(architecture, own.pretrain, own.max_length, vocab_size) / own.max_length
         sizes = [number(each) for each in (counts.stored, counts.embeddings_and_head)]
         share = percent(counts.embeddings_and_head / counts.stored)
         rest = [number(counts.core), number(counts.used), number(flops, 2, scale=1e-6)]
-        body.append((word(architecture.name), *sizes, share, *rest))
+        body.append((word(name), *sizes, share, *rest))
     columns = (
         "Architecture",
         "Stored",
@@ -105,7 +109,8 @@ def parameters_table(evidence: Evidence) -> Table:
         "them, and of embeddings only the projection onto the vocabulary. FLOPs: of the forward pass in pre-training, in a "
         f"sequence of {study.max_length} tokens."
     )
-    note += "".join(f" {architecture.name}: {claim}" for architecture, claim in claims(study.architectures))
+    said = {architecture: name for name, architecture, _ in shapes(study)}
+    note += "".join(f" {said[architecture]}: {claim}" for architecture, claim in claims(said))
     return Table("Parameters of the language models", columns, tuple(body), note)
 
 

@@ -71,6 +71,15 @@ ANALYSES: dict[str, Analysis] = {
         "tlm.results.stlm_pairs:ffn_sharing", "What does it cost layers to have one feed-forward network?"
     ),
     "weight-tying": Analysis("tlm.results.stlm_pairs:weight_tying", "What do tied embeddings cost?"),
+    "byte-pooling": Analysis(
+        "tlm.results.stlm_bytes:byte_pooling", "Do pooled bytes replace a vocabulary's embeddings at equal BLiMP?"
+    ),
+    "byte-head": Analysis(
+        "tlm.results.stlm_bytes:byte_head", "Does a model of bytes need to predict them one after another?"
+    ),
+    "early-exit": Analysis(
+        "tlm.results.early_exit:analyse", "What does it cost tokens to leave after half of the layers?"
+    ),
     "objectives": Analysis(
         "tlm.results.stlm_training:objectives", "Does a decoder learn more from masked sequences and causal ones?"
     ),

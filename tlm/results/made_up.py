@@ -112,6 +112,7 @@ class MadeUpResults:
         groups: bool,
         units: int,
         spread: float = 0.0,
+        **recorded: float | None,
     ) -> None:
         """A row of `likelihood`: a model's score on each unit of a benchmark, and what needs no learning, at chance.
 
@@ -119,6 +120,7 @@ class MadeUpResults:
             accuracy: what is expected of the system, a share.
             groups: a unit is a group of items, scored from 0 to 1; else an item, right or not.
             spread: standard deviation of what is expected of a run around it, over seeds.
+            recorded: other columns (layers, flops_share, heldout_bits_per_byte).
         """
         key = "/".join(map(str, ("likelihood", task, normalization, system, ws, seed)))
         margin_U = self.margin(task, units, accuracy, key, shares=OF_UNITS, spread=spread)
@@ -127,9 +129,9 @@ class MadeUpResults:
             own_U = np.clip(own_U + accuracy - ndtr(ndtri(accuracy) * OF_GROUPS), 0, 1)
         at_chance = [0.5] * units
         nulls = dict.fromkeys(("untrained", "fewest_tokens", "fewest_bytes", "ngram"), at_chance)
-        about = {"key": key, "task": task, "normalization": normalization, "system": system, "ws": ws}
-        names = [item_name(number) for number in range(units)]
-        self.add("likelihood", **about, pretrain_seed=seed, chance=0.5, unit=names, model=own_U.tolist(), **nulls)
+        about: dict[str, Any] = {"key": key, "task": task, "normalization": normalization, "system": system, "ws": ws}
+        about |= {"unit": [item_name(number) for number in range(units)], **recorded}
+        self.add("likelihood", **about, pretrain_seed=seed, chance=0.5, model=own_U.tolist(), **nulls)
 
     def tables(self) -> dict[str, pa.Table]:
         """Everything that was added, packed."""

@@ -32,6 +32,8 @@ FLOPS_A_STEP = 1e9
 """Of pre-training, made up: what is measured of arms is how many times more operations one takes than another."""
 SCORE = 0.6
 """By likelihood, of every model: a guess."""
+OF_LAYERS = 0.5
+"""Layers, and operations, that tokens use which leave at an exit: a guess."""
 PARADIGMS, OPTION_ITEMS = 67, 500
 """Units of a benchmark's score where it is a mean over groups (BLiMP), and over items."""
 Items = Mapping[str, Mapping[str, int]]
@@ -157,6 +159,8 @@ def _scored(made: MadeUpResults, step: Step) -> None:
     labels, title = step.labels, str(step.labels["task"])
     asked = next(each for each in benchmarks_of(made.study) if each.title == title)
     groups = asked.data.average == "groups"
+    leaves = step.inputs["scores"].stage == "exit_scores"
+    used = {"layers": OF_LAYERS, "flops_share": OF_LAYERS} if leaves else {}
     made.options(
         title,
         str(step.config["normalization"]),
@@ -167,6 +171,7 @@ def _scored(made: MadeUpResults, step: Step) -> None:
         groups=groups,
         units=PARADIGMS if groups else OPTION_ITEMS,
         spread=SEED_DEVIATION,
+        **used,
     )
 
 

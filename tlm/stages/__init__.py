@@ -34,6 +34,8 @@ from tlm.stages.ngram_scores import NgramScores  # isort: skip
 from tlm.stages.untrained_scores import UntrainedScores  # isort: skip
 from tlm.stages.option_scores import OptionScores  # isort: skip
 from tlm.stages.likelihood import Likelihood  # isort: skip
+from tlm.stages.exit_sweep import ExitSweep  # isort: skip
+from tlm.stages.exit_scores import ExitScores  # isort: skip
 from tlm.stages.report import Report  # isort: skip
 from tlm.stages.base import STAGES, Stage  # isort: skip
 
@@ -46,6 +48,8 @@ __all__ = [
     "Contained",
     "Corpus",
     "Duplicates",
+    "ExitScores",
+    "ExitSweep",
     "Finetune",
     "Inject",
     "Latency",

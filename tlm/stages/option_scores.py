@@ -40,14 +40,19 @@ class OptionScores(Stage, name="option_scores", version="1", trains=True):
         return {**self.model.labels, **self.benchmark.labels}
 
     def run(self, job: Job) -> Facts:
-        from tlm.modeling.families.base import family_named
-        from tlm.modeling.interchange import load_strict
-
-        made = job.inputs["model"]
-        config: dict[str, Any] = made.record.config
-        family = family_named(config["architecture"]["kind"])
-        model = load_strict(family.language_model, made.folder(CONFIG_AND_WEIGHTS))
+        model, config = scoring_model(job)
         return score_options(job, model, int(config["max_length"]))
+
+
+def scoring_model(job: Job) -> tuple[Any, dict[str, Any]]:
+    """The language model of the job's input `model`, and what it was configured with."""
+    from tlm.modeling.families.base import family_named
+    from tlm.modeling.interchange import load_strict
+
+    made = job.inputs["model"]
+    config: dict[str, Any] = made.record.config
+    family = family_named(config["architecture"]["kind"])
+    return load_strict(family.language_model, made.folder(CONFIG_AND_WEIGHTS)), config
 
 
 def score_options(job: Job, model: Any, max_length: int) -> Facts:

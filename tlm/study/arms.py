@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import Field, JsonValue, PositiveInt, ValidationError, field_validator, model_validator
 from pydantic_core import to_jsonable_python
 
-from tlm.study.base import Frozen
+from tlm.study.architecture import Architecture
+from tlm.study.base import Frozen, added
 from tlm.study.recipes import RECIPES
 
 PARTS = ("pretrain", "finetune", "initialization", "options")
@@ -24,6 +25,12 @@ class Arm(Frozen):
     budgets: tuple[PositiveInt, ...] = Field(
         (), description="numbers of pre-training steps, each a training of its own; default: the study's length"
     )
+    tokenizer: dict[str, JsonValue] | None = added(None, description="in the place of the study's")
+    max_length: PositiveInt | None = added(None, description="in the place of the study's")
+    architectures: tuple[dict[str, JsonValue], ...] = added(
+        (),
+        description="in the place of the study's, in their order and by their names: models that read another tokenizer",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -37,7 +44,7 @@ class Arm(Frozen):
         recipe = RECIPES[data["recipe"]]
         return {**own, **{part: {**recipe.get(part, {}), **own.get(part, {})} for part in PARTS}}
 
-    @field_validator(*PARTS, mode="before")
+    @field_validator(*PARTS, "tokenizer", "architectures", mode="before")
     @classmethod
     def _as_in_a_file(cls, given: Any) -> Any:
         """What is written in Python (a tuple) is what comes back from a file (a list)."""
@@ -62,6 +69,8 @@ class Arm(Frozen):
 
         A learning rate of the arm's own is that of every architecture. Raises ValueError, naming the field.
         """
+        if self.architectures:
+            fields = {**fields, "architectures": _by_their_names(fields["architectures"], self.architectures)}
         budget = {} if steps is None else {"steps": steps, "epochs": None}
         changed = {
             "pretrain": _changed("pretrain", fields["pretrain"], {**self.pretrain, **budget}),
@@ -74,10 +83,21 @@ class Arm(Frozen):
                 for each in fields["architectures"]
             ),
         }
+        for field in ("tokenizer", "max_length"):
+            if (own := getattr(self, field)) is not None:
+                changed[field] = own
         for part, rates in (("pretrain", "learning_rates"), ("finetune", "finetune_learning_rates")):
             if "learning_rate" in getattr(self, part):
                 changed[rates] = {}
         return {**fields, **changed}
+
+
+def _by_their_names(theirs: Sequence[Architecture], own: Sequence[Mapping[str, Any]]) -> tuple[Architecture, ...]:
+    found = tuple(Architecture.model_validate(each) for each in own)
+    names = [[each.name for each in architectures] for architectures in (found, theirs)]
+    if names[0] != names[1]:
+        raise ValueError(f"architectures: {names[0]}; an arm's have the names of the study's, {names[1]}")
+    return found
 
 
 def _changed(part: str, config: Any, changes: Mapping[str, Any]) -> Any:

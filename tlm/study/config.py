@@ -106,6 +106,8 @@ class Objective(
     """Whether it needs a [MASK]."""
     trains_head: ClassVar[bool] = True
     """Whether it trains the model's language modelling head, which scores by likelihood ask."""
+    trains_exits: ClassVar[bool] = True
+    """Whether it trains that head after each exit too, in models that have some: by asking for the model's own loss."""
 
     @abstractmethod
     def works_with(self, family: Family) -> bool:
@@ -166,6 +168,9 @@ class PretrainConfig(Optimisation):
         "constant", description="which steps have dropout: all, those of the first `dropout_share`, or those after it"
     )
     dropout_share: Annotated[float, Field(gt=0, lt=1)] = added(0.5, description="of the steps, of that schedule")
+    layer_drop: Annotated[float, Field(ge=0, lt=1)] = added(
+        0.0, description="probability that a step goes without the last layer; it rises linearly from 0 of the first"
+    )
 
     @model_validator(mode="after")
     def _one_length(self) -> PretrainConfig:
@@ -203,7 +208,9 @@ class FinetuneConfig(Optimisation):
 
 
 class Evaluation(
-    Registered, noun="evaluation", own={name: f"tlm.study.{name}" for name in ("compression", "likelihood")}
+    Registered,
+    noun="evaluation",
+    own={name: f"tlm.study.{name}" for name in ("compression", "early_exit", "likelihood")},
 ):
     """A further evaluation of a study's models: what it needs to know. The stage that does it names it (`asked_by`)."""
 

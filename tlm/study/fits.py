@@ -27,8 +27,18 @@ def check_models(study: Any) -> None:
         _check_asked_of_bytes(study)
     for architecture in study.architectures:
         family = FAMILIES[architecture.kind]
-        study.pretrain.objective_for(family)
+        objective = study.pretrain.objective_for(family)
+        if getattr(architecture.options, "exits", ()) and not objective.trains_exits:
+            raise ValueError(
+                f"pretrain.objective: {objective.kind} does not train the exits of {architecture.name}; leave one of the "
+                "two out"
+            )
         _check_dropout(study.pretrain, architecture)
+        if study.pretrain.layer_drop and not (family.causal and family.layer_names):
+            raise ValueError(
+                f"pretrain.layer_drop: models of kind {family.kind} ({architecture.name}) cannot go without a layer; leave "
+                "it out"
+            )
         if study.finetune.layer_decay != 1.0 and not family.layer_names:
             raise ValueError(f"finetune.layer_decay: models of kind {family.kind} ({architecture.name}) have no layers")
         if study.pretrain.output_bias != "zeros" and not family.has_output_bias:

@@ -50,6 +50,7 @@ ONLY_AS_USUAL = {
     "output_bias": "zeros",
     "dropout": None,
     "dropout_schedule": "constant",
+    "layer_drop": 0.0,
     "layer_decay": 1.0,
 }
 """Fields of a training that what runs captured steps (`tlm.training.replay`) does not read."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from tlm.data.ragged import Ragged, Rows
 from tlm.data.tokenizer import Vocabulary
@@ -23,6 +24,7 @@ from tlm.study.initialization import Initialization
 from tlm.training.batching import EpochOrder, evaluation_batches, shortened
 from tlm.training.dropout import ScheduledDropout
 from tlm.training.hooks import Evaluate, Hook, LogLoss, ReportProgress
+from tlm.training.layer_drop import LayerDrop
 from tlm.training.loop import Batches, BatchOrder, Inputs, train
 from tlm.training.objectives.base import LanguageObjective
 from tlm.training.optimisation import Curve, Progress, autocast
@@ -115,6 +117,8 @@ def pretrain(
     last: list[Hook] = [ReportProgress(progress)] if progress else []
     if config.dropout_schedule != "constant":
         last.append(ScheduledDropout(config))
+    if config.layer_drop:
+        last.append(LayerDrop(config, layers_of(model), seed))
     train(module, batches, config, steps=steps, device=device, curve=curve, hooks=[*own, *hooks, *last])
     tokens = tokens_seen(corpus.lengths, batches.order, steps, max_length)
     facts: dict[str, float | int] = {
@@ -166,6 +170,11 @@ def untrained(
     if counts_V is not None:
         set_output_bias(model, counts_V)
     return model
+
+
+def layers_of(model: Any) -> list[nn.Module]:
+    """A model's layers, the lowest first."""
+    return [*model.get_submodule(family_of(model.config).layer_names.removesuffix(".")).children()]
 
 
 def objective_of(architecture: Architecture, config: PretrainConfig) -> LanguageObjective:

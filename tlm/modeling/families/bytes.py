@@ -38,9 +38,15 @@ class Bytes(Llama):
 
     def check(self, architecture: Architecture) -> None:
         super().check(architecture)
-        byte = _byte(architecture)
-        if not _options(architecture).tie_embeddings:
+        byte, options = _byte(architecture), _options(architecture)
+        if not options.tie_embeddings:
             raise ValueError("tie_embeddings: a model of bytes has no table of tokens to tie")
+        if options.exits:
+            raise ValueError("exits: a model of bytes has none; its head reads the state of whole patches")
+        if options.depth_capacity < 1:
+            raise ValueError(
+                f"depth_capacity={options.depth_capacity:g}: all patches of a model of bytes go through all layers"
+            )
         if byte.width % byte.num_attention_heads:
             raise ValueError(
                 f"byte.num_attention_heads={byte.num_attention_heads} does not divide byte.width={byte.width}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 from tlm.modeling.families.base import ModelFamily, Shape, Transfer
-from tlm.modeling.options import LlamaOptions, Sharing
+from tlm.modeling.options import LlamaOptions, Sharing, is_routed
 from tlm.study.architecture import Architecture
 from tlm.study.families import FAMILIES
 
@@ -39,6 +39,7 @@ class Llama(ModelFamily):
             "ffn",
             "rope_theta",
             "sharing",
+            "depth_capacity",
         ),
     )
 
@@ -55,6 +56,13 @@ class Llama(ModelFamily):
             )
         if options.sharing:
             _check_sharing(options.sharing, architecture)
+        if options.depth_capacity < 1:
+            _check_routing(options, architecture)
+        if options.exits and options.exits[-1] >= architecture.num_hidden_layers:
+            raise ValueError(
+                f"exits={list(options.exits)}: an exit is below the last layer, and {architecture.name} has "
+                f"{architecture.num_hidden_layers}"
+            )
 
     def configure(
         self, architecture: Architecture, vocabulary: Vocabulary, max_length: int, num_labels: int | None = None
@@ -95,18 +103,21 @@ class Llama(ModelFamily):
         return layers_flops(shape, seq_len, read=1) + 2 * shape.hidden_size * num_labels
 
     def language_model_flops(self, shape: Shape, seq_len: int, predicted: int, vocab_size: int) -> int:
-        """Every row of the last layer is computed; head M·2DV for M = `predicted` positions."""
-        return layers_flops(shape, seq_len, read=seq_len) + 2 * shape.hidden_size * vocab_size * predicted
+        """Every row of the last layer is computed; head M·2DV for M = `predicted` positions, which the loss has at every
+        exit too.
+        """
+        heads = 1 + len(_options(shape).exits)
+        return layers_flops(shape, seq_len, read=seq_len) + heads * 2 * shape.hidden_size * vocab_size * predicted
 
     def sequential_depth(self, shape: Shape) -> int:
-        """Six for each layer, as in other decoders, and one for the classifier. A layer's own part is two products beside
-        one: one more wherever a map has such a part, maps of the same input counted once.
+        """Six for each layer, as in other decoders, one for each router and one for the classifier. A layer's own part is
+        two products beside one: one more wherever a map has such a part, maps of the same input counted once.
         """
         sharing = _options(shape).sharing
         inputs = {"self_attn.q_proj", "self_attn.o_proj", "mlp.up_proj", "mlp.down_proj"}
         own = sum(_rank(name, sharing) > 0 for name in inputs)
         shared = len(sharing.layers(shape.num_hidden_layers)) if sharing else 0
-        return 6 * shape.num_hidden_layers + own * shared + 1
+        return 6 * shape.num_hidden_layers + own * shared + _routed(shape) + 1
 
 
 def _options(shape: Shape) -> LlamaOptions:
@@ -129,6 +140,23 @@ def _check_sharing(sharing: Sharing, architecture: Architecture) -> None:
         raise ValueError(
             f"sharing.lora_rank={sharing.lora_rank} is above {narrow}, the lesser of hidden_size and intermediate_size"
         )
+
+
+def _check_routing(options: LlamaOptions, architecture: Architecture) -> None:
+    capacity = f"depth_capacity={options.depth_capacity:g}"
+    if architecture.num_hidden_layers == 1:
+        raise ValueError(f"{capacity} is of every second layer, and {architecture.name} has one layer")
+    if options.sharing and options.sharing.what == "block":
+        raise ValueError(
+            f"{capacity}: layers that share all they have (sharing: block) cannot have routers of their own"
+        )
+    if options.exits:
+        raise ValueError(f"{capacity} and exits={list(options.exits)}: give one of the two")
+
+
+def _routed(shape: Shape) -> int:
+    """How many layers have a router."""
+    return sum(is_routed(_options(shape), layer) for layer in range(shape.num_hidden_layers))
 
 
 def _maps(shape: Shape) -> Iterator[tuple[str, int, int]]:
@@ -159,12 +187,12 @@ def core_parameters(shape: Shape, *, shared_once: bool) -> int:
 
 
 def _layers(shape: Shape, *, shared_once: bool) -> int:
-    """Parameters of all layers: linear maps with a bias or without, two norms each, and what is a layer's own beside what
-    it shares."""
+    """Parameters of all layers: linear maps with a bias or without, two norms each, routers D, and what is a layer's own
+    beside what it shares."""
     options = _options(shape)
     weights = {f"{name}.": inputs * outputs + options.bias * outputs for name, inputs, outputs in _maps(shape)}
     weights |= {"input_layernorm.": _norm(shape), "post_attention_layernorm.": _norm(shape)}
-    total = shape.num_hidden_layers * sum(weights.values())
+    total = shape.num_hidden_layers * sum(weights.values()) + _routed(shape) * shape.hidden_size
     if (sharing := options.sharing) is None:
         return total
     shared = len(sharing.layers(shape.num_hidden_layers))
@@ -177,18 +205,37 @@ def layers_flops(shape: Shape, seq_len: int, read: int) -> int:
     """Of all layers, where of the last one only R = `read` rows are computed: 2 for each weight of keys and values T times,
     of the other maps R times, scores and context 4RTD; of a layer's own part likewise. R = T in all but the last.
     """
+    layers = shape.num_hidden_layers
+    return sum(layer_flops(shape, index, seq_len, seq_len if index < layers - 1 else read) for index in range(layers))
+
+
+def exit_flops(config: Shape, length: int, depth: int, heads: int) -> float:
+    """Of one token of a sequence of so many, by a model's configuration, if it leaves after `depth` layers: these, keys and
+    values of those above, and so many products with the vocabulary."""
+    whole = sum(layer_flops(config, index, length, length) for index in range(depth))
+    above = sum(layer_flops(config, index, length, 0) for index in range(depth, config.num_hidden_layers))
+    vocabulary = int(config.vocab_size)  # type: ignore[attr-defined]
+    return (whole + above) / length + heads * 2 * config.hidden_size * vocabulary
+
+
+def layer_flops(shape: Shape, index: int, seq_len: int, rows: int) -> int:
+    """Of one layer, of which so many rows are computed, and keys and values of all. Of a routed one the router's product
+    for all, and the rest for those that go through it, whichever rows are wanted."""
+    options = _options(shape)
+    if is_routed(options, index):
+        through = round(options.depth_capacity * seq_len)
+        return 2 * seq_len * shape.hidden_size + _dense_flops(shape, index, through, through)
+    return _dense_flops(shape, index, seq_len, rows)
+
+
+def _dense_flops(shape: Shape, index: int, seq_len: int, rows: int) -> int:
     sharing = _options(shape).sharing
-
-    def layer(index: int) -> int:
-        rows = seq_len if index < shape.num_hidden_layers - 1 else read
-        shares = sharing if sharing and index in sharing.layers(shape.num_hidden_layers) else None
-        flops = 4 * rows * seq_len * shape.hidden_size
-        for name, inputs, outputs in _maps(shape):
-            times = seq_len if name in ("self_attn.k_proj", "self_attn.v_proj") else rows
-            flops += 2 * times * (inputs * outputs + _rank(name, shares) * (inputs + outputs))
-        return flops
-
-    return sum(layer(index) for index in range(shape.num_hidden_layers))
+    shares = sharing if sharing and index in sharing.layers(shape.num_hidden_layers) else None
+    flops = 4 * rows * seq_len * shape.hidden_size
+    for name, inputs, outputs in _maps(shape):
+        times = seq_len if name in ("self_attn.k_proj", "self_attn.v_proj") else rows
+        flops += 2 * times * (inputs * outputs + _rank(name, shares) * (inputs + outputs))
+    return flops
 
 
 FAMILIES.register(Llama.kind, Llama())

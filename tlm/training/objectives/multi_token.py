@@ -25,6 +25,7 @@ class MultiToken(LanguageObjective):
     kind: Literal["multi_token"] = "multi_token"
     tokens: Annotated[int, Field(ge=2)] = Field(4, description="that each position predicts")
     exact: ClassVar[bool] = True
+    trains_exits: ClassVar[bool] = False
 
     def works_with(self, family: Family) -> bool:
         """Decoders of tokens."""
