@@ -13,7 +13,7 @@ export PREFECT_HOME
 PREFECT_URL := http://127.0.0.1:4200/api
 MLFLOW_URL  := http://127.0.0.1:5000
 
-.PHONY: help setup demo test test-fast bench lint format ui server worker deploy clean
+.PHONY: help setup demo test test-fast bench docs lint format ui server worker deploy clean
 
 help:
 	@echo "make setup     create $(VENV) with the pinned versions"
@@ -21,6 +21,7 @@ help:
 	@echo "make test      every test (with TLM_DATA_ROOT set: also those on real data)"
 	@echo "make test-fast every test but the slow ones: under three minutes in all"
 	@echo "make bench     speed and memory against stock transformers (needs TLM_DATA_ROOT; BENCH=\"--case …\")"
+	@echo "make docs      the documents as pages, with the library's reference: site/index.html"
 	@echo "make lint      ruff and mypy"
 	@echo "make ui        Prefect server and MLflow server, both on loopback"
 	@echo "make server    the same (what a worker needs)"
@@ -50,6 +51,10 @@ bench: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
 	$(BIN)/python -m benchmarks.throughput $(BENCH)
 
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "site/index.html"
+
 lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -71,5 +76,5 @@ worker: setup
 	$(BIN)/prefect worker start --pool tlm --limit 1
 
 clean:
-	rm -rf $(VENV) data/artifacts data/prefect data/catalogue.duckdb mlflow/mlflow.db mlflow/artifacts mlflow/processes
+	rm -rf $(VENV) site data/artifacts data/prefect data/catalogue.duckdb mlflow/mlflow.db mlflow/artifacts mlflow/processes
 	find . -name __pycache__ -prune -exec rm -rf {} +
