@@ -53,7 +53,7 @@ bench: setup
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
-	@echo "site/index.html"
+	@echo "python -m http.server --bind 127.0.0.1 --directory site    # http://127.0.0.1:8000"
 
 lint: setup
 	$(BIN)/ruff format --check .
