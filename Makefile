@@ -17,7 +17,7 @@ export TLM_PREFECT_PORT TLM_MLFLOW_PORT
 PREFECT_URL := $(or $(PREFECT_API_URL),http://127.0.0.1:$(TLM_PREFECT_PORT)/api)
 MLFLOW_URL  := $(or $(MLFLOW_TRACKING_URI),http://127.0.0.1:$(TLM_MLFLOW_PORT))
 
-.PHONY: help setup demo test test-fast bench lint format ui server worker deploy clean
+.PHONY: help setup demo test test-fast bench docs lint format ui server worker deploy clean
 
 help:
 	@echo "make setup     create $(VENV) with the pinned versions"
@@ -25,6 +25,7 @@ help:
 	@echo "make test      every test (with TLM_DATA_ROOT set: also those on real data)"
 	@echo "make test-fast every test but the slow ones: under three minutes in all"
 	@echo "make bench     speed and memory against stock transformers (needs TLM_DATA_ROOT; BENCH=\"--case …\")"
+	@echo "make docs      the documents as pages, with the library's reference: site/index.html"
 	@echo "make lint      ruff and mypy"
 	@echo "make ui        Prefect server and MLflow server, both on loopback"
 	@echo "make server    the same (what a worker needs)"
@@ -54,6 +55,10 @@ bench: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
 	$(BIN)/python -m benchmarks.throughput $(BENCH)
 
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "python -m http.server --bind 127.0.0.1 --directory site    # http://127.0.0.1:8000"
+
 lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -74,5 +79,5 @@ worker: setup
 	$(BIN)/prefect worker start --pool tlm --limit 1
 
 clean:
-	rm -rf $(VENV) data/artifacts data/prefect data/catalogue.duckdb mlflow/mlflow.db mlflow/artifacts mlflow/processes
+	rm -rf $(VENV) site data/artifacts data/prefect data/catalogue.duckdb mlflow/mlflow.db mlflow/artifacts mlflow/processes
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,62 @@
+"""The report and the site fit every window, raise no error, and can be read in both colour schemes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from browser.conftest import SCHEMES, WIDTHS, Browser, served
+from report.synthetic import MLFLOW, PROVENANCE, publish, study
+
+from tlm.artifacts.marts import build_memory
+from tlm.artifacts.store import ArtifactStore
+from tlm.machine.runtime import PACKAGE_PARENT
+from tlm.planning.plan import plan
+from tlm.results.study_report import write_study_report
+from tlm.stages import STAGES
+
+pytestmark = pytest.mark.slow
+
+PAGES = ("index.html", "docs/performance/", "docs/cookbook/", "docs/published/", "reference/tlm.evaluation/")
+"""Of the site: prose, wide tables, code, the reference. docs/results is as wide as performance, and takes axe minutes."""
+
+
+def faults(browser: Browser, url: str) -> list[str]:
+    found = []
+    for scheme in SCHEMES:
+        for width in WIDTHS:
+            browser.open(url, width=width, scheme=scheme)
+            found += [f"{width} pixels: wider than the window"] * browser.overflows()
+        found += [f"{scheme}: {each}" for each in browser.low_contrast()]
+    return [f"{url}: {each}" for each in (*found, *browser.errors())]
+
+
+def test_a_report_fits_every_window_and_can_be_read(browser: Browser, tmp_path: Path) -> None:
+    config, store = study(tmp_path / "raw", analysis="ws-sweep"), ArtifactStore(str(tmp_path / "artifacts"))
+    records = publish(config, store, tmp_path / "raw")
+    labels = {step.key: step.labels for step in plan(config, str(tmp_path / "raw")).steps}
+    with build_memory(store, records, STAGES, labels) as connection:
+        write_study_report(connection, config, tmp_path, provenance=PROVENANCE, mlflow_url=MLFLOW)
+    with served(tmp_path) as address:
+        assert faults(browser, f"{address}/report.html") == []
+
+
+def test_the_site_fits_every_window_and_can_be_read(browser: Browser, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(tmp_path)]
+    subprocess.run(command, cwd=PACKAGE_PARENT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, check=True)
+    with served(tmp_path) as address:
+        assert [each for page in PAGES for each in faults(browser, f"{address}/{page}")] == []
+
+
+def test_what_is_wrong_with_a_page_is_seen(browser: Browser, tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text(
+        "<!doctype html><html lang=en><title>x</title><body style='color:#999;background:#fff'><p>Grey</p>"
+        "<div style='width:1000px'>Wide</div><script>missing()</script></body></html>"
+    )
+    with served(tmp_path) as address:
+        text = "\n".join(faults(browser, f"{address}/page.html"))
+    assert "390 pixels: wider" in text and "1280 pixels" not in text
+    assert "Grey" in text and "missing is not defined" in text
