@@ -115,7 +115,8 @@ def test_a_study_that_asks_for_none_keeps_its_keys() -> None:
 
 def test_an_unknown_evaluation_is_an_error_that_lists_those_known() -> None:
     with pytest.raises(
-        ValueError, match=r"unknown evaluation 'nothing'; choose from \['compression', 'likelihood', 'toy-options'"
+        ValueError,
+        match=r"unknown evaluation 'nothing'; choose from \['compression', 'early_exit', 'likelihood', 'toy-options'",
     ):
         mini_study(evaluations=[{"kind": "nothing"}])
 

@@ -89,7 +89,7 @@ def test_what_a_folder_of_texts_holds_beside_them_is_named_before_the_work(
     found = tlm("plan", study("csv", corpus__source=source), "--no-time")
     assert found.code == 0 and "Not read: books/b.md, books/c.docx." in found.out
     logged: list[str] = []  # by a worker, in the log of the study's run
-    monkeypatch.setattr(flow, "check", lambda study, runtime, settle: plan(study, runtime.data_root))
+    monkeypatch.setattr(flow, "check", lambda study, runtime, **_: plan(study, runtime.data_root))
     monkeypatch.setattr(flow, "get_run_logger", lambda: SimpleNamespace(info=logged.append))
     monkeypatch.setattr(flow, "run_checked", lambda *given: None)
     flow.run_and_show(load_study("study.yaml"), Runtime.from_environment())

@@ -19,6 +19,9 @@ BELOW_TOKENS = {"tokens", "corpus", "overlap", "duplicates", "inject", "pretrain
 BELOW_CORPUS = BELOW_TOKENS - {"tokens"}
 
 
+WIDTH = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
+DECODER: dict[str, Any] = {"tasks": [], "treatments": [], "treatment_architectures": None, "committees": []}
+"""What of the miniature study needs an encoder is left out."""
 EVERY_TREATMENT: list[dict[str, Any]] = [
     {"kind": "missing_tokens", "task": "topics", "ws": 120, "count": 3},
     {"kind": "sampled", "task": "topics", "ws": 60, "sampler": "coverage"},
@@ -59,7 +62,11 @@ def test_every_stage_is_in_a_study_with_every_treatment_and_evaluation(mini_data
     merged = {"distillation": taught, "soups": ["one"], "finetune_seeds": [0, 1]}
     smaller = {"kind": "compression", "method": "int8"}
     planned = make(mini_data, treatments=EVERY_TREATMENT, svd_arm=True, evaluations=[asked, smaller], **merged)
-    assert {step.stage for step in planned.steps} == set(STAGES)
+    exiting = {"name": "deep", "kind": "llama", "num_hidden_layers": 2, "options": {"exits": [1]}, **WIDTH}
+    early = make(
+        mini_data, architectures=[exiting], evaluations=[asked, {"kind": "early_exit", "layers": 0.5}], **DECODER
+    )
+    assert {step.stage for step in (*planned.steps, *early.steps)} == set(STAGES)
 
 
 def test_names_and_seeds_of_any_length_make_names_of_folders_that_differ(mini_data: Path) -> None:
@@ -104,7 +111,18 @@ def test_the_number_of_steps_is_that_of_the_study(mini_plan: Plan) -> None:
         "latency": 2,  # of each architecture
         "baseline": 2,
         **dict.fromkeys(
-            ("compress", "benchmark", "contained", "ngram_scores", "untrained_scores", "option_scores", "likelihood"), 0
+            (
+                "compress",
+                "benchmark",
+                "contained",
+                "ngram_scores",
+                "untrained_scores",
+                "option_scores",
+                "likelihood",
+                "exit_sweep",
+                "exit_scores",
+            ),
+            0,
         ),
         "report": 1,
     }

@@ -361,7 +361,7 @@ def test_a_file_that_cannot_be_read_is_an_error_that_names_it(tmp_path: Path) ->
 
 def test_an_unknown_study_is_an_error_that_lists_the_known_ones() -> None:
     with pytest.raises(
-        UserError, match=r"Unknown study 'deno'\. Choose from \['committee', .*'custom-corpus', .*'demo'"
+        UserError, match=r"Unknown study 'deno'\. Choose from \['byte-head', .*'custom-corpus', .*'demo'"
     ):
         load_study("deno")
 

@@ -191,8 +191,9 @@ class TinyLlamaConfig(_OfArchitecture, PreTrainedConfig):  # type: ignore[misc]
     def to_diff_dict(self) -> dict[str, Any]:
         """What is saved: without the options that came later, so that the file of a model without them is as it was."""
         saved: dict[str, Any] = super().to_diff_dict()
-        later = {name: LlamaOptions.model_fields[name].default for name in ("exits", "depth_capacity")}
-        return {name: value for name, value in saved.items() if name not in later or value != later[name]}
+        plain = LlamaOptions()
+        absent = {name for name in ("exits", "depth_capacity") if getattr(self, name) == getattr(plain, name)}
+        return {name: value for name, value in saved.items() if name not in absent}
 
 
 class TinyByteConfig(TinyLlamaConfig):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from tlm.evaluation.committee import RULES
 from tlm.study.architecture import Architecture
 from tlm.study.config import StudyConfig
 from tlm.study.distillation import DISTILLED
@@ -73,6 +72,8 @@ def corpora(study: StudyConfig, task: str) -> list[tuple[int, str | None]]:
 
 def systems(study: StudyConfig) -> list[tuple[str, dict[str, Any]]]:
     """(heading, what to look for in the mart `gaps`) of everything that was measured, in the study's order."""
+    from tlm.evaluation.committee import RULES  # brings numpy, which a plan does not need
+
     found: list[tuple[str, dict[str, Any]]] = [
         (name, {"kind": "finetune", "system": name}) for name in (*models(study), *svd_models(study))
     ]

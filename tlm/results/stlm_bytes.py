@@ -51,7 +51,7 @@ def byte_pooling(evidence: Evidence) -> Findings:
     }
     held = hold({place: Weighted([(1.0, own), (-1.0, other)], EQUAL) for place, (own, other) in found.items()})
     counts = _counts(evidence)
-    verdicts = [_count(arch, of_arm) for arch, of_arm in counts.items()]
+    verdicts = [_count(arch, of_arm) for arch, of_arm in counts.items() if {"bytes", SUBWORD} <= set(of_arm)]
     for (title, arch, arm), scores in found.items():
         claim = f"{arch} of bytes is less than 2 points below that with a vocabulary after as many {ARMS[arm]}, {title}"
         verdict = verdict_of(claim, held.get((title, arch, arm)), more="bytes minus subword")
