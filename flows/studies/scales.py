@@ -190,7 +190,7 @@ SCALES: dict[str, Scale] = {
                 "dbpedia": (250, 25, 250),
                 "complexity": (90, 10, 40),
             },
-            injected=(200, 800),
+            injected=(800, 3_200),
             vocab_size=8_192,
             irrelevant=(0.0, 0.95, 1.0),  # the task uses nearly all of so small a vocabulary: the median share is 0
             finetune_rates={"gpt6": 5e-4},
