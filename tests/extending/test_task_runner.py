@@ -51,7 +51,7 @@ def test_a_study_runs_on_it_and_again_executes_nothing(tmp_path: Path, environme
         return done.stdout
 
     assert "steps" in tlm("plan", "mini.yaml", "--no-time")
-    assert "0 cached" in tlm("run", "mini.yaml")
+    assert "33 stages executed" in tlm("run", "mini.yaml")
     submitted = (tmp_path / "lab" / "submitted").read_text().split()
     assert {"source", "pretrain", "committee", "report"} <= set(submitted)
     assert "0 stages executed" in tlm("run", "mini.yaml")
@@ -63,6 +63,6 @@ def test_an_unknown_one_is_named_before_any_work(tmp_path: Path, environment: di
     given = {**environment, "TLM_ENGINE": "steam"}
     done = python(["-m", "flows.cli", "run", "mini.yaml"], cwd=tmp_path, **given)
     assert done.returncode != 0
-    assert "TLM_ENGINE: unknown engine 'steam'; choose from ['lab', 'threads']" in done.stdout + done.stderr
+    assert "TLM_ENGINE: unknown engine 'steam'; choose from ['lab', 'ray', 'threads']" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert not (tmp_path / "home" / "data" / "artifacts").exists()
