@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 POOL = "tlm"
 """The work pool, in which a worker runs each study in a process of its own."""
-NIGHTLY = "nightly"
+DAILY = "daily"
 """The example of a schedule that each named study has, switched off."""
 DAY = 24 * 60
 
@@ -48,19 +49,37 @@ def deploy_in_terminal(runtime: Runtime, console: Console) -> None:
 def deploy() -> list[str]:
     """The same, on the server that PREFECT_API_URL names; return the names of the deployments."""
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.actions import WorkPoolCreate
-    from prefect.workers.process import ProcessWorker
 
     from flows.deployments import FLOWS
 
     with get_client(sync_client=True) as client:
-        template = ProcessWorker.get_default_base_job_template()
-        pool = WorkPoolCreate(name=POOL, type=ProcessWorker.type, base_job_template=template)
-        client.create_work_pool(pool, overwrite=True)
-        known = {each.name: each for each in client.read_deployments()}
+        _make_pool(client)
         for place, name in enumerate(FLOWS):
-            _deploy(client, name, place, known.get(name))
+            _deploy(client, name, place, _known(client, name))
     return list(FLOWS)
+
+
+def _make_pool(client: SyncPrefectClient) -> None:
+    """Make the work pool, or renew it: whether it is paused, and how many runs it takes at once, stay as they were set."""
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.exceptions import ObjectNotFound
+    from prefect.workers.process import ProcessWorker
+
+    template = ProcessWorker.get_default_base_job_template()
+    pool = WorkPoolCreate(name=POOL, type=ProcessWorker.type, base_job_template=template)
+    with suppress(ObjectNotFound):
+        there = client.read_work_pool(POOL)
+        pool = pool.model_copy(update={"is_paused": there.is_paused, "concurrency_limit": there.concurrency_limit})
+    client.create_work_pool(pool, overwrite=True)
+
+
+def _known(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
+    """The deployment of that name of the flow of that name: other flows on the server may have such a deployment too."""
+    from prefect.exceptions import ObjectNotFound
+
+    with suppress(ObjectNotFound):
+        return client.read_deployment_by_name(f"{name}/{name}")
+    return None
 
 
 def _deploy(client: SyncPrefectClient, name: str, place: int, known: DeploymentResponse | None) -> None:
@@ -99,7 +118,7 @@ def _tags(name: str) -> list[str]:
 
 
 def _schedules(name: str, place: int, known: DeploymentResponse | None) -> list[DeploymentScheduleCreate]:
-    """What a deployment has; before it is known, an example for each named study, at a time of night of its own."""
+    """What a deployment has; before it is known, an example for each named study, at a time of day of its own."""
     from prefect.client.schemas.actions import DeploymentScheduleCreate
     from prefect.client.schemas.schedules import CronSchedule
 
@@ -110,7 +129,7 @@ def _schedules(name: str, place: int, known: DeploymentResponse | None) -> list[
         return []
     minute = DAY * place // len(STUDIES)
     cron = CronSchedule(cron=f"{minute % 60} {minute // 60} * * *", timezone="UTC")
-    return [DeploymentScheduleCreate(schedule=cron, active=False, slug=f"{NIGHTLY}-{name}")]
+    return [DeploymentScheduleCreate(schedule=cron, active=False, slug=f"{DAILY}-{name}")]
 
 
 def submit_in_terminal(

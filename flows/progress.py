@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 from uuid import UUID
 
@@ -14,6 +16,7 @@ from tlm.study.base import slugify
 
 SECONDS = 2.0
 """Between two updates of the artifact, at least: studies have hundreds of steps that take no time."""
+UNSHOWN = "the progress artifact is not shown any further (%s); the study goes on"
 
 
 def artifact_key(study: str, kind: str) -> str:
@@ -23,6 +26,8 @@ def artifact_key(study: str, kind: str) -> str:
 
 class StudyProgress:
     """Says which step begins, and how many have ended. To be made, and told, in the flow itself.
+
+    If Prefect refuses the artifact, or is away for longer than its client tries again, the study goes on without it.
 
     Args:
         study: its name.
@@ -34,10 +39,12 @@ class StudyProgress:
         self.todo, self.ended = todo, 0
         self._log = get_run_logger()
         self._log.info("%s: %d steps, %d to run", study, steps, todo)
-        made = create_progress_artifact(
-            progress=self._percent, key=artifact_key(study, "progress"), description=self._said
-        )
-        self._artifact = cast(UUID, made)
+        self._artifact: UUID | None = None
+        with self._forgiving():
+            made = create_progress_artifact(
+                progress=self._percent, key=artifact_key(study, "progress"), description=self._said
+            )
+            self._artifact = cast(UUID, made)
         self._told = time.monotonic()
 
     def begins(self, step: Step) -> None:
@@ -46,10 +53,19 @@ class StudyProgress:
     def ends(self, step: Step) -> None:
         self.ended += 1
         self._log.info("%s ends: %s", step.ref, self._said)
-        if self.ended == self.todo or time.monotonic() > self._told + SECONDS:
+        if self._artifact and (self.ended == self.todo or time.monotonic() > self._told + SECONDS):
             self._told = time.monotonic()
             shown: Any = {"progress": self._percent, "description": self._said}
-            update_progress_artifact(self._artifact, **shown)
+            with self._forgiving():
+                update_progress_artifact(self._artifact, **shown)
+
+    @contextmanager
+    def _forgiving(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # whatever it is: what is trained is worth more
+            self._artifact = None
+            self._log.warning(UNSHOWN, str(error) or type(error).__name__)
 
     @property
     def _percent(self) -> float:

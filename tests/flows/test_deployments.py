@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
 import yaml
 from helpers import mini_tree
+from prefect.client.schemas.objects import DeploymentSchedule
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.exceptions import ObjectNotFound
 from prefect.utilities.callables import parameter_schema
 
 from flows import deploying, deployments
@@ -83,6 +88,41 @@ def test_schedules_are_off_and_no_two_are_at_the_same_time() -> None:
     made = [each for place, name in enumerate(FLOWS) for each in deploying._schedules(name, place, None)]
     assert len(made) == len(STUDIES) and not any(each.active for each in made)
     assert len({each.schedule.cron for each in made}) == len({each.slug for each in made}) == len(STUDIES)  # type: ignore[union-attr]
+
+
+def test_what_was_set_on_the_server_stays_and_other_flows_deployments_are_not_taken_for_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A paused pool stays paused; schedules are those of `demo/demo`, not of another flow with a deployment `demo`."""
+    schedule = DeploymentSchedule(schedule=CronSchedule(cron="7 7 * * *"), active=True)
+    made: dict[str, Any] = {}
+
+    class Client(nullcontext[Any]):
+        def __enter__(self) -> Any:
+            return self
+
+        def read_work_pool(self, name: str) -> Any:
+            return SimpleNamespace(is_paused=True, concurrency_limit=2)
+
+        def create_work_pool(self, pool: Any, overwrite: bool) -> None:
+            made["pool"] = (pool.is_paused, pool.concurrency_limit)
+
+        def read_deployment_by_name(self, name: str) -> Any:
+            if name != "demo/demo":
+                raise ObjectNotFound(ValueError(name))
+            return SimpleNamespace(schedules=[schedule])
+
+        def create_flow_from_name(self, name: str) -> str:
+            return name
+
+        def create_deployment(self, flow: str, name: str, **fields: Any) -> None:
+            made[name] = [(each.schedule.cron, each.active) for each in fields["schedules"]]
+
+    monkeypatch.setattr("prefect.client.orchestration.get_client", lambda **_: Client())
+    deploying.deploy()
+    assert made.pop("pool") == (True, 2)
+    assert {name for name, own in made.items() if ("7 7 * * *", True) in own} == {"demo"}
+    assert made["demo"] == [("7 7 * * *", True)] and made[OWN] == []
 
 
 def test_tags_say_which_studies_belong_together_and_which_have_scales() -> None:

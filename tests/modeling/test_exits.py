@@ -47,6 +47,14 @@ def confident(model: Any, given: dict[str, Any], share: float = 0.5) -> float:
         return float(model.lm_head(first).softmax(dim=1).amax(dim=1)[given["queries"].rows_N].quantile(1 - share))
 
 
+def test_the_mean_of_layers_is_exact_however_many_tokens_there_are(model: Any) -> None:
+    early = EarlyExit(model, 0.5)
+    early.left[3] = 33_333_333
+    assert early.layers == 3
+    early.left[4] = 1
+    assert 3 < early.layers < 3 + 1e-7
+
+
 def test_with_threshold_1_or_above_any_confidence_it_is_the_whole_model_to_the_bit(model: Any) -> None:
     given = asked()
     with torch.no_grad():

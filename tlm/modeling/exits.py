@@ -54,7 +54,7 @@ class EarlyExit:
     def layers(self) -> float:
         """The mean over tokens of the layers used."""
         depths = torch.arange(len(self.left))
-        return float((self.left * depths).sum() / self.left.sum())
+        return int((self.left * depths).sum()) / self.tokens  # torch would divide in float32
 
     @property
     def flops_share(self) -> float:

@@ -60,11 +60,13 @@ def analyse(evidence: Evidence) -> Findings:
         claim = f"A loss at every exit costs the whole model less than 1 point on {title}"
         verdicts.append(verdict_of(claim, held.get((title, "training")), more="all layers, exits minus plain"))
         claim = f"Leaving after half the layers beats a model of half the layers on {title}"
-        verdicts.append(verdict_of(claim, held.get((title, "shallow")), more="with exits minus half"))
+        beats = verdict_of(claim, held.get((title, "shallow")), more="with exits minus half")
+        verdicts.append(_of_half(beats, found[title, early]))
     notes = [
         HOW_SCORES_VARY,
         "The threshold of each model is the highest with which held-out text uses half of the layers at most. If the "
-        "benchmark's tokens use more than half, a cost below the margin does not decide the claim.",
+        "benchmark's tokens use more than half, neither a cost below the margin nor a better score than that of half a "
+        "model decides the claim.",
         "A token that has left is still read by those behind it: the layers above make its keys and values.",
     ]
     tables = [_table(evidence, early), score_table(evidence), parameters_table(evidence)]
