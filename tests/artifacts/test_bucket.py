@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -30,6 +31,7 @@ from tlm.artifacts.listing import DAMAGED, outputs_of
 from tlm.artifacts.record import RECORD, Record
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
+from tlm.machine.file_errors import file_error
 
 
 @pytest.fixture(scope="module")
@@ -234,6 +236,7 @@ def test_verification_reads_what_is_there_and_not_what_was_fetched(store: Artifa
     assert [seen.status for _, seen in store.inspect_all(verify=lambda record, name: True)] == ["complete"]
     found = dict(verify(store))[str(record.ref)]
     assert (found.status, found.reason) == ("damaged", "rows.bin differs from the digest in its record")
+    assert store.inspect(record.ref).status == "damaged", "the next run makes it again"
 
 
 def test_a_fetched_file_is_fetched_again_when_its_copy_was_damaged(store: ArtifactStore) -> None:
@@ -257,6 +260,38 @@ def test_what_is_fetched_is_kept_up_to_a_limit_and_what_is_in_use_stays(
     monkeypatch.setenv("TLM_CACHE_GIB", "much")
     with pytest.raises(UserError, match="TLM_CACHE_GIB=much is no number"):
         fetched.tidy()
+
+
+def test_a_file_that_is_being_hashed_is_in_use(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = publish(store, a_step())
+    path = store.get(record.ref).path("rows.bin")
+    then = time.time() - 2 * fetched.IN_USE_SECONDS
+    os.utime(path, (then, path.stat().st_mtime))
+    fetched._verified.clear()
+    digest = fetched.file_digest
+
+    def meanwhile(place: Path) -> str:
+        fetched.tidy(limit=0)
+        return digest(place)
+
+    monkeypatch.setattr(fetched, "file_digest", meanwhile)
+    assert store.get(record.ref).path("rows.bin").read_bytes() == FILES["rows.bin"]
+
+
+def test_a_file_that_another_machine_removes_while_it_is_brought_near_is_missing(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, bucket = publish(store, a_step()), bucket_of(store)
+    fetch = bucket.fetch
+
+    def too_late(wanted: Any) -> None:
+        bucket.remove_file(f"{outputs(store, record)}/rows.bin")
+        fetch(wanted)
+
+    monkeypatch.setattr(bucket, "fetch", too_late)
+    [(_, found)] = store.inspect_all(verify=lambda record, name: True)
+    assert (found.status, found.reason) == ("damaged", "rows.bin is missing")
+    assert not list((fetched.own_folder() / "fetched").rglob(".*")), "nor is anything left half fetched"
 
 
 def test_a_folder_that_others_may_write_to_is_not_used_for_what_is_fetched(
@@ -306,6 +341,69 @@ def test_uploads_that_were_cut_short_and_spent_checkpoints_are_garbage_after_a_w
     assert set(garbage.uploads) == {cut, spent}
     collect(store, garbage)
     assert len(objects(store)) == 1 + len(FILES) and store.inspect(record.ref).status == "complete"
+
+
+def test_what_lies_beside_a_record_that_cannot_be_read_is_no_garbage(store: ArtifactStore) -> None:
+    record = publish(store, a_step())
+    bucket_of(store).write(f"{folder_of(store, record)}/{RECORD}", b'{"format": 3}')
+    assert find_garbage(store, hours=-1).uploads == ()
+
+
+def test_notes_that_cannot_be_read_are_not_taken_for_none(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(store, "study", [a_step()])
+    with monkeypatch.context() as away, pytest.raises(OSError, match="connection refused"):
+        away.setattr(bucket_of(store).fs, "cat_file", no_answer)
+        list(unfinished(store))
+    with monkeypatch.context() as away, pytest.raises(OSError, match="connection refused"):
+        away.setattr(bucket_of(store).fs, "ls", no_answer)
+        list(unfinished(store))
+
+
+def no_answer(*_: Any, **__: Any) -> Any:
+    raise RuntimeError("connection refused")
+
+
+# --- errors ---
+
+
+def test_a_store_that_does_not_answer_is_one_line_that_names_it(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bucket_of(store).fs, "find", no_answer)
+    with pytest.raises(OSError) as raised:
+        list(store.inspect_all())
+    assert str(file_error(raised.value)).strip() == f"{store.root}: connection refused."
+
+
+def test_a_refusal_of_the_client_is_no_damage(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = publish(store, a_step())
+    refused = OSError(errno.EINVAL, "The provided token is malformed")  # as s3fs says it
+    with monkeypatch.context() as away:
+        away.setattr(bucket_of(store).fs, "cat", lambda paths, **_: dict.fromkeys(paths, refused))
+        assert store.inspect(record.ref).status == "unreadable"
+        with pytest.raises(UserError, match="cannot be read"):
+            publish(store, a_step())
+    assert store.inspect(record.ref).record == record
+
+
+def test_a_cache_limit_that_is_no_number_is_refused_before_any_work(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TLM_CACHE_GIB", "much")
+    with pytest.raises(UserError, match="TLM_CACHE_GIB=much is no number"):
+        store.shelf.check_usable()
+
+
+def test_what_is_published_is_published_though_its_checkpoints_cannot_be_removed(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(key: str) -> None:
+        raise OSError(errno.EIO, "connection refused", key)
+
+    monkeypatch.setattr(bucket_of(store), "forget_checkpoints", away)
+    assert publish(store, a_step()) == store.inspect(a_step().ref).record
 
 
 # --- leases ---

@@ -414,6 +414,17 @@ def test_a_crash_between_record_and_rename_leaves_nothing_readable(
     assert not draft.exists(), "the next builder of the same step clears it away"
 
 
+def test_what_takes_the_place_of_an_artifact_has_its_record_before_that_goes(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = publish(store, a_step())
+    with monkeypatch.context() as full, store.lock(record.ref), store.draft(record.ref) as draft:
+        full.setattr(Path, "write_bytes", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
+        with pytest.raises(OSError, match="No space left"):
+            store.adopt(record, draft)
+    assert store.inspect(record.ref).status == "complete"
+
+
 def test_a_crash_in_the_middle_of_deleting_leaves_nothing_readable(
     store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

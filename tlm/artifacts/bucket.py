@@ -57,12 +57,12 @@ class Bucket:
 
     def names(self, place: str) -> list[str]:
         """What lies in a folder. Raises OSError."""
-        with os_errors():
+        with os_errors(place):
             return [str(path).rstrip("/").rsplit("/", 1)[-1] for path in self.fs.ls(place, detail=False)]
 
     def read(self, path: str, limit: int) -> bytes:
         """A file of at most `limit` bytes. Raises OSError."""
-        with os_errors():
+        with os_errors(path):
             content = bytes(self.fs.cat_file(path, end=limit + 1) if limit < RECORD_BYTES else self.fs.cat_file(path))
         if len(content) > limit:
             raise OSError(errno.EFBIG, f"it has more than {limit:,} bytes", path)
@@ -87,23 +87,30 @@ class Bucket:
         remote = [f"{outputs_of(folder, record)}/{name}" for folder, record, name in wanted]
         local = [fetched.place_of(record, name) for _, record, name in wanted]
         arriving = [fetched.arriving(path) for path in local]
-        with os_errors():
-            self.fs.get(remote, [str(path) for path in arriving])
-        for here, path, (folder, record, name) in zip(arriving, local, wanted, strict=True):
-            sound = (
-                here.stat().st_size == record.outputs[name].bytes and file_digest(here) == record.outputs[name].sha256
-            )
-            if sound:
-                here.replace(path)
-            else:
-                here.unlink()
-                self.write(f"{outputs_of(folder, record)}/{DAMAGED}/{name}", b"")
+        try:
+            with os_errors(self.root):
+                self.fs.get(remote, [str(path) for path in arriving])
+            for here, path, (folder, record, name) in zip(arriving, local, wanted, strict=True):
+                if file_digest(here) == record.outputs[name].sha256:
+                    here.replace(path)
+                else:
+                    self._note_damage(folder, record, name)
+        finally:
+            for here in arriving:
+                here.unlink(missing_ok=True)
         fetched.tidy()
 
-    def digest(self, path: str) -> str:
-        """SHA-256 (hex) of what the store answers with now."""
-        with os_errors(), self.fs.open(path, "rb", cache_type="readahead") as file:
-            return file_digest(file)
+    def is_sound(self, folder: str, record: Record, name: str) -> bool:
+        """Whether the store answers now with what the record says. If not, that is noted, for all."""
+        path = f"{outputs_of(folder, record)}/{name}"
+        with os_errors(path), self.fs.open(path, "rb", cache_type="readahead") as file:
+            sound = file_digest(file) == record.outputs[name].sha256
+        if not sound:
+            self._note_damage(folder, record, name)
+        return sound
+
+    def _note_damage(self, folder: str, record: Record, name: str) -> None:
+        self.write(f"{outputs_of(folder, record)}/{DAMAGED}/{name}", b"")
 
     # --- writing ---
 
@@ -111,8 +118,11 @@ class Bucket:
         """Try what correctness rests on, writing one object and removing it.
 
         Raises:
-            UserError: if the store cannot be written to, or does not honour conditional writes.
+            UserError: if the store cannot be written to, or does not honour conditional writes; if this user has no folder
+                on this machine, or TLM_CACHE_GIB is no number.
         """
+        fetched.own_folder()
+        fetched.limit_bytes()
         place = f"{self.root}/.probe-{uuid.uuid4().hex}"
         remedy = "Look at TLM_HOME, AWS_ENDPOINT_URL and the credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)."
         try:
@@ -130,7 +140,7 @@ class Bucket:
     def create(self, path: str, content: bytes) -> bool:
         """Write a file that is not there. Returns whether it is this one that is there now."""
         try:
-            with os_errors():
+            with os_errors(path):
                 self.fs.pipe_file(path, content, mode="create")
             return True
         except OSError as error:
@@ -142,14 +152,14 @@ class Bucket:
 
     def write(self, path: str, content: bytes) -> None:
         """Write a small file, whole or not at all."""
-        with os_errors():
+        with os_errors(path):
             self.fs.pipe_file(path, content)
 
     def upload(self, record: Record, draft: Path, folder: str) -> Record:
         """Upload the outputs of a draft as a new attempt; return the record that says where they are."""
         attempt = uuid.uuid4().hex[: SHORT + 4]
         names = list(record.outputs)
-        with os_errors():
+        with os_errors(folder):
             if names:
                 self.fs.put([str(draft / name) for name in names], [f"{folder}/{attempt}/{name}" for name in names])
         listed = self._find(f"{folder}/{attempt}")
@@ -185,9 +195,9 @@ class Bucket:
         self.remove_files([path])
 
     def remove_files(self, paths: Sequence[str]) -> None:
-        """Remove files, side by side; it is no error if they are gone."""
+        """Remove files; it is no error if they are gone."""
         for path in paths:
-            with os_errors(), suppress(FileNotFoundError):
+            with os_errors(path), suppress(FileNotFoundError):
                 self.fs.rm_file(path)
 
     # --- leases, checkpoints and what was cut short ---
@@ -219,10 +229,13 @@ class Bucket:
         seen.bring(seen.folders)
         parts: set[str] = set()
         for folder in seen.folders:
-            with suppress(NoRecord, OSError):
+            try:
                 record = seen.record(folder)
-                place = outputs_of(folder, record)
-                parts |= {f"{place}/{each}{name}" for name in record.outputs for each in ("", f"{DAMAGED}/")}
+            except (NoRecord, OSError):  # nobody knows which files are its own: it may be whole
+                parts |= {path for path in listed if path.startswith(f"{folder}/")}
+                continue
+            place = outputs_of(folder, record)
+            parts |= {f"{place}/{each}{name}" for name in record.outputs for each in ("", f"{DAMAGED}/")}
         kept, loose = {*needed}, {}
         for path, info in listed.items():
             match path.removeprefix(f"{self.root}/").split("/"):
@@ -240,10 +253,10 @@ class Bucket:
 
     def _find(self, place: str) -> dict[str, Info]:
         """Every file below a place, and what the listing says of it."""
-        with os_errors():
+        with os_errors(place):
             found = self.fs.find(place, detail=True)
         return {path: info for path, info in found.items() if info["type"] == "file"}
 
     def _is_file(self, path: str) -> bool:
-        with os_errors():
+        with os_errors(path):
             return bool(self.fs.isfile(path))

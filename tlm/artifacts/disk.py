@@ -78,13 +78,16 @@ class Disk:
         arriving.write_bytes(content)
         os.replace(arriving, path)
 
-    def put(self, record: Record, draft: Path, folder: str) -> Record:
-        """Put a draft in place with its record, in one move. Nothing may be there."""
+    def complete(self, record: Record, draft: Path) -> Record:
+        """Write the record of a draft beside its outputs, and return it."""
         record = record.model_copy(update={"stored": None})
         (draft / RECORD).write_bytes(to_file(record))
+        return record
+
+    def put(self, draft: Path, folder: str) -> None:
+        """Put a draft that has its record in place, in one move. Nothing may be there."""
         Path(folder).parent.mkdir(parents=True, exist_ok=True)
         os.rename(draft, folder)
-        return record
 
     def remove(self, path: str) -> None:
         """Remove an artifact, its record first, or a file."""

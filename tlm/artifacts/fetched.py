@@ -63,6 +63,7 @@ def is_sound(path: Path, record: Record, name: str) -> bool:
     """Whether a fetched file is there and is what the record says: hashed once by each process, and again if it changed."""
     try:
         status = path.stat()
+        os.utime(path, ns=(time.time_ns(), status.st_mtime_ns))  # used now: nobody removes it while it is hashed
     except OSError:
         return False
     now = (status.st_ino, status.st_size, status.st_mtime_ns)
@@ -70,8 +71,6 @@ def is_sound(path: Path, record: Record, name: str) -> bool:
         if status.st_size != record.outputs[name].bytes or file_digest(path) != record.outputs[name].sha256:
             return False
         _verified[path] = now
-    with suppress(OSError):
-        os.utime(path, ns=(time.time_ns(), status.st_mtime_ns))  # used now
     return True
 
 
@@ -103,5 +102,6 @@ def _tidy(limit: int) -> None:
         if total <= limit or used > before:
             break
         with suppress(OSError):
-            remove(path)
-            total -= size
+            if path.stat().st_atime <= before:  # it was not used since it was listed
+                remove(path)
+                total -= size

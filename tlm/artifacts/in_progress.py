@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from tlm.artifacts.fingerprint import SHORT
 from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore
+from tlm.machine.files import DAMAGE
 
 FOLDER = ".unfinished"
 NOTE_BYTES = 16_000_000
@@ -50,18 +51,27 @@ def forget(store: ArtifactStore, place: str) -> None:
 
 
 def unfinished(store: ArtifactStore) -> Iterator[Unfinished]:
-    """Every study that was begun and has not ended. A note that was cut short by a crash, or is none, is passed over."""
+    """Every study that was begun and has not ended. A note that was cut short by a crash, or is none, is passed over.
+
+    Raises:
+        OSError: if it may be whole and cannot be read: what it keeps is not known.
+    """
     folder = f"{store.root}/{FOLDER}"
     try:
         names = sorted(store.shelf.names(folder))
-    except OSError:
-        return
+    except OSError as error:
+        if error.errno in DAMAGE:
+            return
+        raise
     for place in (f"{folder}/{name}" for name in names if name.endswith(".json")):
         try:
             note = json.loads(store.shelf.read(place, NOTE_BYTES))
             yield Unfinished(note["study"], datetime.fromisoformat(note["begun"]), frozenset(note["keys"]), place)
-        except (ValueError, KeyError, TypeError, RecursionError, OSError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue
+        except OSError as error:
+            if error.errno not in DAMAGE:
+                raise
 
 
 def _place(store: ArtifactStore, steps: Sequence[Step]) -> str:

@@ -28,7 +28,7 @@ class Objects(Protocol):
 
     def fetch(self, wanted: Sequence[tuple[str, Record, str]]) -> None: ...
 
-    def digest(self, path: str) -> str: ...
+    def is_sound(self, folder: str, record: Record, name: str) -> bool: ...
 
 
 def outputs_of(folder: str, record: Record) -> str:
@@ -47,15 +47,23 @@ def written(info: Info) -> datetime:
     return datetime.fromtimestamp(at, UTC) if isinstance(at, float) else at or datetime.now(UTC)
 
 
+KINDS = ((FileNotFoundError, errno.ENOENT), (FileExistsError, errno.EEXIST), (PermissionError, errno.EACCES))
+
+
 @contextmanager
-def os_errors() -> Iterator[None]:
-    """The errors of a store's client (no connection, no credentials) become OSErrors."""
+def os_errors(place: str) -> Iterator[None]:
+    """The errors of a store's client (no connection, no credentials) become OSErrors that name the place.
+
+    A client's own numbers are not those of a disk: a token that is refused can be EINVAL, which of a file would be damage.
+    """
     try:
         yield
-    except (OSError, NoRecord):
-        raise
     except Exception as error:
-        raise OSError(errno.EIO, " ".join(str(error).split()) or type(error).__name__) from error
+        if isinstance(error, OSError) and (error.filename or error.errno in (errno.ENOSPC, errno.EDQUOT)):
+            raise  # of a file on this machine, mostly
+        number = next((number for kind, number in KINDS if isinstance(error, kind)), errno.EIO)
+        told = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise OSError(number, " ".join(told.split()), place) from error
 
 
 class Glance:
@@ -74,7 +82,7 @@ class Glance:
         """Read the records of these folders side by side."""
         paths = [f"{folder}/{RECORD}" for folder in folders if folder in self._held]
         wanted = [p for p in paths if p not in self._contents and self.listed[p]["size"] <= RECORD_BYTES]
-        with os_errors():
+        with os_errors(paths[0] if paths else ""):
             self._contents |= self.objects.fs.cat(wanted, on_error="return") if wanted else {}
 
     def prefetch(self, chosen: Callable[[Record, str], bool]) -> None:
@@ -94,7 +102,8 @@ class Glance:
                     if not fetched.is_sound(fetched.place_of(record, name), record, name)
                 ]
         if wanted:
-            self.objects.fetch(wanted)
+            with suppress(FileNotFoundError):  # another machine has removed one since: each is asked for on its own
+                self.objects.fetch(wanted)
 
     def exists(self, path: str) -> bool:
         return path in self._held or path in self.listed
@@ -116,7 +125,7 @@ class Glance:
             there = path in self.listed
             raise OSError(errno.EFBIG, "it is too large", path) if there else FileNotFoundError(path)
         if isinstance(content, Exception):
-            with os_errors():
+            with os_errors(path):
                 raise content
         return from_file(content)
 
@@ -137,6 +146,6 @@ class Glance:
         if f"{place}/{DAMAGED}/{name}" in self.listed:
             return "differed from the digest in its record when it was read"
         known = not verify or (not self.afresh and fetched.is_sound(fetched.place_of(record, name), record, name))
-        if not known and self.objects.digest(f"{place}/{name}") != output.sha256:
+        if not known and not self.objects.is_sound(folder, record, name):
             return "differs from the digest in its record"
         return ""

@@ -208,12 +208,13 @@ class ArtifactStore(BuildingPlace):
         """
         target = f"{self.root}/{record.ref}"
         if isinstance(self.shelf, Disk):
+            record = self.shelf.complete(record, draft)  # first: it fails on a full disk, and what is there stays
             self.delete(record.ref)
-            record = self.shelf.put(record, draft, target)
+            self.shelf.put(draft, target)
         else:
             record = self._upload(self.shelf, record, draft, target, replace)
-        self.shelf.forget_checkpoints(record.key)
         with suppress(OSError):  # what is left is found by `tlm gc`
+            self.shelf.forget_checkpoints(record.key)
             remove(self.checkpoints(record.ref))
         return record
 
@@ -224,6 +225,7 @@ class ArtifactStore(BuildingPlace):
             if there.status == "complete" and there.record is not None and not replace:
                 bucket.remove_outputs(record, target)
                 return there.record
+            there.check_readable(record.ref)
             if there.status != "missing":
                 self.delete(record.ref)
             if bucket.put_record(record, target):

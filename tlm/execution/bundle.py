@@ -120,7 +120,7 @@ def export_bundle(
             artifact = store.get(ref)
             target = draft / ARTIFACTS / str(ref)
             copy_outputs(artifact, target)
-            (target / RECORD).write_bytes(to_file(artifact.record))
+            (target / RECORD).write_bytes(to_file(artifact.record.model_copy(update={"stored": None})))
         bundle = Bundle(study=name, keys=tuple(step.key for step in steps), steps=tuple(steps))
         (draft / STEPS).write_text(bundle.model_dump_json(indent=1), encoding="utf-8")
         size = sum(path.stat().st_size for path in draft.rglob("*") if path.is_file())
