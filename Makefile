@@ -23,7 +23,7 @@ help:
 	@echo "make setup     create $(VENV) with the pinned versions"
 	@echo "make demo      the demo study: embedded corpus, no download, results table and report"
 	@echo "make test      every test (with TLM_DATA_ROOT set: also those on real data)"
-	@echo "make test-fast every test but the slow ones: under three minutes in all"
+	@echo "make test-fast every test but the slow ones"
 	@echo "make bench     speed and memory against stock transformers (needs TLM_DATA_ROOT; BENCH=\"--case …\")"
 	@echo "make docs      the documents as pages, with the library's reference: site/index.html"
 	@echo "make lint      ruff and mypy"

@@ -7,6 +7,7 @@ place to add one.
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
@@ -31,19 +32,20 @@ RETRIES = 3
 """How often Ray starts a step again whose process or node died. What a step raises is never retried by Ray."""
 
 
-class Engine:
+class Engine(ABC):
     """A subclass says what is different about it: all that is here suits tasks that run on this machine."""
 
     def check(self, study: StudyConfig, runtime: Runtime) -> None:
         """Raise UserError, naming the variable, if a study cannot run on it: before any work."""
+        return None
 
+    @abstractmethod
     def task_runner(self, runtime: Runtime) -> TaskRunner[Any]:
         """The task runner of one run of a study.
 
         Raises:
             UserError: if it cannot run here, naming the setting that is missing.
         """
-        raise NotImplementedError
 
     def at_once(self, runtime: Runtime) -> int:
         """How many steps to submit before one of them ends."""

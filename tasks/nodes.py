@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from tlm.artifacts.provenance import code_version, environment
 from tlm.artifacts.step import ArtifactRef
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
+from tlm.machine.repeating import repeated
 from tlm.machine.runtime import Runtime
 
 CHECK_SECONDS = 300.0
@@ -196,7 +196,7 @@ class Showing:
 def telling(shown: board.Board) -> Iterator[None]:
     """Inside, `shown` is told what nodes tell of their steps; the log is not, which they write themselves."""
     mailbox = ray.remote(num_cpus=0)(Mailbox).options(name=MAILBOX).remote()
-    showing, over = Showing(shown), threading.Event()
+    showing = Showing(shown)
 
     def take() -> None:
         with suppress(ray.exceptions.RayError):
@@ -204,18 +204,11 @@ def telling(shown: board.Board) -> Iterator[None]:
                 if not isinstance(shown, board.LogBoard):
                     showing(*message)
 
-    def follow() -> None:
-        while not over.wait(POLL_SECONDS):
-            take()
-        take()
-
-    thread = threading.Thread(target=follow, name="board", daemon=True)
-    thread.start()
     try:
-        yield
+        with repeated(take, POLL_SECONDS, "board"):
+            yield
     finally:
-        over.set()
-        thread.join()
+        take()
         ray.kill(mailbox)
 
 

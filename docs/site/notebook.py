@@ -11,6 +11,9 @@ from typing import Any
 
 import matplotlib as mpl
 
+ROWS = 20
+"""Of a table that are shown."""
+
 
 def as_page(notebook: Path, *, run: bool) -> tuple[str, dict[str, bytes]]:
     """Markdown, and the pictures that it shows by file name (PNG).
@@ -42,9 +45,6 @@ def as_page(notebook: Path, *, run: bool) -> tuple[str, dict[str, bytes]]:
             if len(shown) > ROWS:
                 pieces.append(f"The first {ROWS} of {len(shown):,} rows.")
     return "\n\n".join(pieces) + "\n", pictures
-
-
-ROWS = 20
 
 
 def _run(code: str, names: dict[str, Any], place: str) -> object:

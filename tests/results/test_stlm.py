@@ -124,6 +124,15 @@ def test_heads_are_held_against_each_other_by_bits_a_byte(parallel: float, said:
     assert verdict.outcome == said and verdict.unit == "bits a byte"
 
 
+def test_heads_of_other_seeds_are_not_paired() -> None:
+    results = made("byte-head", {})
+    for row in results.rows["likelihood"]:
+        row["heldout_bits_per_byte"] = 2.5 if row["system"] == "parallel" else 2.0
+        row["pretrain_seed"] += 10 * (row["system"] == "parallel")
+    (verdict,) = find(results.evidence()).verdicts
+    assert verdict.outcome == "not measured"
+
+
 EARLY = "exits, exits 50 %"
 
 

@@ -10,8 +10,10 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from toy import GPT, pretrained
 
+from flows.studies import STUDIES
 from tlm.modeling.cost import pretraining_flops
-from tlm.study.config import PretrainConfig
+from tlm.study.architecture import variant
+from tlm.study.config import PretrainConfig, StudyConfig
 from tlm.training.hooks import Run
 from tlm.training.layer_drop import LayerDrop
 from tlm.training.optimisation import Curve
@@ -68,8 +70,30 @@ def test_operations_are_those_of_the_layers_that_steps_have() -> None:
     assert none == pytest.approx(whole - 0.5 * (whole - one)), "of two layers the second is in half of the steps"
 
 
+def test_a_layer_that_only_some_tokens_go_through_saves_less_when_it_is_left_out() -> None:
+    """Of four layers the second and the fourth are routed; the i-th above the first is left out with i thirds of 0.5."""
+    routed = variant("micro", options={"depth_capacity": 0.5})
+    through = [
+        pretraining_flops(routed.model_copy(update={"num_hidden_layers": n}), PretrainConfig(steps=1), 12, 40)
+        for n in (1, 2, 3, 4)
+    ]
+    first, second, third = np.diff(through)
+    found = pretraining_flops(routed, PretrainConfig(steps=1, layer_drop=0.5), 12, 40)
+    assert first < second and found == pytest.approx(through[-1] - 0.5 * (first / 3 + second * 2 / 3 + third))
+
+
+def test_a_model_of_one_layer_has_none_to_go_without() -> None:
+    one = STUDIES["stlm-baseline"]("tiny").model_dump()
+    one["architectures"] = [variant("micro", num_hidden_layers=1).model_dump()]
+    one["pretrain"] = {**one["pretrain"], "layer_drop": 0.1}
+    with pytest.raises(ValidationError, match=r"pretrain.layer_drop: models of kind llama \(micro\) with 1 layers"):
+        StudyConfig.model_validate(one)
+
+
 def test_an_encoder_cannot_go_without_a_layer() -> None:
-    with pytest.raises(ValidationError, match=r"pretrain.layer_drop: models of kind encoder \(one\) cannot go without"):
+    with pytest.raises(
+        ValidationError, match=r"pretrain.layer_drop: models of kind encoder \(one\) .* cannot go without"
+    ):
         mini_study(pretrain__layer_drop=0.1)
     with pytest.raises(ValidationError, match="layer_drop"):
         PretrainConfig(steps=1, layer_drop=1.0)

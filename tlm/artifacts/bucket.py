@@ -182,8 +182,6 @@ class Bucket:
         self.remove_file(f"{path}/{RECORD}")
         if record is not None:
             self.remove_outputs(record, path)
-        if not self._find(path):
-            return
         self.remove_file(path)
 
     def remove_outputs(self, record: Record, folder: str) -> None:

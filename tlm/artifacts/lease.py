@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
+
+from tlm.machine.repeating import repeated
 
 BEAT_SECONDS = 10.0
 LOST_SECONDS = 40.0
@@ -53,24 +54,18 @@ def leased(objects: Objects, place: str, machine: str) -> Iterator[None]:
         return _holder(_seen(objects, place)) == holder
 
     _acquire(objects, place, machine, content())
-    over = threading.Event()
 
     def live() -> None:
         nonlocal beat
-        while not over.wait(BEAT_SECONDS):
-            with suppress(OSError):  # it is away for a while
-                if not is_ours():
-                    return
+        with suppress(OSError):  # it is away for a while
+            if is_ours():
                 beat += 1
                 objects.write(place, content())
 
-    thread = threading.Thread(target=live, name="lease", daemon=True)
-    thread.start()
     try:
-        yield
+        with repeated(live, BEAT_SECONDS, "lease"):
+            yield
     finally:
-        over.set()
-        thread.join()
         with suppress(OSError):
             if is_ours():
                 objects.remove_file(place)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from tlm.machine.files import make_folder
+from tlm.machine.repeating import repeated
 
 SECONDS = 2.0
 """Between two looks at the folder that a training writes to."""
@@ -34,25 +34,18 @@ def mirrored(fs: Any, place: str, folder: Path) -> Iterator[None]:
         _bring(fs, place, folder)
     except Exception as error:  # whatever the store's client raises
         log.warning("no checkpoint is brought from %s: %s", place, error)
-    over, last = threading.Event(), _newest(folder)
+    last = _newest(folder)
 
     def follow() -> None:
         nonlocal last
-        while not over.wait(SECONDS):
-            last = _copy(fs, place, folder, last)
+        last = _copy(fs, place, folder, last)
 
-    thread = threading.Thread(target=follow, name="checkpoints", daemon=True)
-    thread.start()
     try:
-        yield
-    except BaseException:
-        over.set()
-        thread.join()
-        _copy(fs, place, folder, last)
+        with repeated(follow, SECONDS, "checkpoints"):
+            yield
+    except BaseException:  # whoever goes on needs the last one, too
+        follow()
         raise
-    finally:
-        over.set()
-        thread.join()
 
 
 def _newest(folder: Path) -> str:

@@ -70,18 +70,18 @@ def pretraining_flops(shape: Shape, config: PretrainConfig, length: int, vocab_s
     """
     family = family_of(shape)
     predicted = config.objective_for(family).predicted_positions(config, length)
-    whole = between(lambda count: family.language_model_flops(shape, length, count, vocab_size), predicted)
-    if not config.layer_drop or shape.num_hidden_layers == 1:
-        return whole
-    layers = shape.num_hidden_layers
+
+    def whole(own: Shape) -> float:
+        return between(lambda count: family.language_model_flops(own, length, count, vocab_size), predicted)
+
+    if not config.layer_drop:
+        return whole(shape)
     assert isinstance(shape, Architecture)
-    fewer = pretraining_flops(
-        shape.model_copy(update={"num_hidden_layers": layers - 1}),
-        config.model_copy(update={"layer_drop": 0.0}),
-        length,
-        vocab_size,
-    )
-    return whole - config.layer_drop * layers / 2 * (whole - fewer)
+    layers = shape.num_hidden_layers
+    through = [whole(shape.model_copy(update={"num_hidden_layers": count})) for count in range(1, layers + 1)]
+    # The i-th layer above the first costs what it adds (a routed one adds less), and is left out so often:
+    left_out = (config.layer_drop * i / (layers - 1) * (through[i] - through[i - 1]) for i in range(1, layers))
+    return through[-1] - sum(left_out)
 
 
 def pretraining_run_flops(

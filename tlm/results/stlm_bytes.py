@@ -73,10 +73,12 @@ def byte_head(evidence: Evidence) -> Findings:
     """Has the autoregressive head fewer bits a byte on held-out text than the parallel one?"""
     claim = "The autoregressive head has fewer bits a byte than the parallel one"
     benchmark = next(iter(benchmarks_of(evidence.study)), None)
-    bits = {name: _bits(scores_of(evidence, benchmark, name)) if benchmark else None for name in HEADS}
+    found = {name: scores_of(evidence, benchmark, name) if benchmark else None for name in HEADS}
+    bits = {name: _bits(scores) for name, scores in found.items()}
     one_by_one, at_once = bits["autoregressive"], bits["parallel"]
+    paired = len({scores.seeds for scores in found.values() if scores is not None}) == 1
     verdict = Verdict(claim, NOT_MEASURED, NOT_KNOWN, unit="bits a byte")
-    if one_by_one is not None and at_once is not None and one_by_one.shape == at_once.shape:
+    if one_by_one is not None and at_once is not None and paired:
         # Held-out text is one unit: what varies is the seed.
         over = two_level([np.repeat(each[:, None], 2, axis=1) for each in (at_once, one_by_one)], [1, -1])
         estimate = replace(over.estimate, method="Student's t over seeds")

@@ -34,10 +34,11 @@ def check_models(study: Any) -> None:
                 "two out"
             )
         _check_dropout(study.pretrain, architecture)
-        if study.pretrain.layer_drop and not (family.causal and family.layer_names):
+        drops = study.pretrain.layer_drop > 0
+        if drops and not (family.causal and family.layer_names and architecture.num_hidden_layers > 1):
             raise ValueError(
-                f"pretrain.layer_drop: models of kind {family.kind} ({architecture.name}) cannot go without a layer; leave "
-                "it out"
+                f"pretrain.layer_drop: models of kind {family.kind} ({architecture.name}) with "
+                f"{architecture.num_hidden_layers} layers cannot go without one; leave it out"
             )
         if study.finetune.layer_decay != 1.0 and not family.layer_names:
             raise ValueError(f"finetune.layer_decay: models of kind {family.kind} ({architecture.name}) have no layers")

@@ -24,7 +24,7 @@ class LayerDrop(Hook):
 
     def __init__(self, config: PretrainConfig, layers: Sequence[nn.Module], seed: int) -> None:
         self.layers, self.seed = layers, seed
-        self.probabilities = config.layer_drop * np.linspace(0, 1, len(layers)) if len(layers) > 1 else np.zeros(1)
+        self.probabilities = config.layer_drop * np.linspace(0, 1, len(layers))
 
     def on_start(self, run: Run) -> None:
         self._choose(run)
