@@ -1,64 +1,12 @@
-"""Pages in a real browser: Chromium and its driver, as Debian packages them, and the extra `browser`."""
+"""The browser that these tests share; without one they are skipped."""
 
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import Any
 
 import pytest
-
-WIDTHS = (390, 768, 1280)
-"""Pixels: a telephone, a tablet, a laptop."""
-SCHEMES = ("light", "dark")
-
-
-class Browser:
-    """Headless Chromium."""
-
-    def __init__(self) -> None:
-        from selenium import webdriver
-        from selenium.webdriver.chrome.service import Service
-
-        options = webdriver.ChromeOptions()
-        # A container gives it neither a sandbox of its own nor much shared memory.
-        for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-            options.add_argument(argument)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        self.driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-        self.driver.set_script_timeout(300)
-
-    def open(self, url: str, *, width: int = 1280, scheme: str = "light") -> None:
-        """Open a page whose own settings are forgotten."""
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        self.driver.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": url, "storageTypes": "all"})
-        self.driver.get(url)
-
-    def overflows(self) -> bool:
-        """Whether the page is wider than the window."""
-        return bool(self.driver.execute_script("return document.documentElement.scrollWidth > window.innerWidth"))
-
-    def errors(self) -> list[str]:
-        """What the console has said since the last call."""
-        return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
-
-    def low_contrast(self) -> list[str]:
-        """The elements whose contrast is below WCAG's level AA, by axe-core."""
-        import axe_core_python
-
-        self.driver.execute_script((Path(axe_core_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
-        found: list[dict[str, Any]] = self.driver.execute_async_script(
-            "axe.run({runOnly: ['color-contrast']}).then(r => arguments[0](r.violations.flatMap(v => v.nodes)))"
-        )
-        return [f"{node['html']}: {node['failureSummary']}" for node in found]
+from browser.chromium import Browser
 
 
 @pytest.fixture(scope="session")
@@ -70,16 +18,3 @@ def browser() -> Iterator[Browser]:
     browser = Browser()
     yield browser
     browser.driver.quit()
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The address of a folder on loopback."""
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None: ...
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from browser.conftest import SCHEMES, WIDTHS, Browser, served
+from browser.chromium import SCHEMES, WIDTHS, Browser, served
 from report.synthetic import MLFLOW, PROVENANCE, publish, study
 
 from tlm.artifacts.marts import build_memory

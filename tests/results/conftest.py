@@ -5,14 +5,9 @@ from __future__ import annotations
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from results.undrawn import no_plots
 
 from tlm.report import drawing
-
-
-def no_plots(patch: pytest.MonkeyPatch) -> None:
-    """`png` and `svg` stand in for plots wherever there is something to draw."""
-    patch.setattr(drawing.Plot, "png", property(lambda plot: b"not drawn" if plot.draw else b""))
-    patch.setattr(drawing.Plot, "svg", property(lambda plot: "not drawn" if plot.draw else ""))
 
 
 @pytest.fixture(autouse=True)

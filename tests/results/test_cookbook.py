@@ -13,8 +13,8 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.patches import Rectangle
-from results.conftest import no_plots
 from results.test_document import Home, command_of
+from results.undrawn import no_plots
 
 from tlm.artifacts import catalogue
 from tlm.artifacts.sql_models import column_descriptions, description, models, ready_query, sql_folder

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from helpers import Tlm, command_line, edit_record
 from report.synthetic import publish, study
+from results.undrawn import plots_are_drawn
 
 from tlm.artifacts.marts import build_memory
 from tlm.artifacts.record import RECORD
@@ -22,7 +23,6 @@ from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
 from tlm.planning.plan import plan
-from tlm.report.drawing import Plot
 from tlm.report.saved import FINDINGS_FILE
 from tlm.results import ANALYSES, document
 from tlm.results.answers import of_home
@@ -40,7 +40,7 @@ def command_of(config: StudyConfig) -> str | None:
 
 
 @cache
-def has_run(name: str, created: str, tracked: bool, changes: str, drawn: str) -> tuple[Step, Path]:
+def has_run(name: str, created: str, tracked: bool, changes: str, drawn: bool) -> tuple[Step, Path]:
     """The report of a made-up study, and the folder of its artifacts: made once for all tests that ask for it."""
     folder = Path(tempfile.mkdtemp(prefix="tlm-document-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -68,8 +68,7 @@ class Home:
 
     def add(self, name: str = "sweep", *, created: str = "2026-01-01", tracked: bool = True, **changes: Any) -> Step:
         """A study that has run, its report as the report stage leaves it for the document."""
-        drawn = type(Plot.__dict__["png"]).__name__  # whether plots are
-        report, made = has_run(name, created, tracked, json.dumps(changes, sort_keys=True), drawn)
+        report, made = has_run(name, created, tracked, json.dumps(changes, sort_keys=True), plots_are_drawn())
         shutil.copytree(made, self.folder / "data/artifacts", dirs_exist_ok=True)
         return report
 

@@ -1,0 +1,236 @@
+"""An object store: none believes what was not written whole, and what is fetched is verified."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from artifacts.bucket.helping import bucket_of, folder_of, no_answer, objects, on_machine, outputs
+from artifacts.test_store import FILES, a_step, publish
+
+from tlm.artifacts import fetched
+from tlm.artifacts.housekeeping import verify
+from tlm.artifacts.in_progress import begin, end, unfinished
+from tlm.artifacts.listing import DAMAGED
+from tlm.artifacts.record import RECORD, Record
+from tlm.artifacts.store import ArtifactStore
+from tlm.errors import UserError
+from tlm.machine.file_errors import file_error
+
+# --- reading ---
+
+
+def test_an_upload_under_way_is_missing_and_stays(store: ArtifactStore) -> None:
+    step = a_step()
+    with store.draft(step.ref) as draft:
+        (draft / "rows.bin").write_bytes(b"rows")
+        uploaded = bucket_of(store).upload(publish_nowhere(store, step, draft), draft, f"{store.root}/{step.ref}")
+    assert store.inspect(step.ref).status == "missing"
+    assert store.inspect_each([step.ref])[step.key].status == "missing"
+    assert list(store.inspect_all()) == []
+    assert store.delete(step.ref) is False
+    record = publish(store, step)
+    assert store.delete(record.ref)
+    assert objects(store) == {f"{record.ref}/{uploaded.stored.attempt}/rows.bin"}, "another may be about to publish it"
+
+
+def publish_nowhere(store: ArtifactStore, step: Any, draft: Path) -> Record:
+    """The record that would be published of a draft."""
+    elsewhere = ArtifactStore(f"memory://{uuid.uuid4().hex}")
+    return elsewhere.publish(step, draft, facts={}, provenance={}, seconds=1).model_copy(update={"stored": None})
+
+
+def test_what_another_machine_has_just_made_is_seen_at_once(store: ArtifactStore, url: str) -> None:
+    assert store.inspect(a_step().ref).status == "missing"
+    record = publish(ArtifactStore(url), a_step())
+    assert store.inspect(a_step().ref).status == "complete"
+    ArtifactStore(url).delete(record.ref)
+    assert store.inspect(a_step().ref).status == "missing"
+
+
+def test_files_that_were_overwritten_are_damage_by_the_listing_alone(store: ArtifactStore) -> None:
+    record = publish(store, a_step())
+    bucket = bucket_of(store)
+    bucket.remove_file(f"{outputs(store, record)}/rows.bin")
+    assert store.inspect(record.ref).reason == "rows.bin is missing"
+    bucket.write(f"{outputs(store, record)}/rows.bin", b"short")
+    assert store.inspect(record.ref).reason == "rows.bin has 5 bytes, its record says 1000"
+    if not str(bucket.fs.protocol).startswith("memory"):  # whose listings have no checksums
+        bucket.write(f"{outputs(store, record)}/rows.bin", b"9" * 1_000)
+        assert store.inspect(record.ref).reason == "rows.bin has another checksum than when it was written"
+    publish(store, a_step())
+    assert store.inspect(record.ref).status == "complete"
+
+
+def test_what_is_read_is_verified_and_what_was_found_damaged_is_damaged_for_all(
+    store: ArtifactStore, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = publish(store, a_step())
+    bit_rot(store, record, "rows.bin")
+    assert store.inspect(record.ref).status == "complete", "a listing does not show it"
+    with pytest.raises(LookupError, match=r"is damaged \(rows.bin differs from the digest"):
+        store.get(record.ref).path("rows.bin")
+    on_machine("there", tmp_path, monkeypatch)
+    found = ArtifactStore(url).inspect(record.ref)
+    assert (found.status, found.reason) == (
+        "damaged",
+        "rows.bin differed from the digest in its record when it was read",
+    )
+    publish(store, a_step())
+    assert store.get(record.ref).path("rows.bin").read_bytes() == FILES["rows.bin"]
+    assert not any(DAMAGED in path for path in objects(store))
+
+
+def bit_rot(store: ArtifactStore, record: Record, name: str) -> None:
+    """Change a file behind the back of its record and of the listing."""
+    bucket = bucket_of(store)
+    place = f"{outputs(store, record)}/{name}"
+    bucket.write(place, b"9" * record.outputs[name].bytes)
+    assert record.stored is not None
+    checksum = str(bucket.fs.info(place).get("ETag", "")).strip('"')
+    stored = record.stored.model_copy(update={"checksums": {**record.stored.checksums, name: checksum}})
+    from tlm.artifacts.record import to_file
+
+    content = to_file(record.model_copy(update={"stored": stored}))
+    bucket.write(f"{folder_of(store, record)}/{RECORD}", content)
+
+
+def test_verification_reads_what_is_there_and_not_what_was_fetched(store: ArtifactStore) -> None:
+    record = publish(store, a_step())
+    store.get(record.ref).path("rows.bin")
+    bit_rot(store, record, "rows.bin")
+    assert [seen.status for _, seen in store.inspect_all(verify=lambda record, name: True)] == ["complete"]
+    found = dict(verify(store))[str(record.ref)]
+    assert (found.status, found.reason) == ("damaged", "rows.bin differs from the digest in its record")
+    assert store.inspect(record.ref).status == "damaged", "the next run makes it again"
+
+
+def test_a_fetched_file_is_fetched_again_when_its_copy_was_damaged(store: ArtifactStore) -> None:
+    record = publish(store, a_step())
+    copy = store.get(record.ref).path("rows.bin")
+    copy.write_bytes(b"9" * 1_000)
+    assert store.get(record.ref).path("rows.bin").read_bytes() == FILES["rows.bin"]
+
+
+def test_what_is_fetched_is_kept_up_to_a_limit_and_what_is_in_use_stays(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [store.get(publish(store, a_step(seed)).ref).path("rows.bin") for seed in range(3)]
+    then = time.time() - 2 * fetched.IN_USE_SECONDS
+    for age, path in enumerate(paths[:2]):
+        os.utime(path, (then - age, path.stat().st_mtime))
+    fetched.tidy(limit=2_500)
+    assert [path.exists() for path in paths] == [True, False, True]
+    fetched.tidy(limit=0)
+    assert [path.exists() for path in paths] == [False, False, True]
+    monkeypatch.setenv("TLM_CACHE_GIB", "much")
+    with pytest.raises(UserError, match="TLM_CACHE_GIB=much is no number"):
+        fetched.tidy()
+
+
+def test_a_file_that_is_being_hashed_is_in_use(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = publish(store, a_step())
+    path = store.get(record.ref).path("rows.bin")
+    then = time.time() - 2 * fetched.IN_USE_SECONDS
+    os.utime(path, (then, path.stat().st_mtime))
+    fetched._verified.clear()
+    digest = fetched.file_digest
+
+    def meanwhile(place: Path) -> str:
+        fetched.tidy(limit=0)
+        return digest(place)
+
+    monkeypatch.setattr(fetched, "file_digest", meanwhile)
+    assert store.get(record.ref).path("rows.bin").read_bytes() == FILES["rows.bin"]
+
+
+def test_a_file_that_another_machine_removes_while_it_is_brought_near_is_missing(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, bucket = publish(store, a_step()), bucket_of(store)
+    fetch = bucket.fetch
+
+    def too_late(wanted: Any) -> None:
+        bucket.remove_file(f"{outputs(store, record)}/rows.bin")
+        fetch(wanted)
+
+    monkeypatch.setattr(bucket, "fetch", too_late)
+    [(_, found)] = store.inspect_all(verify=lambda record, name: True)
+    assert (found.status, found.reason) == ("damaged", "rows.bin is missing")
+    assert not list((fetched.own_folder() / "fetched").rglob(".*")), "nor is anything left half fetched"
+
+
+def test_a_folder_that_others_may_write_to_is_not_used_for_what_is_fetched(
+    tmp_path: Path, store: ArtifactStore
+) -> None:
+    record = publish(store, a_step())
+    fetched.own_folder().chmod(0o777)
+    with pytest.raises(UserError, match="is not this user's alone"):
+        store.get(record.ref).path("rows.bin")
+
+
+def test_many_artifacts_are_looked_up_by_one_listing_of_each_stage(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = [a_step(seed) for seed in range(5)]
+    for step in steps:
+        publish(store, step)
+    bucket, listed = bucket_of(store), []
+    find = bucket.fs.find
+    monkeypatch.setattr(bucket.fs, "find", lambda place, **more: listed.append(place) or find(place, **more))
+    found = store.inspect_each(step.ref for step in steps)
+    assert [seen.status for seen in found.values()] == ["complete"] * 5
+    assert listed == [f"{store.root}/source"]
+
+
+def test_notes_of_studies_under_way_come_and_go(store: ArtifactStore) -> None:
+    begin(store, "study", [a_step()])
+    assert [study.name for study in unfinished(store)] == ["study"]
+    end(store, [a_step()])
+    assert list(unfinished(store)) == []
+
+
+# --- errors ---
+
+
+def test_a_store_that_does_not_answer_is_one_line_that_names_it(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bucket_of(store).fs, "find", no_answer)
+    with pytest.raises(OSError) as raised:
+        list(store.inspect_all())
+    assert str(file_error(raised.value)).strip() == f"{store.root}: connection refused."
+
+
+def test_a_refusal_of_the_client_is_no_damage(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = publish(store, a_step())
+    refused = OSError(errno.EINVAL, "The provided token is malformed")  # as s3fs says it
+    with monkeypatch.context() as away:
+        away.setattr(bucket_of(store).fs, "cat", lambda paths, **_: dict.fromkeys(paths, refused))
+        assert store.inspect(record.ref).status == "unreadable"
+        with pytest.raises(UserError, match="cannot be read"):
+            publish(store, a_step())
+    assert store.inspect(record.ref).record == record
+
+
+def test_a_cache_limit_that_is_no_number_is_refused_before_any_work(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TLM_CACHE_GIB", "much")
+    with pytest.raises(UserError, match="TLM_CACHE_GIB=much is no number"):
+        store.shelf.check_usable()
+
+
+def test_what_is_published_is_published_though_its_checkpoints_cannot_be_removed(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(key: str) -> None:
+        raise OSError(errno.EIO, "connection refused", key)
+
+    monkeypatch.setattr(bucket_of(store), "forget_checkpoints", away)
+    assert publish(store, a_step()) == store.inspect(a_step().ref).record
