@@ -14,7 +14,7 @@ from artifacts.object_stores import seaweed
 from tlm.artifacts.store import ArtifactStore
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     with seaweed(tmp_path_factory.mktemp("weed")) as environment:
         yield environment
