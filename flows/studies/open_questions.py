@@ -29,6 +29,7 @@ def overlap_predictor(scale: Scale) -> StudyConfig:
         architectures=scale.architectures("bert1"),
         tasks=scale.tasks(*TASKS),
         treatments=(*removals(scale), *choices(scale), *irrelevant(scale)),
+        **scale.of_sets(),
     )
 
 
@@ -43,6 +44,7 @@ def irrelevant_tokens(scale: Scale) -> StudyConfig:
         architectures=scale.architectures("bert1"),
         tasks=scale.tasks("fewrel"),
         treatments=irrelevant(scale),
+        **scale.of_sets(),
     )
 
 

@@ -33,6 +33,7 @@ def missing_tokens(scale: Scale) -> StudyConfig:
         architectures=scale.architectures("bert1"),
         tasks=scale.tasks("fewrel"),
         treatments=removals(scale),
+        **scale.of_sets(),
     )
 
 
@@ -63,6 +64,7 @@ def custom_corpus(scale: Scale) -> StudyConfig:
         architectures=scale.architectures("bert1"),
         tasks=scale.tasks("fewrel"),
         treatments=choices(scale),
+        **scale.of_sets(),
     )
 
 

@@ -81,6 +81,8 @@ class Scale:
     """Fine-tuning seeds of each pre-training, where committees need many members."""
     further_scratch_seeds: tuple[int, ...] = ()
     """Of fine-tunings from scratch beside `seeds`."""
+    sets_seeds: tuple[int, ...] | None = None
+    """Of studies that compare many pre-training sets by one layer, `seeds` among them; default: `seeds`."""
     budgets: tuple[int, ...] = (75, 300, 1_200)
     """Pre-training steps of the study of recipes, of the modern one."""
     paper_rates: dict[str, Any] = field(default_factory=dict)
@@ -108,6 +110,17 @@ class Scale:
             "finetune_seeds": self.seeds,
             "further_scratch_seeds": self.further_scratch_seeds,
             "seeds": "paired",
+        }
+
+    def of_sets(self) -> dict[str, Any]:
+        """The seeds of a study that compares pre-training sets: what these differ in is small, and a seed is cheap."""
+        if self.sets_seeds is None:
+            return {}
+        further = tuple(seed for seed in self.further_scratch_seeds if seed not in self.sets_seeds)
+        return {
+            "pretrain_seeds": self.sets_seeds,
+            "finetune_seeds": self.sets_seeds,
+            "further_scratch_seeds": further,
         }
 
     def tokenizer(self) -> TokenizerConfig:
@@ -198,6 +211,7 @@ SCALES: dict[str, Scale] = {
             committee_tasks=("fewrel",),
             deep_treatments=False,
             further_scratch_seeds=(3, 4, 5),
+            sets_seeds=(0, 1, 2, 3, 4, 5),
             paper_rates={
                 "pretrain": {"learning_rate": 2e-3, "warmup_share": 0.05, "max_grad_norm": 1.0},
                 "finetune": {"learning_rate": 1.4e-3, "warmup_share": 0.1},
