@@ -46,7 +46,7 @@ def committee(scale: Scale) -> StudyConfig:
         "Can a soft committee of shallow models replace a deep one?",
         corpus=scale.corpus(scale.largest),
         architectures=scale.architectures("bert6", *SHALLOW),
-        tasks=scale.tasks(*scale.committee_tasks),
+        tasks=scale.tasks(*TASKS),
         finetune_seeds=scale.crossed,
         seeds="crossed",
         committees=(CommitteeConfig(name="bert1", members=SHALLOW), CommitteeConfig(name="bert6", members=("bert6",))),

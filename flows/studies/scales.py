@@ -71,7 +71,6 @@ class Scale:
     """Likewise, whether they are pre-trained or from scratch."""
     causal_steps: int | None = None
     """Of the decoders' pre-training, which learns from every token instead of 15 %; default: as many as others."""
-    committee_tasks: tuple[str, ...] = TASKS
     deep_treatments: bool = True
     """Whether the deep model, too, is pre-trained on shuffled text."""
     recipe: str | None = None
@@ -208,7 +207,6 @@ SCALES: dict[str, Scale] = {
             irrelevant=(0.0, 0.95, 1.0),  # the task uses nearly all of so small a vocabulary: the median share is 0
             finetune_rates={"gpt6": 5e-4},
             causal_steps=1_000,
-            committee_tasks=("fewrel",),
             deep_treatments=False,
             further_scratch_seeds=(3, 4, 5),
             sets_seeds=(0, 1, 2, 3, 4, 5),

@@ -19,7 +19,7 @@ def committee_distillation(scale: Scale) -> StudyConfig:
         "Does a student keep a committee's advantage at one model's latency?",
         corpus=scale.corpus(scale.largest),
         architectures=scale.architectures(*SHALLOW),
-        tasks=scale.tasks(*scale.committee_tasks),
+        tasks=scale.tasks(*TASKS),
         finetune_seeds=scale.crossed,
         seeds="crossed",
         committees=(CommitteeConfig(name="bert1", members=SHALLOW),),
