@@ -22,6 +22,7 @@ from tlm.study.config import StudyConfig
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from httpx import Response
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.actions import DeploymentScheduleCreate
     from prefect.client.schemas.responses import DeploymentResponse
@@ -31,6 +32,8 @@ POOL = "tlm"
 DAILY = "daily"
 """The example of a schedule that each named study has, switched off."""
 DAY = 24 * 60
+_REFUSED = (400, 409, 422)
+"""HTTP: parameters that do not fit a deployment's schema."""
 
 
 def deploy_in_terminal(runtime: Runtime, console: Console) -> None:
@@ -176,18 +179,35 @@ def _run_name(study: StudyConfig) -> str:
 def _submit(deployment: str, parameters: Mapping[str, Any], run_name: str) -> tuple[UUID, str, bool]:
     """Create the run; return its id, its name, and whether a worker is there."""
     from prefect.client.orchestration import get_client
-    from prefect.exceptions import ObjectNotFound
+    from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
     with get_client(sync_client=True) as client:
         try:
             found = client.read_deployment_by_name(f"{deployment}/{deployment}")
         except ObjectNotFound:
             raise UserError(f"The Prefect server has no deployment {deployment!r}.", "Make it: make deploy") from None
-        run = client.create_flow_run_from_deployment(found.id, parameters=dict(parameters), name=run_name)
+        try:
+            run = client.create_flow_run_from_deployment(found.id, parameters=dict(parameters), name=run_name)
+        except PrefectHTTPStatusError as error:
+            if error.response.status_code not in _REFUSED:
+                raise
+            raise UserError(
+                f"The deployment {deployment!r} on the Prefect server does not take these parameters: it is of another "
+                f"version of tlm ({_detail(error.response)}).",
+                "Renew it: make deploy",
+            ) from None
         answer = client.request(
             "POST", "/work_pools/{work_pool_name}/workers/filter", path_params={"work_pool_name": POOL}, json={}
         )
     return run.id, run.name, any(worker["status"] == "ONLINE" for worker in answer.json())
+
+
+def _detail(response: Response) -> str:
+    """What the server says, on one line; of an answer that is no JSON, its status."""
+    try:
+        return " ".join(str(response.json()["detail"]).split())[:300]
+    except (ValueError, KeyError, TypeError):
+        return f"HTTP {response.status_code}"
 
 
 def _connect(runtime: Runtime) -> str:

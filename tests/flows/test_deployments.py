@@ -9,12 +9,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_args
 
+import httpx
 import pytest
 import yaml
 from helpers import mini_tree
 from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.client.schemas.schedules import CronSchedule
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.utilities.callables import parameter_schema
 
 from flows import deploying, deployments
@@ -149,3 +150,28 @@ def test_make_finds_the_servers_where_the_environment_says(given: dict[str, str]
     }
     assert all(f"PREFECT_API_URL={prefect} " in each.stdout for each in said.values()), said
     assert f"MLFLOW_TRACKING_URI={mlflow} " in said["worker"].stdout
+
+
+@pytest.mark.parametrize("status", [400, 409, 422])
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({"json": {"detail": "Error creating flow run:\n 'scales' was unexpected"}}, "'scales' was unexpected"),
+        ({}, "HTTP 4"),
+    ],
+)
+def test_a_deployment_of_another_version_says_how_to_renew_it(
+    status: int, answer: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    response = httpx.Response(status, request=httpx.Request("POST", "http://127.0.0.1:4200/api"), **answer)
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise PrefectHTTPStatusError.from_httpx_error(
+            httpx.HTTPStatusError("Client error", request=response.request, response=response)
+        )
+
+    there = SimpleNamespace(id="1")
+    client = SimpleNamespace(read_deployment_by_name=lambda name: there, create_flow_run_from_deployment=refuse)
+    monkeypatch.setattr("prefect.client.orchestration.get_client", lambda **kwargs: nullcontext(client))
+    with pytest.raises(UserError, match=f"'demo' on the Prefect server.*{said}.*make deploy"):
+        deploying._submit("demo", {"scales": "tiny"}, "demo")
