@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter
@@ -15,9 +15,12 @@ from tlm.artifacts.store import ArtifactStore, Inspection
 from tlm.cost.estimate import Cost, Estimate, estimate
 from tlm.data.sources import left_out
 from tlm.errors import UserError
+from tlm.machine.memory import GIB
 from tlm.machine.runtime import Runtime
 from tlm.modeling.cost import claims, parameter_counts, pretraining_flops
+from tlm.planning.disk import free_disk, weights_to_keep
 from tlm.planning.found import inspected
+from tlm.planning.memory import least_memory, room_for_training
 from tlm.planning.plan import Plan
 from tlm.planning.weights import check_weights
 from tlm.report.study_systems import shapes
@@ -67,7 +70,7 @@ def show_plan(
     names = {architecture: name for name, architecture, _ in shapes(planned.study)}
     lines += [f"{names[architecture]}: {claim}" for architecture, claim in claims(names)]
     lines += [f"Assumed: {text}." for text in costs.assumptions]
-    lines += projected.lines if projected else []
+    lines += [*(projected.lines if projected else []), *_room(planned.study, todo, runtime)]
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
     if verdicts:
@@ -106,6 +109,19 @@ def show_reuse(plans: Mapping[str, Plan], store: ArtifactStore, console: Console
         f"{total:,} steps, {len(seen):,} different ones: {len(cached):,} cached, {len(seen - cached):,} to run.",
         highlight=False,
     )
+
+
+def _room(study: StudyConfig, todo: Sequence[Step], runtime: Runtime) -> Iterator[str]:
+    """What the steps take of memory and disk at the least, beside what is free."""
+    if least := least_memory(study, todo, runtime):
+        needed, model = least
+        _, free = room_for_training(runtime)
+        yield f"Memory: to train {model} takes more than {needed / GIB:.2f} GiB{f'; {free}' if free else ''}."
+    models, weights = weights_to_keep(study, todo, runtime)
+    if models:
+        free_bytes = free_disk(runtime)
+        there = "" if free_bytes is None else f"; {free_bytes / GIB:.1f} GiB are free"
+        yield f"Disk: the weights of {models:,} models take {weights / GIB:.2f} GiB{there}."
 
 
 def _is_without_weights(seen: Inspection) -> bool:

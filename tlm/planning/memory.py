@@ -18,11 +18,11 @@ BYTES_PER_PARAMETER = 8
 """Weights and gradients in float32. An optimizer keeps more, and a batch most: this much is sure not to be enough."""
 
 
-def check_memory(study: StudyConfig, todo: Iterable[Step], runtime: Runtime) -> None:
-    """Raise UserError if training on this CPU, if any of the steps does, needs more than TLM_MEMORY_GIB or what is free."""
+def least_memory(study: StudyConfig, todo: Iterable[Step], runtime: Runtime) -> tuple[int, str] | None:
+    """Bytes that a training process takes at the very least, and of which model; None if no step trains on this CPU."""
     elsewhere = runtime.trains_on_gpu or not trains_here(runtime)
     if elsewhere or not any(STAGES[step.stage].trains for step in todo):
-        return
+        return None
     vocab_size, _ = study.tokenizer.vocabulary_size(runtime.data_root)
     parameters, name = max(
         (
@@ -31,16 +31,21 @@ def check_memory(study: StudyConfig, todo: Iterable[Step], runtime: Runtime) -> 
         )
         for arch in study.architectures
     )
-    least = PROCESS + BYTES_PER_PARAMETER * parameters
-    room, what = _room(runtime)
-    if room is not None and room < least:
+    return PROCESS + BYTES_PER_PARAMETER * parameters, f"{name} ({parameters:,} parameters)"
+
+
+def check_memory(study: StudyConfig, todo: Iterable[Step], runtime: Runtime) -> None:
+    """Raise UserError if training on this CPU, if any of the steps does, needs more than TLM_MEMORY_GIB or what is free."""
+    least = least_memory(study, todo, runtime)
+    room, what = room_for_training(runtime)
+    if least is not None and room is not None and room < least[0]:
         raise UserError(
-            f"Training {name} ({parameters:,} parameters) takes more than {least / GIB:.2f} GiB of memory, and {what}.",
+            f"Training {least[1]} takes more than {least[0] / GIB:.2f} GiB of memory, and {what}.",
             f"Use {WAYS_TO_NEED_LESS}.",
         )
 
 
-def _room(runtime: Runtime) -> tuple[int | None, str]:
+def room_for_training(runtime: Runtime) -> tuple[int | None, str]:
     """Bytes that a training process may take, None if that is not known, and a clause that says so."""
     if runtime.memory_gib is not None:
         return int(runtime.memory_gib * GIB), f"TLM_MEMORY_GIB={runtime.memory_gib:g} allows less"

@@ -15,6 +15,7 @@ from tlm.data.corpus import check_size
 from tlm.data.items import select_items
 from tlm.errors import UserError
 from tlm.machine.runtime import Runtime
+from tlm.planning.disk import check_disk
 from tlm.planning.memory import check_memory
 from tlm.planning.plan import Plan, plan
 from tlm.planning.registries import check_registries
@@ -41,7 +42,7 @@ def check(
     Args:
         settle: what says which precision "auto" is (`tlm.cost.precision.settled`): it may measure for a second, and is
             called once all else holds.
-        trains_here: whether it is to be trained on this machine, which then needs the memory.
+        trains_here: whether it is to be trained on this machine, which then needs the memory and the disk.
 
     Raises:
         UserError: naming the value, the place and the remedy.
@@ -61,6 +62,7 @@ def check(
     check_weights(todo, store)
     if trains_here:
         check_memory(study, todo, runtime)
+        check_disk(study, todo, runtime)
     return planned
 
 
