@@ -39,7 +39,6 @@ ON_THE_HUB = (
     "tasks.0.source.origin=hub",
     "tasks.1.source.origin=hub",
     "tasks.2.source.origin=hub",
-    "tokenizer={kind: hub}",
 )
 """Of quickstart, which has no scales: what is on the Hub is identified without a file."""
 

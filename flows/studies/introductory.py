@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from flows.studies.registry import study
-from tlm.data.wordpiece import TrainedTokenizer, VocabularyTokenizer
+from flows.studies.scales import SCALES, TASKS
+from tlm.data.wordpiece import TrainedTokenizer
 from tlm.study.architecture import variant
 from tlm.study.config import (
     CommitteeConfig,
@@ -15,7 +16,7 @@ from tlm.study.config import (
     StudyConfig,
     TaskConfig,
 )
-from tlm.study.sources import AgNewsSource, DbpediaSource, DocstringsSource, FewRelSource, WikipediaSource
+from tlm.study.sources import DocstringsSource
 from tlm.study.treatments import MissingTokens
 
 LIBRARIES = (
@@ -75,45 +76,15 @@ def demo() -> StudyConfig:
 @study
 def quickstart() -> StudyConfig:
     """The paper's pipeline on its real data, at a width that two cores train in an hour (bfloat16)."""
-    narrow: dict[str, Any] = {"head_size": 8, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    scale = SCALES["tiny"]
+    common = {**scale.common(), "corpus": scale.corpus(0, scale.ws), "further_scratch_seeds": ()}
     return StudyConfig(
+        **common,
         name="quickstart",
         title="Tiny language models at reduced width: Wikipedia to FewRel, AG News and DBpedia",
-        corpus=CorpusConfig(source=WikipediaSource(origin="local"), sizes=(0, 2_000, 8_000), heldout=500),
-        tokenizer=VocabularyTokenizer(),
-        max_length=64,  # the paper's is 128; at this width attention over twelve heads would be most of the hour
-        architectures=(
-            variant("bert6", **narrow),
-            variant("bert1a", **narrow),
-            variant("bert1b", conv_channels=8, **narrow),
-            variant("bert1a", rename="bert1-8heads", num_attention_heads=8, **narrow),
-        ),
-        tasks=(
-            TaskConfig(
-                name="fewrel16",
-                source=FewRelSource(origin="local", file="val_wiki.json"),
-                train_per_label=630,
-                dev_per_label=30,
-                test_per_label=70,
-            ),
-            TaskConfig(
-                name="agnews",
-                source=AgNewsSource(origin="local"),
-                train_per_label=1_000,
-                dev_per_label=50,
-                test_per_label=1_000,
-            ),
-            TaskConfig(
-                name="dbpedia",
-                source=DbpediaSource(origin="local"),
-                train_per_label=100,
-                dev_per_label=10,
-                test_per_label=100,
-            ),
-        ),
-        pretrain=PretrainConfig(steps=1_000, learning_rate=1e-3, warmup_share=0.1, max_grad_norm=1.0),
-        finetune=FinetuneConfig(epochs=3, learning_rate=5e-4, warmup_share=0.1),
-        treatments=(MissingTokens(task="fewrel16", ws=8_000, count=2_000, selection="stratified"),),
-        treatment_architectures=("bert6",),
-        committees=(CommitteeConfig(name="bert1", members=("bert1a", "bert1b", "bert1-8heads")),),
+        architectures=scale.architectures("bert6", "bert1", "bert1b", "bert1c"),
+        tasks=scale.tasks(*TASKS),
+        treatments=(MissingTokens(task="fewrel", ws=scale.ws, count=scale.injected[-1], selection="most_frequent"),),
+        treatment_architectures=("bert1",),
+        committees=(CommitteeConfig(name="bert1", members=("bert1", "bert1b", "bert1c")),),
     )

@@ -18,19 +18,19 @@ pytestmark = [
 def test_the_quickstart_goes_through_every_stage_on_real_data(tmp_path: Path) -> None:
     (tmp_path / "data").symlink_to(real_data_root())
     project = Project(tmp_path)
-    small = [f"tasks.{t}.{f}={n}" for t in ("fewrel16", "agnews", "dbpedia") for f, n in SIZES.items()]
+    small = [f"tasks.{t}.{f}={n}" for t in ("fewrel", "agnews", "dbpedia") for f, n in SIZES.items()]
     changes = ["corpus.sizes=[0, 800]", "pretrain.steps=10", "finetune.epochs=1", "treatments.0.ws=800", *small]
     study = yaml.safe_load(
         project.tlm("show", "quickstart", *(part for change in changes for part in ("--set", change)))
     )
     # Two models of it go through as many stages as four.
-    study["architectures"] = [a for a in study["architectures"] if a["name"] in ("bert6", "bert1a")]
-    study["committees"] = [{"name": "both", "members": ["bert6", "bert1a"]}]
+    study["architectures"] = [a for a in study["architectures"] if a["name"] in ("bert6", "bert1")]
+    study["committees"] = [{"name": "both", "members": ["bert6", "bert1"]}]
     (tmp_path / "smaller.yaml").write_text(yaml.safe_dump(study))
     output = project.tlm("run", "smaller.yaml")
-    assert "fewrel16" in output and "agnews" in output and "dbpedia" in output
-    overlap = project.record("overlap", "fewrel16-ws800-s0").facts
-    injected = project.record("overlap", "fewrel16-ws800-fewrel16").facts
+    assert "fewrel" in output and "agnews" in output and "dbpedia" in output
+    overlap = project.record("overlap", "fewrel-ws800-s0").facts
+    injected = project.record("overlap", "fewrel-ws800-fewrel").facts
     removed = project.record("inject").facts["removed"]
     assert injected["common_types"] == overlap["common_types"] - removed
     assert 0 < overlap["type_overlap"] < 1
