@@ -84,7 +84,9 @@ def quickstart() -> StudyConfig:
         title="Tiny language models at reduced width: Wikipedia to FewRel, AG News and DBpedia",
         architectures=scale.architectures("bert6", "bert1", "bert1b", "bert1c"),
         tasks=scale.tasks(*TASKS),
-        treatments=(MissingTokens(task="fewrel", ws=scale.ws, count=scale.injected[-1], selection="most_frequent"),),
+        treatments=(
+            MissingTokens(task=scale.one_task, ws=scale.ws, count=scale.injected[-1], selection="most_frequent"),
+        ),
         treatment_architectures=("bert1",),
         committees=(CommitteeConfig(name="bert1", members=("bert1", "bert1b", "bert1c")),),
     )

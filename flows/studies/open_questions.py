@@ -42,7 +42,7 @@ def irrelevant_tokens(scale: Scale) -> StudyConfig:
         "What do tokens do that are in the pre-training set and not in the task?",
         corpus=scale.corpus(0, scale.ws),
         architectures=scale.architectures("bert1"),
-        tasks=scale.tasks("fewrel"),
+        tasks=scale.tasks(scale.one_task),
         treatments=irrelevant(scale),
         **scale.of_sets(),
     )
@@ -110,7 +110,7 @@ def word_order(scale: Scale) -> StudyConfig:
         "How much of the gap is word order?",
         corpus=scale.corpus(0, scale.ws),
         architectures=scale.architectures("bert6", "bert1"),
-        tasks=scale.tasks("fewrel"),
+        tasks=scale.tasks(scale.one_task),
         treatments=(Shuffled(ws=scale.ws, scope="sentence"), Shuffled(ws=scale.ws, scope="corpus")),
         treatment_architectures=None if scale.deep_treatments else ("bert1",),
     )
@@ -132,4 +132,6 @@ def second_draw(scale: Scale) -> StudyConfig:
 
 
 def irrelevant(scale: Scale) -> tuple[Treatment, ...]:
-    return tuple(Sampled(task="fewrel", ws=scale.ws, sampler="irrelevant", level=level) for level in scale.irrelevant)
+    return tuple(
+        Sampled(task=scale.one_task, ws=scale.ws, sampler="irrelevant", level=level) for level in scale.irrelevant
+    )

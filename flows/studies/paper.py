@@ -31,7 +31,7 @@ def missing_tokens(scale: Scale) -> StudyConfig:
         "What do missing tokens cost at fixed Ws?",
         corpus=scale.corpus(*(ws for ws in scale.sizes if ws <= scale.ws)),
         architectures=scale.architectures("bert1"),
-        tasks=scale.tasks("fewrel"),
+        tasks=scale.tasks(scale.one_task),
         treatments=removals(scale),
         **scale.of_sets(),
     )
@@ -62,7 +62,7 @@ def custom_corpus(scale: Scale) -> StudyConfig:
         "Is a pre-training set that is chosen for the task better than a random one?",
         corpus=scale.corpus(0, scale.small_ws),
         architectures=scale.architectures("bert1"),
-        tasks=scale.tasks("fewrel"),
+        tasks=scale.tasks(scale.one_task),
         treatments=choices(scale),
         **scale.of_sets(),
     )
@@ -71,18 +71,18 @@ def custom_corpus(scale: Scale) -> StudyConfig:
 def removals(scale: Scale) -> tuple[Treatment, ...]:
     """Every number of tokens by every selection; the middle one also by the other ways to remove."""
     made = [
-        MissingTokens(task="fewrel", ws=scale.ws, count=count, selection=selection)
+        MissingTokens(task=scale.one_task, ws=scale.ws, count=count, selection=selection)
         for selection in ("random", "most_frequent")
         for count in scale.injected
     ]
     middle = scale.injected[len(scale.injected) // 2]
     return (
         *made,
-        MissingTokens(task="fewrel", ws=scale.ws, count=middle, removal="delete"),
-        MissingTokens(task="fewrel", ws=scale.ws, count=scale.injected[0], selection="rarest", removal="drop"),
+        MissingTokens(task=scale.one_task, ws=scale.ws, count=middle, removal="delete"),
+        MissingTokens(task=scale.one_task, ws=scale.ws, count=scale.injected[0], selection="rarest", removal="drop"),
     )
 
 
 def choices(scale: Scale) -> tuple[Treatment, ...]:
     samplers = ("coverage", "weighted_coverage", "bm25", "least_overlap")
-    return tuple(Sampled(task="fewrel", ws=scale.small_ws, sampler=sampler) for sampler in samplers)
+    return tuple(Sampled(task=scale.one_task, ws=scale.small_ws, sampler=sampler) for sampler in samplers)

@@ -60,6 +60,8 @@ class Scale:
     """By task."""
     injected: tuple[int, ...]
     """Numbers of tokens that missing-tokens removes."""
+    one_task: str = "fewrel"
+    """The task of studies of pre-training sets and of word order, which have one."""
     vocab_size: int | None = None
     """Of WordPiece trained on the corpus; default: the vocabulary of bert-base-uncased."""
     irrelevant: tuple[float, ...] = (0.0, 0.5, 1.0)
@@ -203,6 +205,7 @@ SCALES: dict[str, Scale] = {
                 "complexity": (90, 10, 40),
             },
             injected=(800, 3_200),
+            one_task="dbpedia",  # with FewRel's 500 items a label to learn from, what a set holds hardly matters
             vocab_size=8_192,
             irrelevant=(0.0, 0.95, 1.0),  # the task uses nearly all of so small a vocabulary: the median share is 0
             finetune_rates={"gpt6": 5e-4},

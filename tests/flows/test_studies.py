@@ -183,7 +183,7 @@ def test_on_the_hub_a_study_is_planned_without_data_and_without_a_network(
 
 def test_at_home_a_study_names_the_files_that_are_missing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"few_rel/val_wiki\.json.*TLM_DATA_ROOT"):
-        plan(load_study("irrelevant-tokens", origin="local"), str(tmp_path))
+        plan(load_study("decoder-committee", origin="local"), str(tmp_path))
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "finetune"])
