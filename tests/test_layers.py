@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -14,27 +15,40 @@ import pytest
 from tlm.machine.runtime import PACKAGE_PARENT
 
 LAYERS = ("tlm", "tasks", "flows")
-SOURCES = sorted(path for layer in LAYERS for path in (PACKAGE_PARENT / layer).rglob("*.py"))
-IDS = [str(path.relative_to(PACKAGE_PARENT)) for path in SOURCES]
+SOURCES = {layer: sorted((PACKAGE_PARENT / layer).rglob("*.py")) for layer in LAYERS}
 
 
-def imported(path: Path) -> Iterator[str]:
-    """The top-level packages that a file imports, anywhere in it."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def nodes(path: Path) -> Iterator[ast.AST]:
+    return ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+
+
+@cache
+def imports(path: Path) -> list[ast.Import | ast.ImportFrom]:
+    """The imports of a file, anywhere in it."""
+    return [node for node in nodes(path) if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
+def imported(path: Path) -> set[str]:
+    """The top-level packages that a file imports."""
+    found: set[str] = set()
+    for node in imports(path):
         if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield (node.module or "").partition(".")[0] if not node.level else path.relative_to(PACKAGE_PARENT).parts[0]
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        else:
+            own = path.relative_to(PACKAGE_PARENT).parts[0]
+            found.add((node.module or "").partition(".")[0] if not node.level else own)
+    return found
 
 
-def layer(path: Path) -> str:
-    return path.relative_to(PACKAGE_PARENT).parts[0]
+def importers(paths: list[Path], packages: set[str]) -> dict[str, set[str]]:
+    """The files that import one of these packages, each with those that it imports."""
+    return {str(path): found for path in paths if (found := packages & imported(path))}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=IDS)
-def test_a_layer_imports_only_those_below_it(path: Path) -> None:
-    above = LAYERS[LAYERS.index(layer(path)) + 1 :]
-    assert not set(imported(path)) & set(above)
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_layer_imports_only_those_below_it(layer: str) -> None:
+    above = LAYERS[LAYERS.index(layer) + 1 :]
+    assert SOURCES[layer] and not importers(SOURCES[layer], {*above})
 
 
 FLOORS = (
@@ -58,7 +72,14 @@ FLOORS = (
 )
 """The rooms of tlm/ from the ground up. A room imports from those below it, wherever in a file the import stands."""
 
-MODULES = {".".join(path.relative_to(PACKAGE_PARENT).with_suffix("").parts): path for path in SOURCES}
+
+def modules(layer: str) -> dict[str, Path]:
+    """The files of a layer by their modules' full names."""
+    files = (PACKAGE_PARENT / layer).rglob("*.py")
+    return {".".join(path.relative_to(PACKAGE_PARENT).with_suffix("").parts): path for path in files}
+
+
+LIBRARY = modules("tlm")
 
 
 def room(module: str) -> str:
@@ -66,12 +87,12 @@ def room(module: str) -> str:
 
 
 def imported_modules(path: Path, known: dict[str, Path]) -> set[str]:
-    """The modules among `known` that a file imports, anywhere in it, by their full names; itself not."""
+    """The modules among `known` that a file imports, by their full names; itself not."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in imports(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
+        else:
             assert node.module and not node.level, f"{path} has a relative import: write it out"
             submodules = {f"{node.module}.{alias.name}" for alias in node.names} & {*known}
             found |= submodules
@@ -81,28 +102,27 @@ def imported_modules(path: Path, known: dict[str, Path]) -> set[str]:
 
 
 def test_every_room_is_on_a_floor_and_few_modules_stand_outside_one() -> None:
-    assert {room(name) for name in MODULES if name.startswith("tlm.")} == {"__init__", *(r for f in FLOORS for r in f)}
+    assert {room(name) for name in LIBRARY} == {"__init__", *(r for floor in FLOORS for r in floor)}
     assert len(list((PACKAGE_PARENT / "tlm").glob("*.py"))) <= 3
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("tlm.") and name != "tlm.__init__"])
-def test_imports_only_go_down(module: str) -> None:
-    level = {name: height for height, floor in enumerate(FLOORS) for name in floor}
-    there = {room(name) for name in imported_modules(MODULES[module], MODULES) if name.startswith("tlm.")}
-    up = {name for name in there - {room(module), "__init__"} if level[name] >= level[room(module)]}
-    assert not up
+@pytest.mark.parametrize("level", range(len(FLOORS)), ids=["+".join(floor) for floor in FLOORS])
+def test_imports_only_go_down(level: int) -> None:
+    below = {"__init__", *(room for floor in FLOORS[:level] for room in floor)}
+    for importer, path in LIBRARY.items():
+        if room(importer) in FLOORS[level]:
+            up = {name for name in imported_modules(path, LIBRARY) if room(name) not in below | {room(importer)}}
+            assert not up, importer
 
 
 @pytest.mark.parametrize("top", [*LAYERS, "benchmarks"])
 def test_no_modules_import_each_other_in_a_circle(top: str) -> None:
-    files = (PACKAGE_PARENT / top).rglob("*.py")
-    known = {".".join(path.relative_to(PACKAGE_PARENT).with_suffix("").parts): path for path in files}
+    known = modules(top)
     TopologicalSorter({name: imported_modules(path, known) for name, path in known.items()}).prepare()
 
 
-@pytest.mark.parametrize("path", [p for p in SOURCES if layer(p) == "tlm"], ids=[i for i in IDS if i[:4] == "tlm/"])
-def test_the_library_imports_neither_prefect_nor_mlflow(path: Path) -> None:
-    assert not set(imported(path)) & {"prefect", "mlflow"}
+def test_the_library_imports_neither_prefect_nor_mlflow() -> None:
+    assert not importers(SOURCES["tlm"], {"prefect", "mlflow"})
 
 
 def test_the_folder_mlflow_holds_no_module_that_could_stand_in_for_the_package() -> None:
@@ -117,9 +137,9 @@ def test_the_folder_mlflow_holds_no_module_that_could_stand_in_for_the_package()
 UNSAFE = {"pickle", "cPickle", "joblib", "dill", "cloudpickle", "shelve", "marshal"}
 
 
-def unsafe_loads(tree: ast.AST) -> Iterator[str]:
+def unsafe_loads(nodes: Iterable[ast.AST]) -> Iterator[str]:
     """Calls that could unpickle: torch.load at all, np.load without a literal allow_pickle=False."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if (
             isinstance(node, ast.Call)
             and isinstance(node.func, ast.Attribute)
@@ -131,12 +151,12 @@ def unsafe_loads(tree: ast.AST) -> Iterator[str]:
                 yield ast.unparse(node)
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=IDS)
-def test_nothing_is_ever_unpickled(path: Path) -> None:
-    assert not set(imported(path)) & UNSAFE
-    assert not list(unsafe_loads(ast.parse(path.read_text(encoding="utf-8"))))
+@pytest.mark.parametrize("layer", LAYERS)
+def test_nothing_is_ever_unpickled(layer: str) -> None:
+    assert not importers(SOURCES[layer], UNSAFE)
+    assert not {str(path): calls for path in SOURCES[layer] if (calls := [*unsafe_loads(nodes(path))])}
 
 
 @pytest.mark.parametrize("code", ["torch.load(f)", "np.load(f)", "np.load(f, allow_pickle=True)", "pd.read_pickle(f)"])
 def test_the_rule_against_unpickling_sees_what_it_should(code: str) -> None:
-    assert list(unsafe_loads(ast.parse(code)))
+    assert list(unsafe_loads(ast.walk(ast.parse(code))))
