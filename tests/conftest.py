@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 import shell
-from helpers import Mini, mini_study, write_mini_data
+from helpers import Mini, mini_study, stages_of_tests_are_unknown, write_mini_data
 from hypothesis import settings
 
 from tlm.artifacts.store import ArtifactStore
 from tlm.planning.plan import Plan, plan
-from tlm.stages import STAGES
 
 shell.set_aside()  # before any test module is imported: libraries read some of it only then
 
@@ -33,10 +32,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 @pytest.fixture(scope="module", autouse=True)
 def _stages_of_other_tests_are_unknown(request: pytest.FixtureRequest) -> Iterator[None]:
     """A stage that a test module adds is known from then on, and modules are imported before any test runs."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, kind in tuple(STAGES.items()):
-            if kind.__module__ != request.module.__name__ and not kind.__module__.startswith("tlm."):
-                patch.delitem(STAGES._known, name)
+    with stages_of_tests_are_unknown(but=request.module.__name__):
         yield
 
 

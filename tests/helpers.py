@@ -9,7 +9,8 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, ModuleType
@@ -26,6 +27,7 @@ from tlm.data.wordpiece_training import SPECIAL_TOKENS
 from tlm.execution.execute import Outcome, execute
 from tlm.machine.runtime import PACKAGE_PARENT, Runtime
 from tlm.planning.plan import Plan, plan
+from tlm.stages import STAGES
 from tlm.study.config import StudyConfig
 
 TOPICS = {
@@ -124,6 +126,16 @@ def mini_study(**changes: Any) -> StudyConfig:
     return StudyConfig.model_validate(mini_tree(**changes))
 
 
+@contextmanager
+def stages_of_tests_are_unknown(but: str = "") -> Iterator[None]:
+    """Inside, no stage is known that a test module has added, unless that is the module `but`."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, kind in tuple(STAGES.items()):
+            if kind.__module__ != but and not kind.__module__.startswith("tlm."):
+                patch.delitem(STAGES._known, name)
+        yield
+
+
 class Mini:
     """The miniature study, run once in this process."""
 
@@ -206,6 +218,9 @@ class Said:
 
 
 Tlm: TypeAlias = "Callable[..., Said]"
+"""Runs one `tlm` command: its arguments → what was said."""
+Study: TypeAlias = "Callable[..., str]"
+"""Writes the miniature study with changes to a file: the changes → its path."""
 
 
 def command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Tlm:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from artifacts.bucket.helping import bucket_of, folder_of, no_answer, objects, on_machine
-from artifacts.test_store import FILES, a_step, publish
+from artifacts.some_rows import FILES, a_step, publish
 
 from tlm.artifacts import lease
 from tlm.artifacts.bucket import LEASES, MIRRORED

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from artifacts.bucket.helping import bucket_of, folder_of, no_answer, objects, on_machine, outputs
-from artifacts.test_store import FILES, a_step, publish
+from artifacts.some_rows import FILES, a_step, publish
 
 from tlm.artifacts import fetched
 from tlm.artifacts.housekeeping import verify

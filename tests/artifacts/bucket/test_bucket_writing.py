@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from artifacts.bucket.helping import bucket_of, objects
-from artifacts.test_store import FILES, a_step, publish
+from artifacts.some_rows import FILES, a_step, publish
 from helpers import python_environment
 
 from tlm.artifacts.record import RECORD, Record
