@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
 from helpers import Mini, Tlm, command_line, edit_record, only, unseal
 
@@ -97,35 +92,3 @@ def test_a_model_that_is_damaged_is_named_and_not_said_to_be_unknown(own: Mini, 
     name = damage(own, "finetune", ws=60, arch="one", treatment=None)
     said = tlm("predict", name, "--text", "a ship")
     assert said.code == 2 and said.err.startswith(f"error: {name} is damaged (record.json was edited")
-
-
-@pytest.mark.parametrize(
-    ("write", "says"),
-    [
-        (lambda path: path.write_bytes("select 'für'".encode("latin-1")), "byte 9 is not UTF-8"),
-        (Path.mkdir, "Is a directory"),
-        (lambda path: path.symlink_to(path), "Too many levels of symbolic links"),
-        (lambda path: path.symlink_to("/dev/zero"), "more than 1,000,000 bytes"),
-        (lambda path: None, "No such file or directory"),
-    ],
-)
-def test_a_file_that_holds_no_query_is_named_in_one_line(
-    tlm: Tlm, tmp_path: Path, write: Callable[[Path], object], says: str
-) -> None:
-    write(tmp_path / "query.sql")
-    said = tlm("sql", "--file", str(tmp_path / "query.sql"))
-    assert said.code == 2 and said.err.startswith(f"error: Cannot read {tmp_path}/query.sql: ") and says in said.err
-    assert said.err.count("\n") == 1
-
-
-@pytest.mark.parametrize("command", [("verify",), ("sql", "select 1"), ("gc",), ("report",), ("catalogue",)])
-@pytest.mark.parametrize("how", [Path.touch, os.mkfifo, lambda path: path.symlink_to(path)])
-def test_what_stands_in_the_place_of_all_artifacts_is_told_in_one_line(
-    tlm: Tlm, own: Mini, command: tuple[str, ...], how: Callable[[Path], object]
-) -> None:
-    place = Path(own.store.root)
-    shutil.rmtree(place)
-    how(place)
-    said = tlm(*command)
-    assert said.code == 2 and said.err.startswith("error: ") and said.err.count("\n") == 1, said
-    assert command == ("report",) or str(place) in said.err

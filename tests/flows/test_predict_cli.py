@@ -23,8 +23,6 @@ COMMITTEE = "committee/topics-pair-ws60"
 @pytest.fixture
 def tlm(mini: Mini, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Tlm:
     """Run a command on the miniature study, in an empty folder."""
-    for name in ("TLM_DEVICE", "TLM_THREADS", "TLM_DATA_ROOT"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TLM_HOME", mini.runtime.home)
     monkeypatch.chdir(tmp_path)
     return command_line(monkeypatch, capsys)
@@ -152,16 +150,6 @@ def refused(said: Said, *fragments: str) -> None:
     for fragment in fragments:
         assert fragment in said.err, said.err
     assert not [name for name in os.listdir() if "found" in name]
-
-
-@pytest.fixture
-def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No model may be loaded."""
-
-    def load(*_: object) -> None:
-        raise AssertionError("a model was loaded")
-
-    monkeypatch.setattr(inference.Classifier, "load", load)
 
 
 @pytest.mark.parametrize(

@@ -29,16 +29,6 @@ def tlm(mini: Mini, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     return command_line(monkeypatch, capsys)
 
 
-@pytest.fixture
-def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No model may be loaded."""
-
-    def load(*_: object) -> None:
-        raise AssertionError("a model was loaded")
-
-    monkeypatch.setattr(inference.Classifier, "load", load)
-
-
 def predicted(said: Said) -> list[str]:
     assert said.code == 0, said
     found = pd.read_csv(io.StringIO(said.out), keep_default_na=False, dtype=str)
