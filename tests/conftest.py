@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from tlm.artifacts.store import ArtifactStore
 from tlm.planning.plan import Plan, plan
 
 shell.set_aside()  # before any test module is imported: libraries read some of it only then
+gc.disable()  # until then: what importing makes stays, and would be searched for garbage again and again
 
 # An example takes milliseconds, but other processes may take the core for longer than hypothesis's limit of 200 of them.
 settings.register_profile("no-deadline", deadline=None)
@@ -27,6 +29,13 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
         return 2 if "slow" in config.option.markexpr else 0
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers start from this environment
     return None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """What importing the test modules made stays to the end: no garbage is searched for in it."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -19,6 +19,7 @@ ODD = {
     "FORCE_COLOR": "1",
     "LC_ALL": "C",
     "http_proxy": "http://127.0.0.1:1",
+    "PYTHONDONTWRITEBYTECODE": "1",
 }
 
 
