@@ -21,6 +21,7 @@ from tlm.artifacts.store import ArtifactStore
 from tlm.cost import calibration
 from tlm.machine.runtime import Runtime
 from tlm.planning.plan import Plan, plan
+from tlm.results.rehearsal import rehearse
 from tlm.results.variances import ASSUMED
 
 
@@ -208,6 +209,8 @@ def test_durations_are_in_the_unit_that_people_use(seconds: float, text: str) ->
 
 @pytest.fixture
 def rehearsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Plan:
+    """A study to rehearse, once: how often it is done is no matter here."""
+    monkeypatch.setitem(rehearse.__kwdefaults__, "rehearsals", 1)
     monkeypatch.setattr(rehearsing, "PUBLISHED", tmp_path / "nothing is published")
     return plan_anywhere(load_study("custom-corpus", scale="tiny", origin="hub"))
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from results.made_up import MadeUp, study
 
+from tlm.report import comparison
 from tlm.report.comparison import compare, judge
 from tlm.report.findings import NOT_MEASURED, UNDECIDED, Verdict, tally
 from tlm.results import ws_sweep
-from tlm.statistics import Estimate, difference_p_value, paired_bootstrap_p_value
+from tlm.statistics import Estimate, difference_p_value
 
 
 def lucky(right: int, seeds: int, items: int, generator: np.random.Generator) -> np.ndarray:
@@ -25,7 +26,7 @@ def test_no_verdict_rests_on_seeds_that_agree_by_luck() -> None:
     a, b = lucky(104, 3, 200, generator), lucky(100, 3, 200, generator)
     assert difference_p_value(a, b) < 0.05, "the seeds alone are sure"
     (found,) = compare([("a", a, b)])
-    assert found.p_value == paired_bootstrap_p_value(a, b) > 0.05
+    assert found.p_value == comparison.paired_bootstrap_p_value(a, b) > 0.05
     assert found.resolved and not found.conclusive and judge(found, paper=False) == UNDECIDED
 
 
