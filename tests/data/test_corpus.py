@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tlm.data.corpus import SAMPLERS, Sample, check_sampler, sample_corpus
+from tlm.data.corpus import SAMPLERS, Sample, sample_corpus
 from tlm.data.ragged import Ragged
 from tlm.errors import UserError
 
@@ -127,8 +127,3 @@ def test_a_sample_that_could_not_cover_the_task_is_refused_with_the_size_that_ca
 def test_a_sampler_takes_what_it_needs_and_nothing_else(sampler: str, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         sample_corpus(MIXED, ws=10, heldout=5, sampler=sampler, seed=0, **arguments)
-
-
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_what_a_sampler_needs_passes_the_check(sampler: str) -> None:
-    check_sampler(sampler, task="task" in needs(sampler), level=needs(sampler).get("level"))

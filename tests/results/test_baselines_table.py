@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from made_up import MadeUp, study
 
+from tlm.report.evidence import Evidence
 from tlm.results import ANALYSES, find
 from tlm.results.baselines import baseline_table
 from tlm.statistics import mean_accuracy
@@ -30,7 +31,7 @@ def test_a_study_without_baselines_has_no_such_table() -> None:
 
 
 def test_every_analysis_comes_with_it() -> None:
+    nothing = MadeUp(study()).evidence().connection
     for analysis in ANALYSES:
-        config = study(analysis=analysis)
-        findings = find(MadeUp(config).evidence())
+        findings = find(Evidence(nothing, study(analysis=analysis)))
         assert findings.tables[-1].title.startswith("Baselines"), analysis
