@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tlm.artifacts.inspection import Inspection
 from tlm.artifacts.step import Step
-from tlm.artifacts.store import ArtifactStore, Inspection
+from tlm.artifacts.store import ArtifactStore
 from tlm.cost.estimate import Cost, Estimate, estimate
 from tlm.data.sources import left_out
 from tlm.errors import UserError

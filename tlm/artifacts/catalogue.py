@@ -17,6 +17,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from tlm.artifacts.inspection import Inspection
 from tlm.artifacts.marts import (
     SETTINGS,
     Connection,
@@ -31,7 +32,7 @@ from tlm.artifacts.marts import (
 )
 from tlm.artifacts.record import Record, in_time
 from tlm.artifacts.sql_models import sql_folder
-from tlm.artifacts.store import ArtifactStore, Inspection
+from tlm.artifacts.store import ArtifactStore
 from tlm.artifacts.tables import Stages, Table
 from tlm.errors import UserError
 from tlm.machine.file_errors import file_error

@@ -10,10 +10,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tlm.artifacts.fingerprint import SHORT
+from tlm.artifacts.inspection import Inspection
 from tlm.artifacts.lineage import ancestors, descendants
 from tlm.artifacts.record import Record
 from tlm.artifacts.step import ArtifactRef
-from tlm.artifacts.store import ArtifactStore, Inspection
+from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
 from tlm.machine.files import remove
 

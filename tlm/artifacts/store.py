@@ -10,20 +10,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tlm.artifacts.bucket import Bucket
 from tlm.artifacts.building import BuildingPlace
 from tlm.artifacts.disk import Disk
 from tlm.artifacts.fingerprint import SHORT, file_digest
+from tlm.artifacts.inspection import Inspection, failed
 from tlm.artifacts.listing import Glance
 from tlm.artifacts.record import RECORD, NoRecord, Output, Record, check_here, to_file
 from tlm.artifacts.step import ArtifactRef, Step
 from tlm.errors import UserError
-from tlm.machine.files import DAMAGE, reason, remove
+from tlm.machine.files import reason, remove
 from tlm.machine.places import is_url
 
 STAGE_FOLDER = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -33,26 +33,6 @@ Chosen = Callable[[Record, str], bool]
 """Chooses outputs, by the record of their artifact and their names."""
 Shelf = Disk | Glance
 """What is asked about many artifacts: the disk itself, or what a listing of an object store showed."""
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """What the store holds under a key: `reason` says what is wrong with an artifact that is not complete.
-
-    A damaged one is proven to be other than what was made, and is made again. An unreadable one may be whole (this process
-    may not read it, or the disk does not answer): it is left alone.
-    """
-
-    status: Literal["complete", "missing", "damaged", "unreadable"]
-    record: Record | None = None
-    """None if there is none to be believed."""
-    reason: str = ""
-
-    def check_readable(self, ref: ArtifactRef) -> None:
-        """Raise UserError if it is unreadable: to make `ref` anew would remove what may be whole."""
-        if self.status == "unreadable":
-            remedy = f"Make it readable, or remove it with `tlm invalidate {ref} --yes`."
-            raise UserError(f"{ref} cannot be read: {self.reason}.", remedy)
 
 
 class Artifact:
@@ -300,13 +280,13 @@ class ArtifactStore(BuildingPlace):
         except NoRecord as error:
             return Inspection("damaged", reason=str(error))
         except OSError as error:  # removed by hand, or a deletion that was killed half way
-            return _failed(RECORD, error)
+            return failed(RECORD, error)
         for name in record.outputs:
             try:
                 wrong = shelf.fault(folder, record, name, verify(record, name))
             except OSError as error:
-                failed = _failed(name, error)
-                return Inspection(failed.status, record, failed.reason)
+                seen = failed(name, error)
+                return Inspection(seen.status, record, seen.reason)
             if wrong:
                 return Inspection("damaged", record, f"{name} {wrong}")
         return Inspection("complete", record)
@@ -314,10 +294,3 @@ class ArtifactStore(BuildingPlace):
 
 def _name(folder: str) -> str:
     return folder.rsplit("/", 1)[-1]
-
-
-def _failed(name: str, error: OSError) -> Inspection:
-    """Of an artifact whose file cannot be read."""
-    if isinstance(error, FileNotFoundError):
-        return Inspection("damaged", reason=f"{name} is missing")
-    return Inspection("damaged" if error.errno in DAMAGE else "unreadable", reason=f"{name}: {reason(error)}")

@@ -8,10 +8,11 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from tlm.artifacts.inspection import Inspection
 from tlm.artifacts.lineage import in_order
 from tlm.artifacts.record import RECORD, Record
 from tlm.artifacts.step import ArtifactRef, Step
-from tlm.artifacts.store import ArtifactStore, Inspection
+from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
 from tlm.execution.bundle import ARTIFACTS, copy_outputs, inputs_from_outside
 from tlm.machine.files import reason

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tlm.artifacts.inspection import Inspection
 from tlm.artifacts.step import Step
-from tlm.artifacts.store import ArtifactStore, Inspection
+from tlm.artifacts.store import ArtifactStore
 from tlm.planning.plan import Plan
 
 Found = Mapping[str, Inspection]

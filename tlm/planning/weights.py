@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tlm.artifacts.inspection import Inspection
 from tlm.artifacts.record import check_here
 from tlm.artifacts.step import Step
-from tlm.artifacts.store import ArtifactStore, Inspection
+from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
 from tlm.stages import STAGES
 
