@@ -8,9 +8,10 @@ REAL_DATA = "TEST_DATA_ROOT"
 """Where TLM_DATA_ROOT is kept for tests on real data, which ask `real_data_root`; the code under test must not see it."""
 
 PREFIXES = ("TLM_", "MLFLOW_", "PREFECT_", "HF_", "HUGGINGFACE_", "TRANSFORMERS_", "CLICOLOR", "LC_")
-NAMES = {"COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "LANG", "TZ"}
-COMPILED = {"PYTHONDONTWRITEBYTECODE"}
-"""Where it is set, every process of the tests compiles all that it imports, and pytest rewrites every test module."""
+NAMES = {
+    *("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "LANG", "TZ"),
+    "PYTHONDONTWRITEBYTECODE",  # with it, each process compiles all that it imports, and pytest rewrites every test module
+}
 PROXIES = ("_PROXY",)
 """Servers of tests are on this machine."""
 
@@ -20,7 +21,7 @@ def set_aside() -> None:
     if root := os.environ.get("TLM_DATA_ROOT"):
         os.environ[REAL_DATA] = root
     for name in tuple(os.environ):
-        if name in NAMES | COMPILED or name.startswith(PREFIXES) or name.upper().endswith(PROXIES):
+        if name in NAMES or name.startswith(PREFIXES) or name.upper().endswith(PROXIES):
             del os.environ[name]
 
 
