@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlm.data.ragged import Ragged, concatenate
+from tlm.data.ragged import Ragged, concatenate, saving
 
 SEQUENCES = st.lists(st.lists(st.integers(0, 65_535), max_size=6), min_size=1, max_size=8)
 
@@ -55,6 +55,29 @@ def test_keep_removes_ids_and_no_sequence(sequences: list[list[int]], data: st.D
 @given(st.lists(SEQUENCES, min_size=1, max_size=4))
 def test_concatenation_appends(parts: list[list[list[int]]]) -> None:
     assert lists(concatenate(Ragged.from_lists(part) for part in parts)) == [s for part in parts for s in part]
+
+
+@given(SEQUENCES, st.integers(1, 9), st.data())
+def test_parts_are_what_is_taken_some_at_a_time(sequences: list[list[int]], at_once: int, data: st.DataObject) -> None:
+    ragged = Ragged.from_lists(sequences)
+    rows = data.draw(
+        st.none() | st.lists(st.integers(0, len(sequences) - 1), max_size=10).map(lambda r: np.array(r, int))
+    )
+    parts = list(ragged.parts(rows, at_once))
+    assert all(len(part) <= at_once for part in parts)
+    wanted = sequences if rows is None else [sequences[row] for row in rows]
+    assert [sequence for part in parts for sequence in lists(part)] == wanted
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 5])
+def test_what_is_saved_in_parts_has_the_bytes_of_numpys_own_files(at_once: int, tmp_path: Path) -> None:
+    whole = Ragged.from_lists([[1, 2], [], [3], [65_535] * 300, []])
+    with saving(tmp_path, "parts") as write:
+        lengths = [write(part).tolist() for part in whole.parts(at_once=at_once)]
+    assert [length for part in lengths for length in part] == whole.lengths.tolist()
+    for name, array in (("ids", whole.ids), ("offsets", whole.offsets)):
+        np.save(tmp_path / "whole.npy", array)
+        assert (tmp_path / f"parts.{name}.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
 
 
 @pytest.mark.parametrize("sequences", [[[1, 2], [], [3]], [], [[]]])

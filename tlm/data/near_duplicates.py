@@ -5,8 +5,6 @@ The check is GPT-3's for contamination (arXiv 2005.14165, appendix C: 13-grams),
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,7 +30,7 @@ def find_near_duplicates(corpus: Ragged, items: Ragged, n: int = 13) -> Rows:
     """
     sizes = _sizes(items, n)
     groups = [_Group(np.flatnonzero(sizes == size), items, size) for size in np.unique(sizes[sizes > 0]).tolist()]
-    for part in _parts(corpus):
+    for part in corpus.parts(at_once=PARAGRAPHS_AT_ONCE):
         hashes = _Hashes(part.ids)
         for group in groups:
             group.look_in(part, hashes)
@@ -80,12 +78,6 @@ class _Group:
     def hits(self) -> Rows:
         """(rows,): how many of each item's n-grams were found."""
         return np.bincount(self._item[self._found[self._which]], minlength=len(self.rows))
-
-
-def _parts(corpus: Ragged) -> Iterator[Ragged]:
-    for first in range(0, len(corpus), PARAGRAPHS_AT_ONCE):
-        offsets = corpus.offsets[first : first + PARAGRAPHS_AT_ONCE + 1]
-        yield Ragged(corpus.ids[offsets[0] : offsets[-1]], offsets - offsets[0])
 
 
 def _starts(sequences: Ragged, size: int) -> Rows:

@@ -1,6 +1,6 @@
 """Token overlap between a pre-training set and a task (paper: the number of task tokens missing from Ws).
 
-Counts are numpy (30 ms for 90,000 × 128 tokens); their tables are Parquet, which DuckDB queries.
+Counts are numpy; their tables are Parquet, which DuckDB queries.
 """
 
 from __future__ import annotations
@@ -54,11 +54,14 @@ class Overlap:
 
 
 def count_tokens(sequences: Ragged, vocabulary: Vocabulary) -> TokenCounts:
-    """Count every token of `sequences`."""
+    """Count every token of `sequences`, in memory for some of them at a time."""
     size = len(vocabulary)
-    occurrences = np.bincount(sequences.ids, minlength=size).astype(np.int64)
-    pairs = np.unique(sequences.sequence_of * size + sequences.ids)
-    documents = np.bincount(pairs % size, minlength=size).astype(np.int64)
+    occurrences, documents = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.int64)
+    for part in sequences.parts():
+        occurrences += np.bincount(part.ids, minlength=size)
+        pairs = np.sort(part.sequence_of * size + part.ids)  # np.unique takes ten times as long: it hashes them first
+        first = np.append(True, pairs[1:] != pairs[:-1])[: len(pairs)]
+        documents += np.bincount(pairs[first] % size, minlength=size)
     special = list(vocabulary.special_ids)
     occurrences[special] = 0
     documents[special] = 0

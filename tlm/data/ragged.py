@@ -5,15 +5,19 @@ Ws = 90,000 paragraphs of 126 tokens are 22 MB, memory-mapped: no Python object 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ids = NDArray[np.uint16]
 Rows = NDArray[np.int64]
+SEQUENCES_AT_ONCE = 8_192
+"""Of more than memory may hold."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,15 @@ class Ragged:
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         positions = np.arange(offsets[-1], dtype=np.int64) + np.repeat(self.offsets[rows] - offsets[:-1], lengths)
         return Ragged(self.ids[positions], offsets)
+
+    def parts(self, rows: Rows | None = None, at_once: int = SEQUENCES_AT_ONCE) -> Iterator[Ragged]:
+        """The sequences at `rows` (default: all) in that order, some at a time, so that memory holds one part."""
+        for first in range(0, len(self) if rows is None else len(rows), at_once):
+            if rows is not None:
+                yield self.take(rows[first : first + at_once])
+                continue
+            offsets = self.offsets[first : first + at_once + 1]
+            yield Ragged(self.ids[offsets[0] : offsets[-1]], offsets - offsets[0])
 
     def keep(self, mask: NDArray[np.bool_]) -> Ragged:
         """Only the ids where `mask` (one entry for each id) is true; sequences may become empty."""
@@ -78,8 +91,8 @@ class Ragged:
 
     def save(self, folder: Path, name: str) -> None:
         """Write `<name>.ids.npy` and `<name>.offsets.npy`."""
-        np.save(folder / f"{name}.ids.npy", self.ids)
-        np.save(folder / f"{name}.offsets.npy", self.offsets)
+        with saving(folder, name) as write:
+            write(self)
 
     @staticmethod
     def from_lists(sequences: Iterable[Iterable[int]]) -> Ragged:
@@ -95,6 +108,35 @@ class Ragged:
         return Ragged(
             np.load(ids, mmap_mode="r", allow_pickle=False), np.load(offsets, mmap_mode="r", allow_pickle=False)
         )
+
+
+@contextmanager
+def saving(folder: Path, name: str) -> Iterator[Callable[[Ragged], Rows]]:
+    """Write what `Ragged.save` writes part by part: the function that is given appends one, and returns its lengths."""
+    ids, sequences = 0, 0
+    with open(folder / f"{name}.ids.npy", "wb") as of_ids, open(folder / f"{name}.offsets.npy", "wb") as of_offsets:
+        _write_header(of_ids, np.uint16, 0)
+        _write_header(of_offsets, np.int64, 1)
+        of_offsets.write(np.zeros(1, dtype=np.int64).data)
+
+        def write(part: Ragged) -> Rows:
+            nonlocal ids, sequences
+            lengths = part.lengths
+            of_ids.write(np.ascontiguousarray(part.ids, dtype=np.uint16).data)
+            of_offsets.write((ids + np.cumsum(lengths, dtype=np.int64)).data)
+            ids, sequences = ids + len(part.ids), sequences + len(part)
+            return lengths
+
+        yield write
+        for file, dtype, length in ((of_ids, np.uint16, ids), (of_offsets, np.int64, sequences + 1)):
+            file.seek(0)
+            _write_header(file, dtype, length)
+
+
+def _write_header(file: BinaryIO, dtype: type, length: int) -> None:
+    """As np.save does, which leaves room for any length."""
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": (length,)}
+    np.lib.format.write_array_header_1_0(file, header)
 
 
 def concatenate(parts: Iterable[Ragged]) -> Ragged:

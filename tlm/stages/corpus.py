@@ -56,6 +56,6 @@ class Corpus(PretrainingSet, name="corpus", version="1"):
             sample = sample_corpus(types, usable=usable, task=task_types, **job.step.config)
         else:
             sample = sample_corpus(encoded, **job.step.config)
-        facts = write_corpus(job, encoded.take(sample.rows), encoded.take(sample.heldout))
+        facts = write_corpus(job, encoded.parts(sample.rows), encoded.take(sample.heldout))
         write_rows(job, sample)
         return facts if sample.core is None else {**facts, "core": sample.core}

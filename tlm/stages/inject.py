@@ -60,7 +60,7 @@ class Inject(PretrainingSet, name="inject", version="1"):
         corpus = count_tokens(job.sequences("corpus"), vocabulary)
         task = count_tokens(job.task_tokens(), vocabulary)
         tokens, rows, removed = inject_missing_tokens(source, corpus.occurrences, task.occurrences, self.removal)
-        facts = write_corpus(job, tokens, job.sequences("corpus", "heldout"))
+        facts = write_corpus(job, [tokens], job.sequences("corpus", "heldout"))
         write_rows(job, replace(source.sample, rows=rows, reserve=np.setdiff1d(source.sample.reserve, rows)))
         table = token_table(vocabulary, corpus, task).set_index("token_id").loc[removed].reset_index()
         job.write(table[["token_id", "token", "corpus_count", "task_count"]], "removed.parquet")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from tlm.training.optimisation import Point
 
 Facts = dict[str, object]
+TEXTS_AT_ONCE = 4_096
+ROWS_IN_GROUP = 196_608
+"""Of a source's table, which are in memory together while they are written."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,14 @@ class Job:
     def frame(self, input_name: str, file: str, columns: list[str] | None = None) -> pd.DataFrame:
         return pd.read_parquet(self.inputs[input_name].path(file), columns=columns)
 
+    def texts(self, at_once: int = TEXTS_AT_ONCE) -> Iterator[list[str]]:
+        """The texts of the input `source` in its order, some at a time."""
+        from tlm.data.sources.table import parquet_batches
+
+        with pq.ParquetFile(self.inputs["source"].path("rows.parquet"), pre_buffer=False) as file:
+            for batch in parquet_batches(file, ["text"], at_once):
+                yield batch.column(0).to_pylist()
+
     def embeddings(self) -> NDArray[np.float32] | None:
         """The word vectors that a model begins with, (vocabulary, dimensions); None without an input `embeddings`."""
         given = self.inputs.get("embeddings")
@@ -85,6 +96,29 @@ class Job:
         if isinstance(table, pd.DataFrame):
             table = pa.Table.from_pandas(table, preserve_index=False)
         pq.write_table(table, self.out / file, compression="zstd")
+
+    def write_parts(self, parts: Iterable[pa.Table], file: str) -> None:
+        """Write a table that comes in parts: never more of it in memory than a group of rows, or one part."""
+        writer: pq.ParquetWriter | None = None
+        held: list[pa.Table] = []
+
+        def flush() -> None:
+            nonlocal writer, held
+            table = pa.concat_tables(held)
+            writer = writer or pq.ParquetWriter(self.out / file, table.schema, compression="zstd")
+            writer.write_table(table)
+            held = []
+
+        try:
+            for part in parts:
+                held.append(part)
+                if sum(table.num_rows for table in held) >= ROWS_IN_GROUP:
+                    flush()
+            if held:
+                flush()
+        finally:
+            if writer is not None:
+                writer.close()
 
     @contextmanager
     def stream(self, file: str, columns: list[str]) -> Iterator[Callable[[pd.DataFrame], None]]:

@@ -43,10 +43,11 @@ class Mix(PretrainingSet, name="mix", version="1"):
         return f"ws{self.ws}-{self.treated.name}-s{self.seed}"
 
     def run(self, job: Job) -> Facts:
+        from itertools import chain
+
         import numpy as np
 
         from tlm.data.corpus import sample_corpus
-        from tlm.data.ragged import concatenate
 
         encoded, foreign = job.sequences("tokens"), job.sequences("foreign")
         sample = sample_corpus(encoded, ws=self.general, heldout=self.heldout, sampler="random", seed=self.seed)
@@ -58,6 +59,6 @@ class Mix(PretrainingSet, name="mix", version="1"):
                 f"Choose own up to {len(usable)}." if len(usable) else "Use a tokenizer that knows its text.",
             )
         drawn = np.random.default_rng([self.seed, 0x31_BED]).permutation(usable)[: self.own]
-        tokens = concatenate([foreign.take(drawn), encoded.take(sample.rows)])
+        tokens = chain(foreign.parts(drawn), encoded.parts(sample.rows))
         facts = write_corpus(job, tokens, encoded.take(sample.heldout))
         return {**facts, "own": self.own, "general": self.general}

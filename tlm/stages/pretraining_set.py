@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from pydantic import FiniteFloat
@@ -57,16 +58,25 @@ class PretrainingSet(Stage):
         }
 
 
-def write_corpus(job: Job, tokens: Ragged, heldout: Ragged) -> Facts:
-    """Save what every pre-training set has, its tokens and a held-out split, and return the facts about them."""
-    tokens.save(job.out, "tokens")
+def write_corpus(job: Job, tokens: Iterable[Ragged], heldout: Ragged) -> Facts:
+    """Save what every pre-training set has, its tokens and a held-out split, and return the facts about them.
+
+    Args:
+        tokens: its paragraphs, in parts of which each is in memory on its own.
+    """
+    from tlm.data.ragged import saving
+
+    ws = total = 0
+    with saving(job.out, "tokens") as write:
+        for part in tokens:
+            lengths = write(part)
+            ws, total = ws + len(lengths), total + int(lengths.sum())
     heldout.save(job.out, "heldout")
-    lengths = tokens.lengths
     return {
-        "ws": len(tokens),
+        "ws": ws,
         "heldout": len(heldout),
-        "tokens": int(lengths.sum()),
-        "mean_length": float(lengths.mean()),
+        "tokens": total,
+        "mean_length": total / ws,
     }
 
 

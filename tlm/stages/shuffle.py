@@ -45,4 +45,4 @@ class Shuffle(PretrainingSet, name="shuffle", version="1"):
         generator = np.random.default_rng([self.seed, 0x5_4FF1E])
         tokens = SHUFFLES[self.scope](job.sequences("corpus"), job.tokenizer(), generator)
         write_rows(job, job.sample("corpus"))
-        return write_corpus(job, tokens, job.sequences("corpus", "heldout"))
+        return write_corpus(job, [tokens], job.sequences("corpus", "heldout"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tlm.errors import UserError
@@ -9,6 +11,8 @@ from tlm.stages.base import Aside, Count, Flat, Stage
 from tlm.study.sources import Source as SourceConfig
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from tlm.artifacts.record import Record
     from tlm.stages.job import Facts, Job
 
@@ -36,12 +40,18 @@ class Source(Stage, name="source", version="2"):
                 f"source {self.source.kind} changed between planning and reading it.", "Run the study again."
             )
         loaded = sources.read(self.source, job.runtime.data_root, progress=job.progress)
-        job.write(loaded.table, "rows.parquet")
-        splits = loaded.table.column("split").value_counts().to_pylist()
+        splits: Counter[str] = Counter()
+
+        def counted() -> Iterator[pa.Table]:
+            for table in loaded.parts:
+                splits.update({entry["values"]: entry["counts"] for entry in table["split"].value_counts().to_pylist()})
+                yield table
+
+        job.write_parts(counted(), "rows.parquet")
         return {
-            "rows": loaded.table.num_rows,
+            "rows": splits.total(),
             "label_names": list(loaded.label_names) if loaded.label_names is not None else None,
-            "by_split": {entry["values"]: entry["counts"] for entry in splits},
+            "by_split": dict(splits),
             "invisible": 0,
             **loaded.facts,
         }

@@ -31,13 +31,15 @@ class Tokenizer(Stage, name="tokenizer", version="2"):
         return self.tokenizer.kind
 
     def run(self, job: Job) -> Facts:
+        from itertools import chain
+
         data_root = job.runtime.data_root
         if self.tokenizer.content(data_root) != self.content:
             raise UserError(
                 f"What tokenizer {self.tokenizer.kind} is made from changed between planning and reading it.",
                 "Run the study again.",
             )
-        made = self.tokenizer.make(lambda: job.frame("source", "rows.parquet", ["text"])["text"], data_root)
+        made = self.tokenizer.make(lambda: chain.from_iterable(job.texts()), data_root)
         return {**made.save(job.out)}
 
     @classmethod

@@ -38,33 +38,30 @@ class Tokens(Stage, name="tokens", version="1"):
         return self.source.step.slug
 
     def run(self, job: Job) -> Facts:
-        import pyarrow.parquet as pq
-
-        from tlm.data.ragged import concatenate
+        from tlm.data.ragged import saving
         from tlm.data.tokenizer import cut
         from tlm.data.unknown import Known, check_known
 
         length = None if self.max_length is None else self.max_length - 2
         tokenizer = job.tokenizer()
-        texts = pq.read_table(job.inputs["source"].path("rows.parquet"), columns=["text"]).column("text")
-        known, chunks = Known(), []
-        for start in range(0, len(texts), TOKENIZE_AT_ONCE):
-            some = texts.slice(start, TOKENIZE_AT_ONCE).to_pylist()
-            whole = tokenizer.encode(some)
-            known.add(tokenizer, some, whole)
-            chunks.append(whole if length is None else cut(tokenizer, whole, length))
-            job.progress(min(start + TOKENIZE_AT_ONCE, len(texts)), len(texts))
+        rows = job.inputs["source"].record.facts["rows"]
+        known, sequences, total, full = Known(), 0, 0, 0
+        with saving(job.out, "tokens") as write:
+            for texts in job.texts(TOKENIZE_AT_ONCE):
+                whole = tokenizer.encode(texts)
+                known.add(tokenizer, texts, whole)
+                lengths = write(whole if length is None else cut(tokenizer, whole, length))
+                sequences, total = sequences + len(lengths), total + int(lengths.sum())
+                full += int((lengths == length).sum())
+                job.progress(sequences, rows)
         facts = known.facts()
         trained = "source" in job.inputs["tokenizer"].record.inputs
         check_known(facts, f"source {job.inputs['source'].record.slug}", trained=trained)
-        encoded = concatenate(chunks)
-        encoded.save(job.out, "tokens")
-        lengths = encoded.lengths
         return {
-            "sequences": len(encoded),
-            "tokens": int(lengths.sum()),
-            "mean_length": float(lengths.mean()),
-            **({} if length is None else {"full_length": int((lengths == length).sum())}),
+            "sequences": sequences,
+            "tokens": total,
+            "mean_length": total / sequences,
+            **({} if length is None else {"full_length": full}),
             **facts,
         }
 

@@ -19,7 +19,7 @@ def read(root: Path, **fields: object) -> sources.Loaded:
 
 def expect_refusal(root: Path, fragment: str, **fields: object) -> None:
     with pytest.raises(UserError, match=fragment):
-        read(root, **fields)
+        read(root, **fields).table
 
 
 def test_the_same_rows_in_every_labelled_format(tmp_path: Path) -> None:

@@ -228,7 +228,7 @@ def test_foreign_bytes_are_refused_in_every_format_with_line_and_byte(form: str,
     (tmp_path / name).write_bytes(content)
     said = re.escape(f"{name}, line 5: not UTF-8 (byte {content.index(0xE9)} of the file). Save the file as UTF-8.")
     with pytest.raises(UserError, match=f"^{said}$"):
-        read(tmp_path, form, path=name, label_column=None)
+        read(tmp_path, form, path=name, label_column=None).table
     with pytest.raises(UserError, match=said), open_texts(tmp_path / name) as predicted:
         list(predicted)
 

@@ -143,7 +143,7 @@ def test_sources_that_name_a_local_folder_are_not_hub_sources(tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     for repo in ("owner/name", str(tmp_path), "../x", "a/../b", "hf://datasets/a/b"):
         with pytest.raises(UserError, match="not the id of a Hub repository"):
-            sources.read(HubSource(repo=repo, revision=COMMIT), "")
+            sources.read(HubSource(repo=repo, revision=COMMIT), "").table
 
 
 def served(monkeypatch: pytest.MonkeyPatch, table: pa.Table, names: dict[str, tuple[str, ...]] | None = None) -> None:
@@ -154,7 +154,7 @@ def test_hub_rows_are_checked_like_any_other(monkeypatch: pytest.MonkeyPatch) ->
     def refuse(fragment: str, table: pa.Table, **fields: str) -> None:
         served(monkeypatch, table)
         with pytest.raises(UserError, match=fragment):
-            sources.read(HubSource(repo="me/mine", revision=COMMIT, **fields), "")
+            sources.read(HubSource(repo="me/mine", revision=COMMIT, **fields), "").table
 
     refuse("no column 'text'; it has 'body'", pa.table({"body": ["a"]}))
     refuse("row 2: the text is empty", pa.table({"text": ["a", " "]}))

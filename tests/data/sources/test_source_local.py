@@ -116,12 +116,12 @@ def test_a_file_that_links_out_of_the_data_root_is_refused(root: Path) -> None:
     secret = write_parquet(root.parent / "secret.parquet", id=["1"], title=["t"], text=["s"])
     (root / "wikipedia/train-00009.parquet").symlink_to(secret)
     with pytest.raises(UserError, match="outside the data root"):
-        sources.read(LOCAL["wikipedia"], str(root))
+        sources.read(LOCAL["wikipedia"], str(root)).table
 
 
 def expect_refusal(root: Path, kind: str, fragment: str) -> None:
     with pytest.raises(UserError, match=fragment):
-        sources.read(LOCAL[kind], str(root))
+        sources.read(LOCAL[kind], str(root)).table
 
 
 def test_bad_parquet_says_which_file_row_and_column(root: Path) -> None:
@@ -186,7 +186,7 @@ def test_bad_label_names(root: Path) -> None:
 def test_progress_ends_at_its_total(root: Path) -> None:
     for source in LOCAL.values():
         calls: list[tuple[int, int]] = []
-        sources.read(source, str(root), lambda done, total, calls=calls: calls.append((done, total)))
+        sources.read(source, str(root), lambda done, total, calls=calls: calls.append((done, total))).table
         assert calls and calls[-1][0] == calls[-1][1]
 
 

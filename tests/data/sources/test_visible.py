@@ -34,7 +34,7 @@ def loaded(texts: list[str]) -> Loaded:
     import pyarrow as pa
 
     table = pa.table({"item_id": [str(row) for row in range(len(texts))], "text": pa.array(texts, pa.string())})
-    return Loaded(table, None, {"commit": "abc"})
+    return Loaded([table], None, {"commit": "abc"})
 
 
 def visible(texts: list[str]) -> list[str]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,15 +26,23 @@ COLUMNS_WAY_OUT = "Set text_column and label_column to columns that exist."
 
 @dataclass(frozen=True)
 class Loaded:
-    """A source's items.
+    """A source's items, read while they are gone through: no more of them need be in memory than one part.
 
-    `table`: item_id (string, unique), text (string), split (string: train | test | all) and, for a labelled source,
-    label (int32, an index into `label_names`). `facts`: counts and resolved revisions worth recording; not identity.
+    `parts`: to be gone through once; tables of item_id (string, unique), text (string), split (string: train | test | all)
+    and, for a labelled source, label (int32, an index into `label_names`). What is wrong with the data is a UserError on
+    the way. `facts`: counts and resolved revisions worth recording, complete after the last part; not identity.
     """
 
-    table: pa.Table
+    parts: Iterable[pa.Table]
     label_names: tuple[str, ...] | None
-    facts: Mapping[str, int | str] = field(default_factory=dict)
+    facts: dict[str, int | str] = field(default_factory=dict)
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """All parts together, for a source that is known to be small. It goes through them."""
+        import pyarrow as pa
+
+        return pa.concat_tables(self.parts)
 
 
 def confine(data_root: str, path: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,30 +43,37 @@ def read(source: FilesSource, data_root: str, progress: Progress | None = None) 
     """All rows; one pool unless `test_path` is given. item_id is part-file:row, both counted from 0.
 
     Raises:
-        UserError: files missing or outside the data root; a column missing; text empty or label null (file and line);
-            bad CSV, JSON, UTF-8 or Parquet; no row at all; labels asked of plain text.
+        UserError: files missing or outside the data root; labels asked of plain text. A column missing; text empty or
+            label null (file and line); bad CSV, JSON, UTF-8 or Parquet; no row at all: without labels, while its parts are
+            gone through.
     """
-    from tlm.data.sources.table import loaded
+    from tlm.data.sources.table import loaded, unlabelled
 
     if source.format == "text" and source.label_column:
         raise UserError("Plain text has no labels.", "Leave label_column out, or use csv, jsonl or parquet.")
-    files = [
-        (split, index, place)
-        for split, places in _places(source, data_root).items()
-        for index, place in enumerate(places)
-    ]
-    parts: dict[str, list[pa.Table]] = {}
-    for done, (split, index, place) in enumerate(files, start=1):
-        own = parts.setdefault(split, [])
-        own += _read_file(source, place, shown(data_root, place), split, f"{split}-{index:05d}")
-        if progress is not None:
-            progress(done, len(files))
-    for split, own in parts.items():
-        if split != "all" and not sum(table.num_rows for table in own):
-            raise UserError(f"The {split} part of {source.path} holds no item.", "Check that the file is whole.")
     aside = left_out(source, data_root)
-    facts = {"passed_over": ", ".join(aside)} if aside else {}
-    return loaded([table for own in parts.values() for table in own], source.path, facts=facts)
+    facts: dict[str, int | str] = {"passed_over": ", ".join(aside)} if aside else {}
+    parts = _parts(source, _places(source, data_root), data_root, progress)
+    if source.label_column:
+        return loaded(list(parts), source.path, facts=facts)
+    return unlabelled(parts, source.path, facts)
+
+
+def _parts(
+    source: FilesSource, places: dict[str, list[Path]], data_root: str, progress: Progress | None
+) -> Iterator[pa.Table]:
+    files, done = sum(map(len, places.values())), 0
+    for split, own in places.items():
+        items = 0
+        for index, place in enumerate(own):
+            for table in _read_file(source, place, shown(data_root, place), split, f"{split}-{index:05d}"):
+                items += table.num_rows
+                yield table
+            done += 1
+            if progress is not None:
+                progress(done, files)
+        if split != "all" and not items:
+            raise UserError(f"The {split} part of {source.path} holds no item.", "Check that the file is whole.")
 
 
 def left_out(source: FilesSource, data_root: str) -> list[str]:
@@ -100,8 +108,12 @@ def _expand(path: str, file_format: str, data_root: str) -> list[Path]:
     return [place]
 
 
-def _read_file(source: FilesSource, place: Path, name: str, split: str, prefix: str) -> list[pa.Table]:
-    from tlm.data.sources.table import part
+def _read_file(source: FilesSource, place: Path, name: str, split: str, prefix: str) -> Iterator[pa.Table]:
+    from tlm.data.sources.table import ROWS_AT_ONCE, part
 
-    whole = read_pieces(place, name, source.format, Columns(source.text_column, source.label_column))
-    return [part(split, piece.texts, piece.where, labels=piece.labels, prefix=prefix) for piece in whole]
+    above = 0
+    columns = Columns(source.text_column, source.label_column)
+    at_once = None if source.label_column else ROWS_AT_ONCE
+    for piece in read_pieces(place, name, source.format, columns, at_once):
+        yield part(split, piece.texts, piece.where, labels=piece.labels, prefix=prefix, above=above)
+        above += len(piece.texts)

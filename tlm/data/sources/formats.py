@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tlm.data.sources.base import COLUMNS_WAY_OUT, require_columns
-from tlm.data.sources.table import are_strings, parquet_file
+from tlm.data.sources.table import are_strings, parquet_batches, parquet_file
 from tlm.data.sources.values import RepeatedKey, Where, not_utf8, parse_json
 from tlm.errors import UserError
 
@@ -168,11 +168,11 @@ def _paragraphs(file: Iterable[str]) -> Iterator[Row]:
 def _parquet(place: Path, name: str, columns: Columns, at_once: int | None) -> Iterator[Piece]:
     with parquet_file(place, name) as file:
         require_columns(columns.wanted, file.schema_arrow.names, name, columns.remedy)
-        if at_once is None:
+        if at_once is None or file.metadata.num_rows <= at_once:
             yield _columns_of(file.read(columns=columns.wanted), name, columns)
             return
         above = 0
-        for batch in file.iter_batches(batch_size=at_once, columns=columns.wanted):
+        for batch in parquet_batches(file, columns.wanted, at_once):
             yield _columns_of(batch, name, columns, above)
             above += batch.num_rows
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tlm.data.sources import hub_access
 from tlm.data.sources.base import Loaded, Progress, require_columns
 from tlm.data.sources.values import known_names
+from tlm.errors import UserError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from tlm.study.sources import HubSource
 
 
@@ -38,36 +42,60 @@ def read(source: HubSource, data_root: str, progress: Progress | None = None) ->
         UserError: Hub unreachable, no such configuration, split or column, empty text, null label (-1 of a ClassLabel
             is none), two splits that name their labels differently.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    from tlm.data.sources.table import loaded, part, rows_of
-    from tlm.errors import UserError
+    from tlm.data.sources.table import loaded, unlabelled
 
     splits = {"train" if source.test_split else "all": source.train_split}
     if source.test_split:
         splits["test"] = source.test_split
-    parts, label_names, facts = [], set(), {}
+    facts: dict[str, int | str] = {}
+    names: set[tuple[str, ...] | None] = set()
+    parts = _parts(source, splits, facts, names, progress)
+    if not source.label_column:
+        return unlabelled(parts, source.repo, facts)
+    whole = list(parts)
+    if len(names) > 1:
+        raise UserError(
+            f"{source.repo}: its splits name their labels differently.", "Choose splits with the same labels."
+        )
+    return loaded(whole, source.repo, next(iter(names), None), facts)
+
+
+def _parts(
+    source: HubSource,
+    splits: Mapping[str, str],
+    facts: dict[str, int | str],
+    label_names: set[tuple[str, ...] | None],
+    progress: Progress | None,
+) -> Iterator[pa.Table]:
+    """Its rows; adds to `facts` the commit and to `label_names` how each split names its labels."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from tlm.data.sources.table import part, pieces_of, rows_of
+
+    columns = (source.text_column, *([source.label_column] if source.label_column else []))
     for done, (split, hub_split) in enumerate(splits.items(), start=1):
         table, names, facts["commit"] = hub_access.load(
             source.repo, source.revision, split=hub_split, config=source.config
         )
         where = f"{source.repo} {hub_split}"
-        columns = (source.text_column, *([source.label_column] if source.label_column else []))
         require_columns(columns, table.column_names, where)
-        labels: dict[str, Any] = {}
-        if source.label_column:
-            column, known = table[source.label_column], names.get(source.label_column)
-            label_names.add(None if known is None else known_names(known, where))
-            if known is None:
-                labels["labels"] = column
-            else:  # by convention -1 marks the unlabelled rows of a hidden test split
+        known = names.get(source.label_column) if source.label_column else None
+        label_names.add(None if known is None else known_names(known, where))
+        for above, piece in pieces_of(table) if source.label_column is None else [(0, table)]:
+            labels: dict[str, Any] = {}
+            if source.label_column and known is None:
+                labels["labels"] = piece[source.label_column]
+            elif source.label_column:  # by convention -1 marks the unlabelled rows of a hidden test split
+                column = piece[source.label_column]
                 labels["indices"] = pc.if_else(pc.equal(column, -1), pa.scalar(None, column.type), column)
-        parts.append(part(split, table[source.text_column], rows_of(where), prefix=f"{split}-00000", **labels))
+            yield part(
+                split,
+                piece[source.text_column],
+                rows_of(where, above),
+                prefix=f"{split}-00000",
+                above=above,
+                **labels,
+            )
         if progress is not None:
             progress(done, len(splits))
-    if len(label_names) > 1:
-        raise UserError(
-            f"{source.repo}: its splits name their labels differently.", "Choose splits with the same labels."
-        )
-    return loaded(parts, source.repo, next(iter(label_names), None), facts)

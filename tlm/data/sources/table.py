@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,13 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 
-def rows_of(name: str) -> Where:
-    """Row numbers as people count them, from 1."""
-    return lambda index: f"{name}, row {index + 1}"
+ROWS_AT_ONCE = 65_536
+"""Of a file that is read in pieces, if it has more."""
+
+
+def rows_of(name: str, above: int = 0) -> Where:
+    """Row numbers as people count them, from 1, in a piece that has `above` rows of its file before it."""
+    return lambda index: f"{name}, row {above + index + 1}"
 
 
 def read_parquet(place: Path, name: str, columns: Sequence[str]) -> pa.Table:
@@ -33,6 +37,40 @@ def read_parquet(place: Path, name: str, columns: Sequence[str]) -> pa.Table:
         return file.read(columns=list(columns))
 
 
+def parquet_pieces(place: Path, name: str, columns: Sequence[str]) -> Iterator[tuple[int, pa.Table]]:
+    """Some columns of a Parquet file, piece by piece, each with the number of rows before it.
+
+    Raises:
+        UserError: not a readable Parquet file, or a column is missing (naming those that exist).
+    """
+    import pyarrow as pa
+
+    with parquet_file(place, name) as file:
+        require_columns(columns, file.schema_arrow.names, name)
+        if file.metadata.num_rows <= ROWS_AT_ONCE:
+            yield 0, file.read(columns=list(columns))
+            return
+        above = 0
+        for batch in parquet_batches(file, columns, ROWS_AT_ONCE):
+            yield above, pa.table(batch.columns, names=batch.schema.names)
+            above += batch.num_rows
+
+
+def parquet_batches(file: pq.ParquetFile, columns: Sequence[str], at_once: int) -> Iterator[pa.RecordBatch]:
+    """At most `at_once` rows at a time, with one group of the file's rows in memory: asked for all, Arrow reads ahead."""
+    for group in range(file.num_row_groups):
+        yield from file.iter_batches(batch_size=at_once, columns=list(columns), row_groups=[group])
+
+
+def pieces_of(table: pa.Table) -> Iterator[tuple[int, pa.Table]]:
+    """A table, which may lie on the disk, piece by piece, each with the number of rows before it."""
+    if table.num_rows <= ROWS_AT_ONCE:
+        yield 0, table
+        return
+    for above in range(0, table.num_rows, ROWS_AT_ONCE):
+        yield above, table.slice(above, ROWS_AT_ONCE)
+
+
 @contextmanager
 def parquet_file(place: Path, name: str) -> Iterator[pq.ParquetFile]:
     """An open Parquet file. UserError for what goes wrong while it is, if the file is damaged or none."""
@@ -41,7 +79,7 @@ def parquet_file(place: Path, name: str) -> Iterator[pq.ParquetFile]:
 
     try:
         # ParquetFile, not read_table: a folder named key=value must not become a column.
-        with pq.ParquetFile(place) as file:
+        with pq.ParquetFile(place, pre_buffer=False) as file:
             yield file
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last of a column's name
         message = str(error).splitlines()[0]
@@ -63,14 +101,15 @@ def part(
     indices: Any = None,
     ids: Any = None,
     prefix: str = "",
+    above: int = 0,
     drop_empty: bool = False,
 ) -> pa.Table:
     """One part of a source as item_id, text, split and, given `labels` or `indices`, label (not yet coded).
 
     Args:
         texts, labels, indices, ids: Arrow columns or sequences of equal length; ids default to `prefix:row` (row from
-            0). `labels` are names as they stand in the source (`values.label_name`), `indices` point into names that it has
-            beside them.
+            `above`). `labels` are names as they stand in the source (`values.label_name`), `indices` point into names that
+            it has beside them.
         drop_empty: leave empty texts out instead of refusing them (published dumps that nobody here can mend).
     Raises:
         UserError: as `texts_of`, or a null id, or a label that is missing or can be none, with the place of the first one.
@@ -83,7 +122,7 @@ def part(
     if not drop_empty:
         _refuse(blank, where, "the text is empty", "Fill it in, or leave the row out.")
     if ids is None:
-        ids = [f"{prefix}:{row}" for row in range(len(text))]
+        ids = [f"{prefix}:{row}" for row in range(above, above + len(text))]
     columns: dict[str, Any] = {
         "item_id": _strings(ids, where, "id"),
         "text": text,
@@ -193,7 +232,7 @@ def loaded(
     label_names: Sequence[str] | None = None,
     facts: Mapping[str, int | str] | None = None,
 ) -> Loaded:
-    """Join parts; code the labels as int32.
+    """Join parts that are all in memory; code their labels, if they have any, as int32.
 
     With `label_names`, labels are already indices into them; without, they are names, and those found are sorted
     (`values.sorted_names`).
@@ -201,33 +240,70 @@ def loaded(
     Raises:
         UserError: no item at all, an id that occurs twice, or a label outside `label_names`.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     if any("label" in p.column_names for p in parts) and label_names is None:
         parts, label_names = _code(parts)
     if label_names is not None:
-        parts = [_indices(p, source_name) for p in parts]
-    table = pa.concat_tables(parts) if parts else None
-    if table is None or table.num_rows == 0:
+        parts = [_coded(p, source_name, len(label_names)) for p in parts]
+    checked = list(_checked(parts, source_name))
+    return Loaded(checked, tuple(label_names) if label_names is not None else None, dict(facts or {}))
+
+
+def unlabelled(parts: Iterable[pa.Table], source_name: str, facts: dict[str, int | str] | None = None) -> Loaded:
+    """What has no labels and is read while it is gone through, which may also add to `facts`.
+
+    Raises:
+        UserError: while its parts are gone through: what `parts` raises, no item at all, or an id that occurs twice.
+    """
+    return Loaded(_checked(parts, source_name), None, {} if facts is None else facts)
+
+
+def _checked(parts: Iterable[pa.Table], source_name: str) -> Iterator[pa.Table]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    ids: list[pa.Array] = []
+    for table in parts:
+        ids += table["item_id"].chunks
+        yield table.replace_schema_metadata(None)
+    column = pa.chunked_array(ids, pa.string())
+    if not len(column):
         raise UserError(f"{source_name} holds no item.", "Check that the file is the right one and whole.")
-    ids = table["item_id"]
-    if pc.count_distinct(ids).as_py() != table.num_rows:
-        counts = pc.value_counts(ids)
-        twice = counts.filter(pc.greater(counts.field("counts"), 1))[0]["values"].as_py()
-        raise UserError(f"{source_name}: the id {twice!r} occurs more than once.", "Make the ids unique.")
-    if label_names is not None:
-        bounds = pc.min_max(table["label"]).as_py()
-        if bounds["min"] < 0 or bounds["max"] >= len(label_names):
-            wrong = bounds["min"] if bounds["min"] < 0 else bounds["max"]
+    if len(doubtful := _of_equal_hashes(column)):
+        counts = pc.value_counts(doubtful)
+        twice = counts.filter(pc.greater(counts.field("counts"), 1))
+        if len(twice):
             raise UserError(
-                f"{source_name}: the label {wrong} is not one of the {len(label_names)} known (from 0).",
-                "Check the labels against the label names.",
+                f"{source_name}: the id {twice[0]['values'].as_py()!r} occurs more than once.", "Make the ids unique."
             )
-        table = table.set_column(table.column_names.index("label"), "label", table["label"].cast(pa.int32()))
-    return Loaded(
-        table.replace_schema_metadata(None), tuple(label_names) if label_names is not None else None, facts or {}
+
+
+def _of_equal_hashes(ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The ids that share their hash with another: with those that occur twice, few. A table of all ids takes more room."""
+    import numpy as np
+    import pandas as pd
+
+    hashes = np.concatenate(
+        [pd.util.hash_array(chunk.to_numpy(zero_copy_only=False), categorize=False) for chunk in ids.chunks]
     )
+    ordered = np.sort(hashes)
+    shared = ordered[1:][ordered[1:] == ordered[:-1]]
+    return ids.filter(np.isin(hashes, shared)) if len(shared) else ids.slice(0, 0)
+
+
+def _coded(table: pa.Table, source_name: str, names: int) -> pa.Table:
+    """With labels of int32, all of which are below `names`."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    table = _indices(table, source_name)
+    bounds = pc.min_max(table["label"]).as_py()
+    if table.num_rows and (bounds["min"] < 0 or bounds["max"] >= names):
+        wrong = bounds["min"] if bounds["min"] < 0 else bounds["max"]
+        raise UserError(
+            f"{source_name}: the label {wrong} is not one of the {names} known (from 0).",
+            "Check the labels against the label names.",
+        )
+    return table.set_column(table.column_names.index("label"), "label", table["label"].cast(pa.int32()))
 
 
 def _indices(table: pa.Table, source_name: str) -> pa.Table:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from tlm.data.sources.base import Loaded
 from tlm.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 INVISIBLE = r"^[\s\pZ\pC\p{Mn}\p{Me}]*$"
 """White space, separators, control, format and private characters, marks that stand on another character: Unicode's general
@@ -24,17 +27,24 @@ def only_visible(loaded: Loaded, source: str) -> Loaded:
     """The items whose text has a visible character; the fact `invisible` counts the others, if there are any.
 
     Raises:
-        UserError: if there is no such item.
+        UserError: while its parts are gone through, if there is no such item.
     """
+    return Loaded(_visible_parts(loaded, source), loaded.label_names, loaded.facts)
+
+
+def _visible_parts(loaded: Loaded, source: str) -> Iterator[pa.Table]:
     import pyarrow.compute as pc
 
-    hidden = shows_nothing(loaded.table["text"])
-    count = pc.sum(hidden).as_py() or 0
-    if count == loaded.table.num_rows:
+    items = invisible = 0
+    for table in loaded.parts:
+        hidden = shows_nothing(table["text"])
+        count = pc.sum(hidden).as_py() or 0
+        items, invisible = items + table.num_rows, invisible + count
+        yield table.filter(pc.invert(hidden)) if count else table
+    if invisible == items:
         raise UserError(
-            f"source {source}: none of its {count:,} texts has a visible character.",
+            f"source {source}: none of its {items:,} texts has a visible character.",
             "Check that the file is the right one.",
         )
-    if not count:
-        return loaded
-    return replace(loaded, table=loaded.table.filter(pc.invert(hidden)), facts={**loaded.facts, "invisible": count})
+    if invisible:
+        loaded.facts["invisible"] = invisible

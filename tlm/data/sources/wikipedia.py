@@ -7,6 +7,8 @@ drawn. Locally: every *.parquet of the folder, by name.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlm.data.sources import hub_access
@@ -66,45 +68,56 @@ def read(source: WikipediaSource, data_root: str, progress: Progress | None = No
     """Every entry of the shards, as one pool; item_id is Wikipedia's own id.
 
     Raises:
-        UserError: shards missing or unreadable, an empty text (on the Hub: left out and counted), Hub unreachable.
+        UserError: shards missing or unreadable, an empty text (on the Hub: left out and counted), Hub unreachable; all
+            but the first while its parts are gone through.
     """
-    from tlm.data.sources.table import loaded, part, read_parquet, rows_of
+    from tlm.data.sources.table import unlabelled
 
-    parts = []
-    facts: dict[str, int | str] = {}
     if source.origin == "hub":
-        shards = drawn_shards(source)
-        files = [f"{source.config}/train-{shard:05d}-of-{TOTAL_SHARDS:05d}.parquet" for shard in shards]
-        rows = 0
-        for done, file in enumerate(files, start=1):
-            table, _, commit = hub_access.load(source.repo, source.revision, split="train", data_files=[file])
-            parts.append(part("all", table["text"], rows_of(file), ids=table["id"], drop_empty=True))
-            rows += table.num_rows
-            if progress is not None:
-                progress(done, len(files))
-        facts = {"commit": commit, "shards": ",".join(map(str, shards))}
-        facts["empty_left_out"] = rows - sum(p.num_rows for p in parts)
-        return loaded(_as_written(source, parts), f"{source.repo} {source.config}", facts=facts)
+        facts: dict[str, int | str] = {}
+        parts = _hub_parts(source, facts, progress)
+        return unlabelled(_as_written(source, parts), f"{source.repo} {source.config}", facts)
     places = list_files(data_root, source.path, (".parquet",))
+    return unlabelled(_as_written(source, _local_parts(places, data_root, progress)), source.path)
+
+
+def _hub_parts(source: WikipediaSource, facts: dict[str, int | str], progress: Progress | None) -> Iterator[pa.Table]:
+    from tlm.data.sources.table import part, pieces_of, rows_of
+
+    shards = drawn_shards(source)
+    files = [f"{source.config}/train-{shard:05d}-of-{TOTAL_SHARDS:05d}.parquet" for shard in shards]
+    empty = 0
+    for done, file in enumerate(files, start=1):
+        table, _, facts["commit"] = hub_access.load(source.repo, source.revision, split="train", data_files=[file])
+        for above, piece in pieces_of(table):
+            kept = part("all", piece["text"], rows_of(file, above), ids=piece["id"], drop_empty=True)
+            empty += piece.num_rows - kept.num_rows
+            yield kept
+        if progress is not None:
+            progress(done, len(files))
+    facts.update(shards=",".join(map(str, shards)), empty_left_out=empty)
+
+
+def _local_parts(places: list[Path], data_root: str, progress: Progress | None) -> Iterator[pa.Table]:
+    from tlm.data.sources.table import parquet_pieces, part, rows_of
+
     for done, place in enumerate(places, start=1):
         name = shown(data_root, place)
-        table = read_parquet(place, name, ("id", "text"))
-        parts.append(part("all", table["text"], rows_of(name), ids=table["id"]))
+        for above, piece in parquet_pieces(place, name, ("id", "text")):
+            yield part("all", piece["text"], rows_of(name, above), ids=piece["id"])
         if progress is not None:
             progress(done, len(places))
-    return loaded(_as_written(source, parts), source.path)
 
 
-def _as_written(source: WikipediaSource, parts: list[pa.Table]) -> list[pa.Table]:
+def _as_written(source: WikipediaSource, parts: Iterator[pa.Table]) -> Iterator[pa.Table]:
     """The parts with their texts as people write them, if that is asked for."""
     if not source.detokenise:
-        return parts
+        yield from parts
+        return
     import pyarrow as pa
 
     from tlm.data.sources.detokenising import detokenised
 
-    def written(table: pa.Table) -> pa.Table:
+    for table in parts:
         texts = pa.array(map(detokenised, table["text"].to_pylist()), table.schema.field("text").type)
-        return table.set_column(table.schema.get_field_index("text"), "text", texts)
-
-    return [written(table) for table in parts]
+        yield table.set_column(table.schema.get_field_index("text"), "text", texts)
