@@ -32,8 +32,8 @@
 -- threshold: confidence at which tokens leave at an exit; null where all layers are used
 -- layers: share of the layers that tokens of the benchmark used; null likewise
 -- flops_share: operations over those of the whole model on the same text, if it predicts from every token; null likewise
--- heldout_bits_per_byte: loss of the model on held-out text, bits for each byte; null unless it predicts everything
--- setting: digest of the benchmark, the normalization, the pre-training and its set, without the seed: equal ones differ in that only
+-- heldout_bits_per_byte: loss of the model on held-out text, bits for each byte; null unless it predicts everything, and of a compressed one
+-- setting: digest of the benchmark, the normalization, the pre-training and its set, its compression, without the seed: equal ones differ in that only
 -- mlflow_run_id: MLflow run that made it, null if runs were not tracked
 -- mlflow_experiment_id: MLflow experiment of that run
 with likelihood as (select * from stg_likelihood),
@@ -49,16 +49,19 @@ models as (
             '|',
             json_merge_patch(pretrained.config, '{"seed": null}')::varchar,
             given.input_key,
-            if(scores.stage = 'option_scores', null, scores.config::varchar)
+            if(scores.stage = 'option_scores', null, scores.config::varchar),
+            if(asked.stage = 'pretrain', null, asked.config::varchar)
         ) as setting,
         (scores.facts ->> 'threshold')::double as threshold,
         (scores.facts ->> 'layers')::double as layers,
         (scores.facts ->> 'flops_share')::double as flops_share,
-        (pretrained.facts ->> 'heldout_bits_per_byte')::double as heldout_bits_per_byte
+        (asked.facts ->> 'heldout_bits_per_byte')::double as heldout_bits_per_byte
     from edges as scored
     inner join runs as scores on scored.input_key = scores.key
     inner join edges as model on scored.input_key = model.key and model.input_name = 'model'
-    inner join runs as pretrained on model.input_key = pretrained.key
+    inner join runs as asked on model.input_key = asked.key
+    left join edges as whole on asked.key = whole.key and whole.input_name = 'model' and asked.stage != 'pretrain'
+    inner join runs as pretrained on coalesce(whole.input_key, asked.key) = pretrained.key
     inner join edges as given on pretrained.key = given.key and given.input_name = 'corpus'
     where scored.input_name = 'scores'
 ),

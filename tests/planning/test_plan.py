@@ -113,6 +113,7 @@ def test_the_number_of_steps_is_that_of_the_study(mini_plan: Plan) -> None:
         **dict.fromkeys(
             (
                 "compress",
+                "compress_pretrained",
                 "benchmark",
                 "contained",
                 "ngram_scores",

@@ -15,6 +15,8 @@ SINGLE = ("finetune", "soup", "compress")
 """Stages whose artifacts are classifiers."""
 CLASSIFYING = (*SINGLE, "committee")
 """Stages whose artifacts tell a text's label."""
+WRITING = ("pretrain", "compress_pretrained")
+"""Stages whose artifacts are language models."""
 NAMED = 8
 """Candidates that an error names."""
 
@@ -46,12 +48,12 @@ def find_classifiers(store: ArtifactStore, names: Sequence[str]) -> list[Artifac
 
 
 def find_decoder(store: ArtifactStore, name: str) -> ArtifactRef:
-    """The pre-trained decoder of that name, which may be given as for `find_classifiers`.
+    """The pre-trained decoder of that name, compressed or not, which may be given as for `find_classifiers`.
 
     Raises:
         UserError: if there is none, there are several, it does not write text, or it is here without weights.
     """
-    records = [record for record in store.records() if record.stage == "pretrain"]
+    records = [record for record in store.records() if record.stage in WRITING]
     decoders = [record for record in records if family_named(record.config["architecture"]["kind"]).causal]
     named, meant = _named(records, name)
     usable = [record for record in meant if record in decoders]

@@ -26,14 +26,15 @@ from tlm.stages.teacher import Teacher  # isort: skip
 from tlm.stages.committee import Committee  # isort: skip
 from tlm.stages.soup import Soup  # isort: skip
 from tlm.stages.latency import Latency  # isort: skip
-from tlm.stages.compress import Compress  # isort: skip
 from tlm.stages.baseline import Baseline  # isort: skip
 from tlm.stages.benchmark import Benchmark  # isort: skip
 from tlm.stages.contained import Contained  # isort: skip
 from tlm.stages.ngram_scores import NgramScores  # isort: skip
 from tlm.stages.untrained_scores import UntrainedScores  # isort: skip
+from tlm.stages.compress_pretrained import CompressPretrained  # isort: skip
 from tlm.stages.option_scores import OptionScores  # isort: skip
 from tlm.stages.likelihood import Likelihood  # isort: skip
+from tlm.stages.compress import Compress  # isort: skip
 from tlm.stages.exit_sweep import ExitSweep  # isort: skip
 from tlm.stages.exit_scores import ExitScores  # isort: skip
 from tlm.stages.report import Report  # isort: skip
@@ -45,6 +46,7 @@ __all__ = [
     "Benchmark",
     "Committee",
     "Compress",
+    "CompressPretrained",
     "Contained",
     "Corpus",
     "Duplicates",

@@ -14,8 +14,8 @@ from tlm.stages.base import Stage
 from tlm.stages.evaluating import Evaluating, Models
 from tlm.stages.exit_sweep import SWEEP, ExitSweep
 from tlm.stages.likelihood import Likelihood
-from tlm.stages.option_scores import OptionScores, score_options, scoring_model
-from tlm.stages.pretrain import in_arm
+from tlm.stages.option_scores import OptionScores, score_options
+from tlm.stages.pretrain import Pretrain, in_arm
 from tlm.study.architecture import Architecture
 from tlm.study.early_exit import EarlyExit
 from tlm.study.likelihood import Likelihood as LikelihoodConfig
@@ -78,7 +78,7 @@ class ExitScores(OptionScores, Evaluating, name="exit_scores", version="1", trai
         if threshold is None:
             assert self.layers is not None
             threshold = highest_threshold(job.frame("sweep", SWEEP), self.layers)
-        model, config = scoring_model(job)
+        model, config = job.language_model()
         early = Exiting(model, threshold)
         facts = score_options(job, early, int(config["max_length"]))
         share = early.layers / model.config.num_hidden_layers
@@ -86,6 +86,7 @@ class ExitScores(OptionScores, Evaluating, name="exit_scores", version="1", trai
 
 
 def _scores(asked: EarlyExit, plain: OptionScores) -> ExitScores:
+    assert isinstance(plain.model, Pretrain)  # no compressed one is asked to leave early
     model, tokenizer, benchmark = plain.model, plain.tokenizer, plain.benchmark
     if asked.threshold is not None:
         return ExitScores(model=model, tokenizer=tokenizer, benchmark=benchmark, threshold=asked.threshold)

@@ -39,12 +39,11 @@ class ExitSweep(Stage, name="exit_sweep", version="1", trains=True):
         import torch
 
         from tlm.evaluation.early_exit import sweep
-        from tlm.stages.option_scores import scoring_model
         from tlm.study.config import PretrainConfig
 
         torch.set_num_threads(job.runtime.threads)
         device = job.runtime.torch_device()
-        model, config = scoring_model(job)
+        model, config = job.language_model()
         trained: PretrainConfig = PretrainConfig.model_validate(config["pretrain"])
         max_length, vocabulary = int(config["max_length"]), job.vocabulary()
         heldout: Any = job.sequences("corpus", "heldout")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -53,6 +53,16 @@ class Job:
     def copy_tokenizer(self, max_length: int) -> None:
         """Beside the model that is made: what transformers makes the same tokenizer of."""
         copy_beside_model(self.inputs["tokenizer"], self.out, max_length)
+
+    def language_model(self) -> tuple[Any, dict[str, Any]]:
+        """That of the input `model`, in float32, and what it was configured with."""
+        from tlm.modeling.families.base import family_named
+        from tlm.modeling.interchange import CONFIG_FILE, WEIGHTS_FILE, load_strict
+
+        made = self.inputs["model"]
+        config: dict[str, Any] = made.record.config
+        family = family_named(config["architecture"]["kind"])
+        return load_strict(family.language_model, made.folder((CONFIG_FILE, WEIGHTS_FILE))), config
 
     def sequences(self, input_name: str, name: str = "tokens") -> Ragged:
         artifact = self.inputs[input_name]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from tlm.artifacts.step import Label
 from tlm.stages.base import Stage
 from tlm.stages.benchmark import Benchmark
-from tlm.stages.pretrain import CONFIG_AND_WEIGHTS, Pretrain
+from tlm.stages.compress_pretrained import CompressPretrained
+from tlm.stages.pretrain import Pretrain
 from tlm.stages.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ class OptionScores(Stage, name="option_scores", version="1", trains=True):
     encoder (`tlm.evaluation.likelihood`).
     """
 
-    model: Pretrain
+    model: Pretrain | CompressPretrained
+    """The latter is one that was made smaller."""
     tokenizer: Tokenizer
     benchmark: Benchmark
 
@@ -40,19 +42,8 @@ class OptionScores(Stage, name="option_scores", version="1", trains=True):
         return {**self.model.labels, **self.benchmark.labels}
 
     def run(self, job: Job) -> Facts:
-        model, config = scoring_model(job)
+        model, config = job.language_model()
         return score_options(job, model, int(config["max_length"]))
-
-
-def scoring_model(job: Job) -> tuple[Any, dict[str, Any]]:
-    """The language model of the job's input `model`, and what it was configured with."""
-    from tlm.modeling.families.base import family_named
-    from tlm.modeling.interchange import load_strict
-
-    made = job.inputs["model"]
-    config: dict[str, Any] = made.record.config
-    family = family_named(config["architecture"]["kind"])
-    return load_strict(family.language_model, made.folder(CONFIG_AND_WEIGHTS)), config
 
 
 def score_options(job: Job, model: Any, max_length: int) -> Facts:
