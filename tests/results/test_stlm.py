@@ -14,7 +14,7 @@ from flows.studies import STUDIES
 from tlm.errors import UserError
 from tlm.report.evidence import Evidence
 from tlm.report.findings import Findings, Outcome
-from tlm.report.options import benchmarks_of
+from tlm.report.options import LITTLE_LOSS, benchmarks_of
 from tlm.report.packed import PACKING, SCHEMAS, save_packed, unpacked
 from tlm.report.study_systems import models
 from tlm.results import find
@@ -22,6 +22,7 @@ from tlm.results.made_up import MadeUpResults
 from tlm.results.published import STUDY, STUDY_SCHEMA, load
 
 SEEDS = 3
+EARLY = "exits, exits 50 %"
 
 
 def made(
@@ -63,14 +64,41 @@ def found(name: str, scores: dict[str, float], **more: Any) -> Findings:
 def test_sharing_is_judged_by_a_margin_of_one_point(
     scores: dict[str, float], costs: Outcome, recovers: Outcome | None
 ) -> None:
-    findings = found("ffn-sharing", {**scores, "narrow": 0.5})
+    findings = found("ffn-sharing", {**scores, "narrow": 0.55})
     assert outcome(findings, "equal compute") == costs and outcome(findings, "equal stored size") == "yes"
     assert recovers is None or outcome(findings, "wins back half") == recovers
 
 
 def test_tied_embeddings_are_held_against_both_twins() -> None:
-    findings = found("weight-tying", {"plain": 0.6, "untied": 0.7, "untied-narrow": 0.5})
+    findings = found("weight-tying", {"plain": 0.6, "untied": 0.7, "untied-narrow": 0.55})
     assert outcome(findings, "after as many steps") == "no" and outcome(findings, "equal stored size") == "yes"
+
+
+MARGINS = [("ffn-sharing", "costs less than 1 point"), ("weight-tying", "cost less than 1 point")]
+MARGINS += [("early-exit", "costs the whole model less than 1 point"), ("early-exit", "leave after half")]
+MARGINS += [("byte-pooling", "less than 2 points below")]
+"""Studies, and their claims of little loss."""
+
+
+@pytest.mark.parametrize(("name", "claim"), MARGINS)
+@pytest.mark.parametrize(
+    ("score", "null", "said"), [(0.6, 0.5, "yes"), (0.5, 0.5, "not measured"), (0.6, 0.6, "not measured")]
+)
+def test_little_loss_is_claimed_only_of_models_above_chance_and_every_null(
+    name: str, claim: str, score: float, null: float, said: Outcome
+) -> None:
+    """All models score alike, which is as far within the margin as can be."""
+    used = {EARLY: {"layers": 0.4, "flops_share": 0.4}} if name == "early-exit" else {}
+    results = made(name, {}, recorded=used)
+    for row in results.rows["likelihood"]:
+        units = len(row["model"])
+        row["model"] = (score + 0.01 * results.generator(row["key"]).standard_normal(units)).tolist()
+        row["ngram"] = [null] * units
+    findings = find(results.evidence())
+    about = [verdict for verdict in findings.verdicts if claim in verdict.claim]
+    assert about and {verdict.outcome for verdict in about} == {said}
+    assert LITTLE_LOSS in findings.notes
+    assert all(("not both are above every null" in verdict.figure) == (said == "not measured") for verdict in about)
 
 
 def test_the_hybrid_objective_is_held_against_as_many_tokens_and_as_many_operations() -> None:
@@ -133,18 +161,15 @@ def test_heads_of_other_seeds_are_not_paired() -> None:
     assert verdict.outcome == "not measured"
 
 
-EARLY = "exits, exits 50 %"
-
-
 @pytest.mark.parametrize(
     ("score", "layers", "said"),
-    [(0.60, 0.49, "yes"), (0.60, 0.52, "undecided at this scale"), (0.50, 0.52, "no"), (0.50, 0.49, "no")],
+    [(0.60, 0.49, "yes"), (0.60, 0.52, "undecided at this scale"), (0.55, 0.52, "no"), (0.55, 0.49, "no")],
 )
 def test_half_the_layers_are_judged_by_the_score_and_by_the_layers_that_were_used(
     score: float, layers: float, said: Outcome
 ) -> None:
-    used = {EARLY: {"layers": layers, "flops_share": 1.25}}
-    findings = found("early-exit", {"exits": 0.6, "plain": 0.7, "half": 0.55, EARLY: score}, recorded=used)
+    used, half = {EARLY: {"layers": layers, "flops_share": 1.25}}, 1.15 - score
+    findings = found("early-exit", {"exits": 0.6, "plain": 0.7, "half": half, EARLY: score}, recorded=used)
     assert outcome(findings, "leave after half") == said
     assert outcome(findings, "A loss at every exit") == "no"
     assert outcome(findings, "a model of half the layers") == said

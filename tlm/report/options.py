@@ -27,13 +27,21 @@ HOW_SCORES_VARY = (
     "are asked together (Holm), of at most 0.05."
 )
 """A note for studies of such scores."""
+LITTLE_LOSS = (
+    "A claim that something costs less than a margin is answered only where both models that are compared are above chance "
+    "and every null, with the whole interval: two models that know nothing are equal too. Elsewhere it is not measured."
+)
+"""Likewise, where one of their claims has a margin below 0."""
 
 Question = TypeVar("Question", bound=Hashable)
 
 
 @dataclass(frozen=True)
 class Weighted:
-    """Σ weight × score of some models, and the margin that it is held against, a share."""
+    """Σ weight × score of some models, and the margin that it is held against, a share.
+
+    A margin below 0 is that of a loss: to be above it is to lose less (`LITTLE_LOSS`).
+    """
 
     terms: Sequence[tuple[float, OptionScores | None]]
     margin: float = 0.0
@@ -48,10 +56,14 @@ class Held:
     """Of "it is just the margin", adjusted for the family (Holm); None with one seed."""
     margin: float
     links: tuple[Link, ...]
+    learnt: bool
+    """Whether nothing is known to be no better than chance or a null (with one seed nothing is)."""
 
     @property
     def outcome(self) -> Outcome:
         """Whether it is above the margin."""
+        if self.margin < 0 and not self.learnt:
+            return NOT_MEASURED
         within = self.estimate.low <= self.margin <= self.estimate.high
         if within or self.p_value is None or self.p_value > ALPHA:
             return UNDECIDED
@@ -73,9 +85,10 @@ def hold(family: Mapping[Question, Weighted]) -> dict[Question, Held]:
         question: two_level([scores.model_SU for _, scores in terms], [weight for weight, _ in terms])
         for question, terms in there.items()
     }
+    learnt = {question: all(above_all(scores) is not False for _, scores in terms) for question, terms in there.items()}
     p_values = adjusted([each.p_value(family[question].margin) for question, each in found.items()])
     return {
-        question: Held(each.estimate, p, family[question].margin, _links(there[question]))
+        question: Held(each.estimate, p, family[question].margin, _links(there[question]), learnt[question])
         for (question, each), p in zip(found.items(), p_values, strict=True)
     }
 
@@ -84,7 +97,8 @@ def verdict_of(claim: str, held: Held | None, *, known: str = NOT_KNOWN, more: s
     """The claim that something is above its margin, as a line for the reader."""
     if held is None:
         return Verdict(claim, NOT_MEASURED, NOT_KNOWN, known)
-    figure = f"{held.text}{f'; {more}' if more else ''}"
+    why_not = "not both are above every null" if held.outcome == NOT_MEASURED else ""
+    figure = "; ".join(part for part in (held.text, more, why_not) if part)
     return Verdict(claim, held.outcome, figure, known, held.links, held.estimate)
 
 

@@ -13,6 +13,7 @@ from tlm.report.findings import NOT_MEASURED, UNDECIDED, Findings, Verdict
 from tlm.report.formatting import Cell, Table, number, percent, word
 from tlm.report.options import (
     HOW_SCORES_VARY,
+    LITTLE_LOSS,
     Weighted,
     benchmarks_of,
     hold,
@@ -64,6 +65,7 @@ def analyse(evidence: Evidence) -> Findings:
         verdicts.append(_of_half(beats, found[title, early]))
     notes = [
         HOW_SCORES_VARY,
+        LITTLE_LOSS,
         "The threshold of each model is the highest with which held-out text uses half of the layers at most. If the "
         "benchmark's tokens use more than half, neither a cost below the margin nor a better score than that of half a "
         "model decides the claim.",

@@ -15,8 +15,8 @@ from tlm.report.findings import NOT_KNOWN, NOT_MEASURED, UNDECIDED, Findings, Ou
 from tlm.report.formatting import Cell, Table, number, percent, word
 from tlm.report.options import (
     HOW_SCORES_VARY,
+    LITTLE_LOSS,
     Weighted,
-    above_all,
     benchmarks_of,
     hold,
     score_table,
@@ -52,17 +52,17 @@ def byte_pooling(evidence: Evidence) -> Findings:
     held = hold({place: Weighted([(1.0, own), (-1.0, other)], EQUAL) for place, (own, other) in found.items()})
     counts = _counts(evidence)
     verdicts = [_count(arch, of_arm) for arch, of_arm in counts.items() if {"bytes", SUBWORD} <= set(of_arm)]
-    for (title, arch, arm), scores in found.items():
+    for title, arch, arm in found:
         claim = f"{arch} of bytes is less than 2 points below that with a vocabulary after as many {ARMS[arm]}, {title}"
-        verdict = verdict_of(claim, held.get((title, arch, arm)), more="bytes minus subword")
-        verdicts.append(_above_the_nulls(verdict, scores))
+        verdicts.append(verdict_of(claim, held.get((title, arch, arm)), more="bytes minus subword"))
     return Findings(
         verdicts,
         [_counts_table(counts), score_table(evidence)],
         notes=[
             HOW_SCORES_VARY,
-            "The margin is −2 points. Two models that know nothing are equal too: unless both are above chance and every "
-            "null, with the whole interval, the comparison is not measured.",
+            LITTLE_LOSS,
+            "The margin is −2 points.",
+            LITTLE_LOSS,
             "The numbers of parameters are exact. What bytes save is a share of embeddings and head: the smaller the "
             "vocabulary and the width, the less it can be.",
         ],
@@ -110,14 +110,6 @@ def _system(evidence: Evidence, arch: str, arm: str) -> str:
 
 def _bits(scores: OptionScores | None) -> Scores | None:
     return None if scores is None else scores.bits_S
-
-
-def _above_the_nulls(verdict: Verdict, scores: tuple[OptionScores | None, ...]) -> Verdict:
-    """Not measured unless it is known that both models have learnt what the benchmark asks."""
-    below = [each for each in scores if each is not None and above_all(each) is False]
-    if not below:
-        return verdict
-    return replace(verdict, outcome=NOT_MEASURED, figure=f"{verdict.figure}; not both are above every null")
 
 
 # --- parameters ---

@@ -11,6 +11,7 @@ from tlm.report.evidence import Evidence
 from tlm.report.findings import NOT_KNOWN, NOT_MEASURED, UNDECIDED, Findings, Verdict
 from tlm.report.options import (
     HOW_SCORES_VARY,
+    LITTLE_LOSS,
     Held,
     Weighted,
     benchmarks_of,
@@ -67,6 +68,7 @@ def _losses(evidence: Evidence, claims: Iterable[Claim]) -> Findings:
     notes = [
         HOW_SCORES_VARY,
         "The margin is −1 point: yes if the whole interval is above it, no if it is below.",
+        LITTLE_LOSS,
     ]
     return Findings(verdicts, [score_table(evidence), parameters_table(evidence)], notes=notes)
 
