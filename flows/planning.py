@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tlm.artifacts.inspection import Inspection
-from tlm.artifacts.step import Step
+from tlm.artifacts.step import Label, Step
 from tlm.artifacts.store import ArtifactStore
 from tlm.cost.estimate import Cost, Estimate, estimate
 from tlm.data.sources import left_out
@@ -61,15 +61,14 @@ def show_plan(
     if steps:
         console.print(_steps_table(planned, found, costs.costs))
     console.print(_stages_table(planned, found, costs.costs, projected))
-    console.print(_parameters_table(planned.study, costs.costs))
+    console.print(_parameters_table(planned, costs.costs))
     todo = [step for step in planned.steps if step.key not in facts]
     bare = sum(map(_is_without_weights, found.values()))
     cached = f"{len(facts)} cached{f' ({bare} of them without weights)' if bare else ''}"
     console.print(f"{len(found)} steps: {cached}, {len(todo)} to run.", highlight=False)
     lines = [*_refused(todo, store)]
     lines += [f"Training: {_work(list(costs.costs.values()))}; of it to run: {_work(_of(todo, costs.costs))}."]
-    names = {architecture: name for name, architecture, _ in shapes(planned.study)}
-    lines += [f"{names[architecture]}: {claim}" for architecture, claim in claims(names)]
+    lines += [f"{each.name}: {claim}" for each in shapes(planned.study) for claim in claims(each.architecture)]
     lines += [f"Assumed: {text}." for text in costs.assumptions]
     lines += [*(projected.lines if projected else []), *_room(planned.study, todo, runtime)]
     for line in lines:
@@ -219,18 +218,25 @@ def _steps_table(planned: Plan, found: Mapping[str, Inspection], costs: Mapping[
     return table
 
 
-def _parameters_table(study: StudyConfig, costs: Mapping[str, Cost]) -> Table:
+def _parameters_table(planned: Plan, costs: Mapping[str, Cost]) -> Table:
     """What each architecture's language model stores, and what a token of it costs."""
     table = _table("architecture", "parameters", "embeddings and head", "core", "used by a token", "FLOPs a token")
-    trained = {(cost.workload.architecture.kind, cost.workload.vocab_size) for cost in costs.values()}
-    for name, architecture, own in shapes(study):
-        for vocab_size in (size for kind, size in trained if kind == architecture.kind):  # one, if any is trained
-            counts = parameter_counts(architecture, vocab_size=vocab_size, max_position_embeddings=own.max_length)
-            flops = pretraining_flops(architecture, own.pretrain, own.max_length, vocab_size) / own.max_length
-            share = f"{scaled(counts.embeddings_and_head)} ({100 * counts.embeddings_and_head / counts.stored:.1f} %)"
-            cells = f"{counts.stored:,}", share, scaled(counts.core), scaled(counts.used), scaled(flops, "FLOP")
-            table.add_row(name, *cells)
+    trained = [(step.labels, costs[step.key].workload.vocab_size) for step in planned.steps if step.key in costs]
+    sizes = {(str(labels["arch"]), _name(labels.get("arm"))): size for labels, size in trained}
+    for shape in shapes(planned.study):
+        if (vocab_size := shape.vocabulary(sizes)) is None:
+            continue
+        architecture, own = shape.architecture, shape.study
+        counts = parameter_counts(architecture, vocab_size=vocab_size, max_position_embeddings=own.max_length)
+        flops = pretraining_flops(architecture, own.pretrain, own.max_length, vocab_size) / own.max_length
+        share = f"{scaled(counts.embeddings_and_head)} ({100 * counts.embeddings_and_head / counts.stored:.1f} %)"
+        cells = f"{counts.stored:,}", share, scaled(counts.core), scaled(counts.used), scaled(flops, "FLOP")
+        table.add_row(shape.name, *cells)
     return table
+
+
+def _name(label: Label) -> str | None:
+    return None if label is None else str(label)
 
 
 def _table(*columns: str) -> Table:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from tlm.modeling.families.base import ParameterCounts, Shape, family_of
@@ -38,11 +38,10 @@ def parameter_counts(shape: Shape, *, vocab_size: int, max_position_embeddings: 
     )
 
 
-def claims(architectures: Iterable[Architecture]) -> Iterator[tuple[Architecture, str]]:
-    """Of each architecture whose family says something of its parameters beside the numbers: that."""
-    for architecture in architectures:
-        if claim := family_of(architecture).claim(architecture):
-            yield architecture, claim
+def claims(architecture: Architecture) -> Iterator[str]:
+    """What its family says of an architecture's parameters beside the numbers, if anything."""
+    if claim := family_of(architecture).claim(architecture):
+        yield claim
 
 
 def classifier_flops(shape: Shape, seq_len: int, num_labels: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tlm.study.architecture import Architecture
@@ -40,15 +42,39 @@ def models(study: StudyConfig) -> list[str]:
     ]
 
 
-def shapes(study: StudyConfig) -> list[tuple[str, Architecture, StudyConfig]]:
-    """(name, architecture, the study as it is trained in) of every architecture, each once: those of arms beside the
-    study's own where an arm has others."""
-    found = [(arch.name, arch, study) for arch in study.architectures]
+@dataclass(frozen=True)
+class Shape:
+    """An architecture with the tokenizer that it reads, of which its parameters follow."""
+
+    name: str
+    architecture: Architecture
+    study: StudyConfig
+    """As it is trained in: its tokenizer and `max_length`."""
+    arms: tuple[str | None, ...]
+    """That train it so; None where the study has no arms."""
+
+    def vocabulary(self, sizes: Mapping[tuple[str, str | None], int]) -> int | None:
+        """Tokens of its vocabulary, from what models of (architecture, arm) were trained with; None if none is there."""
+        return next(
+            (sizes[self.architecture.name, arm] for arm in self.arms if (self.architecture.name, arm) in sizes), None
+        )
+
+
+def shapes(study: StudyConfig) -> list[Shape]:
+    """Every architecture once with each tokenizer: those of arms beside the study's own, where an arm reads otherwise."""
+    otherwise = [name for name, arm in study.arms.items() if arm.tokenizer or arm.max_length or arm.architectures]
+    plain = tuple(name for name in study.arms if name not in otherwise) if study.arms else (None,)
+    found = {_reads(arch, study): Shape(arch.name, arch, study, plain) for arch in study.architectures if plain}
     for arm, _, own in study.in_arms():
-        known = [each for _, each, _ in found]
-        if study.arms[arm].architectures:
-            found += [(in_arm(each.name, arm, None), each, own) for each in own.architectures if each not in known]
-    return found
+        for arch in own.architectures if arm in otherwise else ():
+            new = Shape(in_arm(arch.name, arm, None), arch, own, ())
+            known = found.get(_reads(arch, own), new)
+            found[_reads(arch, own)] = replace(known, arms=tuple(dict.fromkeys((*known.arms, arm))))
+    return list(found.values())
+
+
+def _reads(arch: Architecture, study: StudyConfig) -> tuple[Architecture, str, int]:
+    return arch, study.tokenizer.model_dump_json(), study.max_length
 
 
 def svd_models(study: StudyConfig) -> list[str]:

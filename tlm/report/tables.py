@@ -80,21 +80,18 @@ def paper_table(evidence: Evidence) -> Table:
 def parameters_table(evidence: Evidence) -> Table:
     """What each architecture's language model stores, and what a token of it costs. Empty if no tokenizer is recorded."""
     study = evidence.study
-    found = rows(
-        evidence.connection,
-        "select facts ->> 'vocab_size' as size, config ->> 'kind' as kind from runs where stage = 'tokenizer'",
-    )
-    vocabularies = {row["kind"]: int(row["size"]) for row in found if row["size"]}
+    vocabularies = _vocabularies(evidence)
     body = []
-    for name, architecture, own in shapes(study):
-        if (vocab_size := vocabularies.get(own.tokenizer.kind)) is None:
+    for shape in shapes(study):
+        if (vocab_size := shape.vocabulary(vocabularies)) is None:
             continue
+        architecture, own = shape.architecture, shape.study
         counts = parameter_counts(architecture, vocab_size=vocab_size, max_position_embeddings=own.max_length)
         flops = pretraining_flops(architecture, own.pretrain, own.max_length, vocab_size) / own.max_length
         sizes = [number(each) for each in (counts.stored, counts.embeddings_and_head)]
         share = percent(counts.embeddings_and_head / counts.stored)
         rest = [number(counts.core), number(counts.used), number(flops, 2, scale=1e-6)]
-        body.append((word(name), *sizes, share, *rest))
+        body.append((word(shape.name), *sizes, share, *rest))
     columns = (
         "Architecture",
         "Stored",
@@ -109,9 +106,17 @@ def parameters_table(evidence: Evidence) -> Table:
         "them, and of embeddings only the projection onto the vocabulary. FLOPs: of the forward pass in pre-training, in a "
         f"sequence of {study.max_length} tokens."
     )
-    said = {architecture: name for name, architecture, _ in shapes(study)}
-    note += "".join(f" {said[architecture]}: {claim}" for architecture, claim in claims(said))
+    note += "".join(f" {shape.name}: {claim}" for shape in shapes(study) for claim in claims(shape.architecture))
     return Table("Parameters of the language models", columns, tuple(body), note)
+
+
+def _vocabularies(evidence: Evidence) -> dict[tuple[str, str | None], int]:
+    """(architecture, arm) → tokens of the vocabulary that its models read. Published results do not tell."""
+    found = rows(evidence.connection, "select * from runs where stage in ('tokenizer', 'pretrain', 'finetune')")
+    facts = {row["key"]: json.loads(row["facts"] or "{}") for row in found if row["stage"] == "tokenizer"}
+    read = {(row["arch"], row.get("arm")): json.loads(row.get("inputs") or "{}").get("tokenizer") for row in found}
+    keys = {model: tokenizer["key"] for model, tokenizer in read.items() if tokenizer}
+    return {model: int(facts[key]["vocab_size"]) for model, key in keys.items() if "vocab_size" in facts.get(key, {})}
 
 
 def texts_table(connection: Connection) -> Table:
