@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -23,6 +24,7 @@ from tlm.errors import UserError
 from tlm.machine.file_errors import file_error
 from tlm.machine.interruption import closing, saying
 from tlm.machine.runtime import Runtime, trains_here
+from tlm.modeling.families.base import family_of
 from tlm.planning.found import Found, unmade, verified
 from tlm.planning.plan import Plan
 from tlm.planning.preflight import check
@@ -142,17 +144,32 @@ def run_in_terminal(study: StudyConfig, runtime: Runtime, console: Console, *, a
         console.print(Text.assemble(("failed:", "red"), f" {fault}"), highlight=False, soft_wrap=True)
         console.print(f"{GO_ON} --debug shows the traceback.")
         sys.exit(1)
-    answers = _show(summary, store, console, clock)
+    answers = _show(summary, planned, store, console, clock)
     runs_page = experiment_url(shown(runtime.mlflow_url), summary.mlflow_experiment_id)
     console.print(f"MLflow: {runs_page}", highlight=False, soft_wrap=True)
     console.print("Next, try:")
     for command in (
         *(("tlm report    # the verdicts of every study, in docs/results.md",) if answers else ()),
-        f"tlm explain {asked} --against {study.name} --set finetune.epochs={study.finetune.epochs + 1}",
-        'tlm sql "select system, task, ws, round(accuracy, 3) as accuracy from results order by accuracy desc"',
+        *_next(asked, planned),
         "make ui    # runs side by side in MLflow, flows in Prefect",
     ):
         console.print(f"  {command}", highlight=False, soft_wrap=True)
+
+
+def _next(asked: str, planned: Plan) -> Iterator[str]:
+    """Commands that look into what a study has made: of one without tasks, language models and their scores."""
+    study = planned.study
+    explain = f"tlm explain {asked} --against {study.name} --set"
+    if study.tasks:
+        yield f"{explain} finetune.epochs={study.finetune.epochs + 1}"
+        yield 'tlm sql "select system, task, ws, round(accuracy, 3) as accuracy from results order by accuracy desc"'
+        return
+    yield f"{explain} pretrain.learning_rate={study.pretrain.learning_rate / 2:g}"
+    yield 'tlm sql "select system, task, ws, round(score, 3) as score, chance, ngram from likelihood order by score desc"'
+    causal = {arch.name for arch in study.architectures if family_of(arch).causal}
+    writing = (step for step in planned.steps if step.stage == "pretrain" and step.labels["arch"] in causal)
+    for step in islice(writing, 1):
+        yield f'tlm generate {step.stage}/{step.slug} --prompt "The "'
 
 
 def _verified(planned: Plan, store: ArtifactStore, console: Console) -> Found:
@@ -200,18 +217,21 @@ def _without_prefect(planned: Plan, found: Found, runtime: Runtime, server: Serv
     return run_study(planned, found, runtime, lambda *_: set())
 
 
-def _show(summary: Summary, store: ArtifactStore, console: Console, clock: Clock) -> bool:
-    """Print what was damaged, the table, the verdicts, and where the report is; return whether there is a verdict."""
+def _show(summary: Summary, planned: Plan, store: ArtifactStore, console: Console, clock: Clock) -> bool:
+    """Print what was damaged, accuracies, scores, verdicts, and where the report is; return whether there is a verdict."""
     from flows.querying import name_left_out
     from tlm.report.saved import FINDINGS_FILE, SUMMARY_FILE, load_findings, load_summary
-    from tlm.report.summary import to_rich
+    from tlm.report.summary import scores_to_rich, to_rich
 
     for name, reason in summary.damaged.items():
         damaged = Text.assemble(("damaged", "yellow"), f" {name}: {reason}; it was made again")
         console.print(damaged, highlight=False, soft_wrap=True)
     name_left_out(summary.left_out, console)
     report = store.get(summary.report)
-    console.print(to_rich(load_summary(report.path(SUMMARY_FILE))))
+    if planned.study.tasks:
+        console.print(to_rich(load_summary(report.path(SUMMARY_FILE))))
+    if scored := [store.get(step.ref).record for step in planned.steps if step.stage == "likelihood"]:
+        console.print(scores_to_rich(scored))
     verdicts = load_findings(report.path(FINDINGS_FILE)).verdicts
     for verdict in verdicts:
         console.print(Text.assemble((verdict.outcome, "bold"), f": {verdict.claim}: {verdict.figure}"), highlight=False)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 import pandas as pd
 import pytest
 from helpers import python
 from rich.console import Console
 from synthetic import MadeUp
 
+from tlm.artifacts.record import Record
 from tlm.report.evidence import Evidence
-from tlm.report.summary import summary, to_rich
+from tlm.report.summary import scores_to_rich, summary, to_rich
 
 
 def test_summary_equals_the_marts(made_up: MadeUp) -> None:
@@ -46,3 +50,12 @@ def test_what_reads_a_report_imports_nothing_that_draws_or_computes_one() -> Non
     code = f"import sys, tlm.report.saved, tlm.report.summary; print([name for name in {slow} if name in sys.modules])"
     done = python(code)
     assert done.stdout == "[]\n", done.stdout + done.stderr
+
+
+def test_scores_stand_beside_chance_and_the_best_null() -> None:
+    facts = {"score": 0.6, "chance": 0.5, "untrained": 0.51, "fewest_tokens": 0.4, "fewest_bytes": 0.45, "ngram": 0.555}
+    labels = {"task": "blimp", "ws": 2_000, "arch": "plain", "arm": "bytes", "budget": 90, "treatment": None}
+    console = Console(width=80, record=True)
+    console.print(scores_to_rich([cast(Record, SimpleNamespace(labels=labels, facts=facts))]))
+    text = console.export_text()
+    assert "blimp     2,000 plain, bytes, 90 steps  60.0   50.0      55.5" in text

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from tlm.report.evidence import Evidence
+from tlm.artifacts.record import Record
+from tlm.report.evidence import NULLS, Evidence
 from tlm.report.formatting import Row, corpus_label, signed
 from tlm.report.marts import Rows
 from tlm.report.study_systems import corpora, models
@@ -85,6 +87,32 @@ def to_rich(frame: pd.DataFrame) -> RichTable:
             gap,
             *(_one_digit(row[name]) for name in (*committees, "tfidf")),
         )
+    return table
+
+
+def scores_to_rich(records: Iterable[Record]) -> RichTable:
+    """Scores by likelihood, of records of the stage `likelihood`, as a table that fits a terminal of 80 columns."""
+    from rich.table import Table as RichTable
+
+    table = RichTable(
+        title="Scores by likelihood, %",
+        caption="Best null: the highest of what the untrained model, the fewest tokens, the fewest bytes and a 5-gram "
+        "model score on the same items.",
+        box=None,
+        padding=(0, 1, 0, 0),
+    )
+    for heading in ("Benchmark", "Ws", "Model"):
+        table.add_column(heading)
+    for heading in ("Score", "Chance", "Best null"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for record in records:
+        labels, facts = record.labels, record.facts
+        budget = f"{labels['budget']} steps" if labels.get("budget") else None
+        model = ", ".join(str(part) for part in (labels["arch"], labels.get("arm"), budget) if part)
+        shares = (facts["score"], facts["chance"], max(facts[name] for name in NULLS))
+        treatment = labels.get("treatment")
+        corpus = corpus_label(int(labels["ws"] or 0), None if treatment is None else str(treatment))
+        table.add_row(str(labels["task"]), corpus, model, *(_one_digit(100 * share) for share in shares))
     return table
 
 

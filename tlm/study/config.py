@@ -239,7 +239,7 @@ class StudyConfig(Frozen):
     tokenizer: SerializeAsAny[TokenizerConfig]
     max_length: Annotated[int, Field(ge=8, le=4_096)] = 128
     architectures: tuple[Architecture, ...] = Field(min_length=1)
-    tasks: tuple[TaskConfig, ...] = Field(description="to fine-tune on; none in a study that has evaluations alone")
+    tasks: tuple[TaskConfig, ...] = Field((), description="to fine-tune on; none in a study that has evaluations alone")
     pretrain: PretrainConfig
     finetune: FinetuneConfig = Field(
         FinetuneConfig(), description="how models learn tasks; a study that has some says it"
