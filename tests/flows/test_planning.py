@@ -215,7 +215,7 @@ def rehearsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Plan:
     return plan_anywhere(load_study("custom-corpus", scale="tiny", origin="hub"))
 
 
-ITEMS = {"fewrel": {"labels": 16, "test": 300}}
+ITEMS = {"dbpedia": {"labels": 14, "test": 300}}
 
 
 def test_every_verdict_stands_with_its_half_width_and_where_that_is_from(
@@ -233,9 +233,9 @@ def test_every_verdict_stands_with_its_half_width_and_where_that_is_from(
 def test_variances_are_those_of_this_home_where_it_has_results(
     rehearsed: Plan, runtime: Runtime, console: Console
 ) -> None:
-    made = MadeUp(study(tasks=("fewrel",)))
+    made = MadeUp(study(tasks=("dbpedia",)))
     for ws in (0, 500):
-        made.finetuned("fewrel", "bert1", ws, 0.6, seeds=8, spread=0.1)
+        made.finetuned("dbpedia", "bert1", ws, 0.6, seeds=8, spread=0.1)
     runtime.catalogue.parent.mkdir(parents=True)
     with made.evidence().connection as connection:
         connection.execute(f"attach '{runtime.catalogue}' as kept")
@@ -243,7 +243,7 @@ def test_variances_are_those_of_this_home_where_it_has_results(
             connection.execute(f"create table kept.{table} as select * from {table}")
     show_verdicts(rehearsed, ITEMS, runtime, console)
     text = said(console)
-    assert "results made up with the variances of 16 runs in this home, on fewrel." in text
+    assert "results made up with the variances of 16 runs in this home, on dbpedia." in text
     assert all(float(width) > 5 for width in re.findall(r"(\d+\.\d) points │", text)), "as wide as its seeds say"
 
 
