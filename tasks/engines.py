@@ -18,6 +18,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from tasks import board
 from tlm.artifacts.step import Step
+from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
 from tlm.execution.process import stop_all
 from tlm.machine.places import is_url
@@ -100,6 +101,8 @@ class Ray(Engine):
                         f"TLM_ENGINE=ray with {where}{part}.precision: auto: what is measured here is not theirs.",
                         f"Choose one: --set {part}.precision=bfloat16 (or float32).",
                     )
+        runtime.check_writable()
+        ArtifactStore(runtime.artifacts).shelf.check_usable()
         from tasks.nodes import check_nodes, connect
 
         connect()

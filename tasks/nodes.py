@@ -71,7 +71,12 @@ def report(artifacts: str, probe: str) -> dict[str, Any]:
 
 
 def check_nodes(runtime: Runtime) -> None:
-    """Raise UserError, naming the node, unless all have this commit and environment and this home, and one the device."""
+    """Raise UserError, naming the node, unless all have this commit and environment and this home, and one the device.
+
+    What one of them is asked takes a minute on a busy node: what the driver knows by itself comes first.
+    """
+    if runtime.device == "cuda" and not ray.cluster_resources().get("GPU"):
+        raise UserError("TLM_DEVICE=cuda, and no node has a GPU.", "Add one, or set TLM_DEVICE=cpu.")
     store = ArtifactStore(runtime.artifacts)
     probe = f"{store.root}/.probe-{uuid.uuid4().hex}"
     store.shelf.write(probe, probe.encode()[-100:])
@@ -91,8 +96,6 @@ def check_nodes(runtime: Runtime) -> None:
             _compare(name, what, answer[what], own[what])
         for package, version in own["packages"].items():
             _compare(name, package, answer["packages"].get(package), version)
-    if runtime.device == "cuda" and not ray.cluster_resources().get("GPU"):
-        raise UserError("TLM_DEVICE=cuda, and no node has a GPU.", "Add one, or set TLM_DEVICE=cpu.")
 
 
 def _ask(node: dict[str, Any], artifacts: str, probe: str) -> Any:

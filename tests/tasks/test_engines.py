@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -10,6 +13,7 @@ from helpers import mini_study
 
 from tasks import board
 from tasks.engines import ENGINES, Engine, Ray, engine_of
+from tlm.artifacts.bucket import Bucket
 from tlm.artifacts.step import ArtifactRef
 from tlm.errors import UserError
 from tlm.machine.runtime import Runtime
@@ -56,6 +60,25 @@ def test_ray_is_refused_where_each_node_would_choose_its_device_or_precision() -
         Ray().check(mini_study(pretrain__precision="auto"), runtime())
     with pytest.raises(UserError, match=r"finetune\.precision: auto"):
         Ray().check(mini_study(finetune__precision="auto"), runtime())
+
+
+def test_a_home_that_cannot_serve_is_refused_before_any_node_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    nodes: Any = ModuleType("tasks.nodes")
+    nodes.connect, nodes.check_nodes = lambda: asked.append("connect"), lambda runtime: asked.append("nodes")
+    monkeypatch.setitem(sys.modules, "tasks.nodes", nodes)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="TLM_HOME=.* is not writable"):
+        Ray().check(mini_study(), runtime(home=str(tmp_path / "file" / "home")))
+    careless = staticmethod(lambda path, content: True)
+    with monkeypatch.context() as patched, pytest.raises(UserError, match="does not honour conditional writes"):
+        patched.setattr(Bucket, "create", careless)
+        Ray().check(mini_study(), runtime(home="memory://home"))
+    assert asked == []
+    Ray().check(mini_study(), runtime(home="memory://home"))
+    assert asked == ["connect", "nodes"]
 
 
 def test_an_engine_that_says_nothing_of_its_own_suits_this_machine() -> None:
