@@ -13,7 +13,7 @@ from tasks.board import End
 from tasks.engines import engine_of
 from tasks.tracking.study import Tracking, execute_tracked
 from tlm.artifacts.step import ArtifactRef, Step
-from tlm.errors import UserError
+from tlm.errors import Gone, UserError
 from tlm.execution.execute import execute
 from tlm.execution.process import StageStopped
 from tlm.machine.runtime import Runtime
@@ -55,11 +55,11 @@ def run_step(step: Step, runtime: Runtime, tracking: Tracking | None) -> Artifac
 
 
 def _passing_fault(task: Any, task_run: Any, state: Any) -> bool:
-    """Only what may go better next time is worth a retry: the user's errors are not."""
+    """Only what may go better next time is worth a retry: the user's errors are not, but for an input that is gone."""
     try:
         state.result()
-    except UserError:
-        return False
+    except UserError as error:
+        return isinstance(error, Gone)
     except Exception:
         return True
     return False

@@ -19,6 +19,13 @@ class UserError(Exception):
         return (type(self), (self.problem, self.remedy))
 
 
+class Gone(UserError, LookupError):
+    """What a reader was promised is there no longer, or is another: whoever asks again may find it whole."""
+
+    def __init__(self, problem: str, remedy: str = "Run the same command again: what is missing is made.") -> None:
+        super().__init__(problem, remedy)
+
+
 class BatchTooLarge(UserError):
     """The memory does not hold a batch of `items`."""
 

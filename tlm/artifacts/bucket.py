@@ -22,7 +22,7 @@ from tlm.artifacts.lease import leased, machine_of
 from tlm.artifacts.listing import DAMAGED, Glance, Info, checksum, os_errors, outputs_of, written
 from tlm.artifacts.mirror import mirrored
 from tlm.artifacts.record import RECORD, RECORD_BYTES, NoRecord, Record, Stored, from_file, to_file
-from tlm.errors import UserError
+from tlm.errors import Gone, UserError
 from tlm.machine.files import reason
 
 LEASES, MIRRORED = ".leases", ".checkpoints"
@@ -74,12 +74,12 @@ class Bucket:
         return path if fetched.is_sound(path, record, name) else None
 
     def local(self, folder: str, record: Record, name: str) -> Path:
-        """Where an output can be opened: it is fetched, unless it was, and verified. Raises LookupError if it is not
-        what its record says: it is then known to be damaged, by all."""
+        """Where an output can be opened: it is fetched, unless it was, and verified. Raises Gone if it is not what its
+        record says: it is then known to be damaged, by all."""
         if self.at_hand(record, name) is None:
             self.fetch([(folder, record, name)])
         if (path := self.at_hand(record, name)) is None:
-            raise LookupError(f"{record.ref} is damaged ({name} differs from the digest in its record)")
+            raise Gone(f"{record.ref} is damaged ({name} differs from the digest in its record).")
         return path
 
     def fetch(self, wanted: Sequence[tuple[str, Record, str]]) -> None:

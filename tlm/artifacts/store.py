@@ -22,7 +22,7 @@ from tlm.artifacts.inspection import Inspection, failed
 from tlm.artifacts.listing import Glance
 from tlm.artifacts.record import RECORD, NoRecord, Output, Record, check_here, to_file
 from tlm.artifacts.step import ArtifactRef, Step
-from tlm.errors import UserError
+from tlm.errors import Gone, UserError
 from tlm.machine.files import reason, remove
 from tlm.machine.places import is_url
 
@@ -112,6 +112,8 @@ class ArtifactStore(BuildingPlace):
                 seen = self._inspect(shelf, folder, verify)
                 if seen.record is not None and folder != self._find(shelf, seen.record.ref):
                     seen = Inspection("damaged", reason=f"its {RECORD} is that of {seen.record.ref}")
+                if seen.status == "missing":  # removed since it was listed
+                    continue
                 yield f"{stage}/{_name(folder)}", seen
 
     def get(self, ref: ArtifactRef, *, verify: bool = False) -> Artifact:
@@ -128,7 +130,12 @@ class ArtifactStore(BuildingPlace):
     def local_path(self, record: Record, name: str) -> Path:
         """A local path of one output of an artifact, fetched first if the store is remote.
 
-        Raises KeyError if the record lists no such output, UserError if it was left behind, LookupError if all is gone.
+        What another machine has made again since the record was read, with the same content, is read from there.
+
+        Raises:
+            KeyError: if the record lists no such output.
+            UserError: if it was left behind.
+            Gone: if all is gone, or was made again with other content, or this output is damaged.
         """
         check_here(record, [name])
         if name not in record.outputs:
@@ -137,8 +144,15 @@ class ArtifactStore(BuildingPlace):
             return path
         _, folder = self._look(record.ref)
         if folder is None:
-            raise LookupError(f"{record.ref} is missing")
-        return self.shelf.local(folder, record, name)
+            raise Gone(f"{record.ref} is missing.")
+        with suppress(FileNotFoundError):
+            return self.shelf.local(folder, record, name)
+        now = self.inspect(record.ref, verify=False).record
+        if now is None or now.outputs.get(name) != record.outputs[name]:
+            raise Gone(f"{record.ref} was {'made again' if now else 'removed'} by another process while it was read.")
+        with suppress(FileNotFoundError):
+            return self.shelf.local(folder, now, name)
+        raise Gone(f"{record.ref} has no {name} any more.")
 
     # --- writing ---
 
@@ -274,7 +288,19 @@ class ArtifactStore(BuildingPlace):
         return [f"{place}/{name}" for name in names if not name.startswith(".") and name.isprintable()]
 
     def _inspect(self, shelf: Shelf, folder: str, verify: Chosen) -> Inspection:
-        """What lies in a folder, which its record has to describe."""
+        """What lies in a folder, which its record has to describe.
+
+        Another machine may have made it again after it was listed and before its record was read: what is damaged by an
+        older listing is looked at once more.
+        """
+        seen = self._judge(shelf, folder, verify)
+        if seen.status != "damaged" or isinstance(shelf, Disk):
+            return seen
+        fresh = self.shelf.glance([folder], afresh=shelf.afresh)
+        again = self._judge(fresh, folder, verify) if fresh.exists(folder) else Inspection("missing")
+        return seen if again.status == "damaged" and again.record == seen.record else again
+
+    def _judge(self, shelf: Shelf, folder: str, verify: Chosen) -> Inspection:
         try:
             record = shelf.record(folder)
         except NoRecord as error:

@@ -19,7 +19,7 @@ from tlm.artifacts.in_progress import begin, end, unfinished
 from tlm.artifacts.listing import DAMAGED
 from tlm.artifacts.record import RECORD, Record
 from tlm.artifacts.store import ArtifactStore
-from tlm.errors import UserError
+from tlm.errors import Gone, UserError
 from tlm.machine.file_errors import file_error
 
 # --- reading ---
@@ -84,6 +84,52 @@ def test_what_is_read_is_verified_and_what_was_found_damaged_is_damaged_for_all(
     publish(store, a_step())
     assert store.get(record.ref).path("rows.bin").read_bytes() == FILES["rows.bin"]
     assert not any(DAMAGED in path for path in objects(store))
+
+
+def test_what_another_machine_makes_again_while_it_is_read_is_read_from_there(store: ArtifactStore, url: str) -> None:
+    artifact, other = store.get(publish(store, a_step()).ref), ArtifactStore(url)
+    other.delete(artifact.record.ref)
+    again = publish(other, a_step())
+    assert again.stored != artifact.record.stored
+    assert artifact.path("rows.bin").read_bytes() == FILES["rows.bin"]
+
+
+def test_what_is_no_longer_there_or_no_longer_the_same_when_it_is_read_is_one_clear_error(
+    store: ArtifactStore, url: str
+) -> None:
+    artifact, other = store.get(publish(store, a_step()).ref), ArtifactStore(url)
+    other.delete(artifact.record.ref)
+    with pytest.raises(Gone, match="is missing. Run the same command again"):
+        artifact.path("rows.bin")
+    with other.draft(a_step().ref) as draft:
+        (draft / "rows.bin").write_bytes(b"another")
+        other.publish(a_step(), draft, facts={}, provenance={}, seconds=1)
+    for name in FILES:
+        with pytest.raises(Gone, match="was made again by another process while it was read. Run the same"):
+            artifact.path(name)
+
+
+@pytest.mark.parametrize("look", ["inspect", "inspect_each", "inspect_all"])
+def test_what_another_machine_makes_again_between_its_listing_and_its_record_is_whole(
+    look: str, store: ArtifactStore, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref, bucket, other = publish(store, a_step()).ref, bucket_of(store), ArtifactStore(url)
+    cat, times = bucket.fs.cat, []
+
+    def meanwhile(*given: Any, **more: Any) -> Any:
+        times.append(1)
+        if len(times) == 1:
+            other.delete(ref)
+            publish(other, a_step())
+        return cat(*given, **more)
+
+    monkeypatch.setattr(bucket.fs, "cat", meanwhile)
+    found = {
+        "inspect": lambda: store.inspect(ref),
+        "inspect_each": lambda: store.inspect_each([ref])[ref.key],
+        "inspect_all": lambda: dict(store.inspect_all())[str(ref)],
+    }[look]()
+    assert (found.status, found.reason) == ("complete", "")
 
 
 def bit_rot(store: ArtifactStore, record: Record, name: str) -> None:
