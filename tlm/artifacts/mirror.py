@@ -1,13 +1,13 @@
 """Checkpoints that follow an object store: copied there while training goes on, so that any machine can go on from them.
 
-A checkpoint carries a digest of its content (`tlm.training.checkpoint`): one that is not whole is not used.
+A checkpoint carries a digest of its content (`tlm.training.checkpoint`): a training passes over one that is not whole, and
+goes on from the one before, which is why two are kept.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,15 +18,19 @@ from tlm.machine.repeating import repeated
 
 SECONDS = 2.0
 """Between two looks at the folder that a training writes to."""
-BLOCK = 8_000_000
 PATTERN = "*.safetensors"
+KEPT = 2
+"""The newest checkpoint and the one before."""
 
 log = logging.getLogger(__name__)
 
 
 @contextmanager
 def mirrored(fs: Any, place: str, folder: Path) -> Iterator[None]:
-    """Bring the newest checkpoint at `place` into `folder` unless it has a newer one, and copy those written there inside.
+    """Bring the newest checkpoints at `place` into `folder` unless it has newer ones, and copy those written there inside.
+
+    What this training writes is the truth: a checkpoint in the store that it did not go on from, although it is of a later
+    step, was of no use to it, and gives way to its next.
 
     What goes wrong costs a checkpoint, and no training.
     """
@@ -53,28 +57,35 @@ def _newest(folder: Path) -> str:
 
 
 def _bring(fs: Any, place: str, folder: Path) -> None:
-    there = max((str(path) for path in fs.find(place) if path.endswith(".safetensors")), default="")
-    name = there.rsplit("/", 1)[-1]
-    if name <= _newest(folder):
-        return
-    make_folder(folder)
-    arriving = folder / f"{name}.arriving-{os.getpid()}"
-    fs.get_file(there, str(arriving))
-    arriving.replace(folder / name)
+    newest = _newest(folder)
+    names = sorted((name for name in _there(fs, place) if name > newest), reverse=True)
+    for name in names[:KEPT]:
+        make_folder(folder)
+        arriving = folder / f"{name}.arriving-{os.getpid()}"
+        try:
+            fs.get_file(f"{place}/{name}", str(arriving))
+            arriving.replace(folder / name)
+        except Exception as error:
+            log.warning("the checkpoint %s is not brought from %s: %s", name, place, error)
+            arriving.unlink(missing_ok=True)
+
+
+def _there(fs: Any, place: str) -> list[str]:
+    return [str(path).rsplit("/", 1)[-1] for path in fs.find(place) if str(path).endswith(".safetensors")]
 
 
 def _copy(fs: Any, place: str, folder: Path, last: str) -> str:
-    """Copy the newest checkpoint, unless it is the `last` copied one, and remove older copies; return its name."""
+    """Copy the newest checkpoint, unless it is the `last` copied one, and remove all but the one before; return its name."""
     name = _newest(folder)
-    if name <= last:
+    if name in ("", last):
         return last
     try:
-        with (folder / name).open("rb") as file, fs.open(f"{place}/{name}", "wb") as copy:
-            shutil.copyfileobj(file, copy, BLOCK)
-        for old in fs.find(place):
-            if str(old).rsplit("/", 1)[-1] < name:
-                with suppress(FileNotFoundError):
-                    fs.rm_file(old)
+        fs.put_file(str(folder / name), f"{place}/{name}")  # it appears there whole, or not at all
+        there = _there(fs, place)
+        kept = sorted(old for old in there if old <= name)[-KEPT:]
+        for other in {*there} - {*kept}:
+            with suppress(FileNotFoundError):
+                fs.rm_file(f"{place}/{other}")
         return name
     except FileNotFoundError:  # a newer one has taken its place
         return last

@@ -128,3 +128,46 @@ def test_checkpoints_follow_the_store_to_the_machine_that_goes_on(
         assert [path.read_bytes() for path in other.checkpoints(ref).iterdir()] == [b"7"]
     publish(other, a_step())
     assert not other.checkpoints(ref).exists() and not any(MIRRORED in path for path in objects(store))
+
+
+def checkpoints_in(store: ArtifactStore) -> list[str]:
+    return sorted(path.rsplit("/", 1)[-1] for path in objects(store) if path.startswith(MIRRORED))
+
+
+def test_a_broken_checkpoint_in_the_store_is_passed_over_for_the_one_before(
+    store: ArtifactStore, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import torch
+
+    from tlm.training.checkpoint import Checkpoints
+
+    ref, names = a_step().ref, ["000000003.safetensors", "000000007.safetensors"]
+    training = Checkpoints(store.checkpoints(ref), "run", every=0)
+    for step in (1, 3, 7):
+        with pytest.raises(ZeroDivisionError), store.checkpoints_kept(ref):
+            training.save(step, lambda: {"model.weight": torch.zeros(100)}, {})
+            raise ZeroDivisionError
+    assert checkpoints_in(store) == names, "the newest and the one before"
+    newest = f"{store.root}/{MIRRORED}/{ref.key[:12]}/{names[1]}"
+    bucket_of(store).write(newest, bucket_of(store).read(newest, 10_000)[:-5])
+    on_machine("there", tmp_path, monkeypatch)
+    other = ArtifactStore(url)
+    with pytest.raises(ZeroDivisionError), other.checkpoints_kept(ref):
+        state = Checkpoints(other.checkpoints(ref), "run").latest()
+        raise ZeroDivisionError
+    assert state is not None and state.step == 3
+    assert f"checkpoint {names[1]} is not usable" in caplog.text
+    assert checkpoints_in(other) == names[:1], "nobody is brought the broken one again"
+
+
+def test_a_training_that_had_no_use_for_the_checkpoint_of_a_later_step_puts_its_own_in_its_place(
+    store: ArtifactStore,
+) -> None:
+    ref = a_step().ref
+    bucket_of(store).write(f"{store.root}/{MIRRORED}/{ref.key[:12]}/000000009.safetensors", b"of other code")
+    with pytest.raises(ZeroDivisionError), store.checkpoints_kept(ref):
+        folder = store.checkpoints(ref)
+        (folder / "000000009.safetensors").unlink()  # as the training does, which then begins anew
+        (folder / "000000002.safetensors").write_bytes(b"2")
+        raise ZeroDivisionError
+    assert checkpoints_in(store) == ["000000002.safetensors"]
