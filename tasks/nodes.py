@@ -15,6 +15,7 @@ from prefect_ray import RayTaskRunner
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tasks import board
+from tlm.artifacts.probe import probe
 from tlm.artifacts.provenance import code_version, environment
 from tlm.artifacts.step import ArtifactRef
 from tlm.artifacts.store import ArtifactStore
@@ -60,10 +61,10 @@ def cpus() -> list[int]:
 # --- whether they are fit ---
 
 
-def report(artifacts: str, probe: str) -> dict[str, Any]:
-    """What a node says of itself: its code, its packages, and whether it sees what lies in the store at `probe`."""
+def report(artifacts: str, place: str) -> dict[str, Any]:
+    """What a node says of itself: its code, its packages, and whether it sees the probe at `place` in the store."""
     try:
-        seen = ArtifactStore(artifacts).shelf.read(probe, 100) == probe.encode()[-100:]
+        seen = ArtifactStore(artifacts).shelf.read(place, 100) == place.encode()[-100:]
         why = "it is empty there"
     except (OSError, UserError) as error:
         seen, why = False, str(error)
@@ -78,13 +79,10 @@ def check_nodes(runtime: Runtime) -> None:
     if runtime.device == "cuda" and not ray.cluster_resources().get("GPU"):
         raise UserError("TLM_DEVICE=cuda, and no node has a GPU.", "Add one, or set TLM_DEVICE=cpu.")
     store = ArtifactStore(runtime.artifacts)
-    probe = f"{store.root}/.probe-{uuid.uuid4().hex}"
-    store.shelf.write(probe, probe.encode()[-100:])
-    try:
-        said = {node["NodeManagerAddress"]: _ask(node, runtime.artifacts, probe) for node in living()}
+    with probe(store.shelf) as place:
+        store.shelf.write(place, place.encode()[-100:])
+        said = {node["NodeManagerAddress"]: _ask(node, runtime.artifacts, place) for node in living()}
         answers = {name: _answer(name, reference) for name, reference in said.items()}
-    finally:
-        store.shelf.remove_file(probe)
     own = {"commit": code_version()["git_commit"], **environment()}
     for name, answer in answers.items():
         if answer["home"]:
@@ -98,9 +96,9 @@ def check_nodes(runtime: Runtime) -> None:
             _compare(name, package, answer["packages"].get(package), version)
 
 
-def _ask(node: dict[str, Any], artifacts: str, probe: str) -> Any:
+def _ask(node: dict[str, Any], artifacts: str, place: str) -> Any:
     there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-    return ray.remote(num_cpus=0, scheduling_strategy=there, max_retries=0)(report).remote(artifacts, probe)
+    return ray.remote(num_cpus=0, scheduling_strategy=there, max_retries=0)(report).remote(artifacts, place)
 
 
 def _answer(name: str, reference: Any) -> dict[str, Any]:

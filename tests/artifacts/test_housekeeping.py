@@ -12,6 +12,7 @@ from helpers import command_line, mini_study, record_all
 from tlm.artifacts.building import CHECKPOINTS, DRAFTS
 from tlm.artifacts.housekeeping import collect, find_garbage, recent, select
 from tlm.artifacts.in_progress import begin, end, unfinished
+from tlm.artifacts.probe import PROBE
 from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
@@ -60,6 +61,17 @@ def test_a_selector_that_names_nothing_is_an_error(filled: ArtifactStore, select
 
 def test_nothing_that_a_report_was_made_from_is_garbage(filled: ArtifactStore) -> None:
     assert find_garbage(filled).unreferenced == ()
+
+
+def test_probes_that_were_left_are_garbage_after_an_hour(store: ArtifactStore) -> None:
+    old, new = (Path(store.root) / f"{PROBE}{name}" for name in ("old", "new"))
+    for path in (old, new):
+        store.shelf.write(str(path), b"probe")
+    os.utime(old, (time.time() - 7_200,) * 2)
+    garbage = find_garbage(store)
+    assert garbage.uploads == (str(old),)
+    collect(store, garbage)
+    assert not old.exists() and new.exists()
 
 
 def test_what_no_report_was_made_from_is_collected_and_the_rest_stays(

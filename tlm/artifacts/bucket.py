@@ -21,11 +21,14 @@ from tlm.artifacts.fingerprint import SHORT, file_digest
 from tlm.artifacts.lease import leased, machine_of
 from tlm.artifacts.listing import DAMAGED, Glance, Info, checksum, os_errors, outputs_of, written
 from tlm.artifacts.mirror import mirrored
+from tlm.artifacts.probe import PROBE, probe
 from tlm.artifacts.record import RECORD, RECORD_BYTES, NoRecord, Record, Stored, from_file, to_file
 from tlm.errors import Gone, UserError
 from tlm.machine.files import reason
 
 LEASES, MIRRORED = ".leases", ".checkpoints"
+CLOCKS_HOURS = 1
+"""By how much the clocks of this machine and of a store may differ."""
 HONOURS = "SeaweedFS (4.48 was tried) and Amazon S3 do"
 
 
@@ -123,11 +126,11 @@ class Bucket:
         """
         fetched.own_folder()
         fetched.limit_bytes()
-        place = f"{self.root}/.probe-{uuid.uuid4().hex}"
         remedy = "Look at TLM_HOME, AWS_ENDPOINT_URL and the credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)."
         try:
-            first, second = self.create(place, b"first"), self.create(place, b"second")
-            self.remove_file(place)
+            with probe(self) as place:
+                first, second = self.create(place, b"first"), self.create(place, b"second")
+                self.remove_file(place)
         except OSError as error:
             raise UserError(f"TLM_HOME=…://{self.root} cannot be written to: {reason(error)}.", remedy) from error
         if not first or second:
@@ -215,14 +218,17 @@ class Bucket:
     def forget_checkpoints(self, key: str) -> None:
         self.remove_files([*self._find(f"{self.root}/{MIRRORED}/{key[:SHORT]}")])
 
-    def unfinished_uploads(self, needed: Iterable[str], hours: float) -> Mapping[str, int]:
+    def left_over(self, needed: Iterable[str], hours: float) -> Mapping[str, int]:
         """Files that are part of no artifact and were written more than `hours` ago, by path, and their bytes: of uploads
-        that were cut short, and checkpoints of trainings that nobody goes on with.
+        that were cut short, checkpoints of trainings that nobody goes on with, and leases and probes of the dead.
+
+        A lease that was renewed within CLOCKS_HOURS may be somebody's, and so may what was uploaded of its key.
 
         Args:
             needed: the beginnings of the keys whose checkpoints are kept.
         """
-        listed, since = self._find(self.root), datetime.now(UTC) - timedelta(hours=hours)
+        listed, now = self._find(self.root), datetime.now(UTC)
+        since, of_the_dead = (now - timedelta(hours=each) for each in (hours, max(hours, CLOCKS_HOURS)))
         seen = Glance(self, listed)
         seen.bring(seen.folders)
         parts: set[str] = set()
@@ -234,18 +240,20 @@ class Bucket:
                 continue
             place = outputs_of(folder, record)
             parts |= {f"{place}/{each}{name}" for name in record.outputs for each in ("", f"{DAMAGED}/")}
-        kept, loose = {*needed}, {}
+        leases = {path: written(info) for path, info in listed.items() if path.startswith(f"{self.root}/{LEASES}/")}
+        alive = {path.rpartition("/")[2][:SHORT] for path, renewed in leases.items() if renewed >= of_the_dead}
+        kept, loose = {*needed} | alive, {}
         for path, info in listed.items():
             match path.removeprefix(f"{self.root}/").split("/"):
                 case [place, key, *_] if place == MIRRORED:
-                    is_loose = key not in kept
-                case [place, *_] if place.startswith("."):
-                    is_loose = place == LEASES
-                case [_, _, _, _, *_]:
-                    is_loose = path not in parts
+                    is_loose = key not in kept and written(info) < since
+                case [name, *_] if name == LEASES or name.startswith(PROBE):
+                    is_loose = written(info) < of_the_dead
+                case [stage, folder, _, _, *_] if not stage.startswith("."):
+                    is_loose = path not in parts and folder[-SHORT:] not in alive and written(info) < since
                 case _:
                     is_loose = False
-            if is_loose and written(info) < since:
+            if is_loose:
                 loose[path] = int(info["size"])
         return loose
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tlm.artifacts.fingerprint import file_digest
+from tlm.artifacts.probe import PROBE
 from tlm.artifacts.record import RECORD, RECORD_BYTES, Record, from_file, to_file
 from tlm.machine.files import make_folder, plain_size, read_plain, remove
 
@@ -113,6 +115,12 @@ class Disk:
     def forget_checkpoints(self, key: str) -> None:
         """Beyond those of this machine there are none."""
 
-    def unfinished_uploads(self, needed: Iterable[str], hours: float) -> Mapping[str, int]:
-        """Uploads that were cut short, by place, and their bytes: drafts are on this machine."""
-        return {}
+    def left_over(self, needed: Iterable[str], hours: float) -> Mapping[str, int]:
+        """Probes that were left more than `hours` ago, by path, and their bytes. Drafts are the building place's."""
+        left, since = {}, time.time() - max(hours, 1) * 3600
+        with suppress(OSError):
+            for name in os.listdir(self.root):
+                status = os.lstat(f"{self.root}/{name}")
+                if name.startswith(PROBE) and status.st_mtime < since:
+                    left[f"{self.root}/{name}"] = status.st_size
+        return left

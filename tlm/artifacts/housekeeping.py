@@ -82,7 +82,8 @@ class Garbage:
     bytes: int
     """The size of all of it."""
     uploads: tuple[str, ...] = ()
-    """Files in an object store of uploads that were cut short, and of trainings that will not be resumed."""
+    """Files of uploads to an object store that were cut short, and of trainings that will not be resumed; leases and probes
+    of processes that have died."""
 
 
 def find_garbage(store: ArtifactStore, *, keep: set[str] | None = None, hours: float = 0) -> Garbage:
@@ -107,7 +108,7 @@ def find_garbage(store: ArtifactStore, *, keep: set[str] | None = None, hours: f
     size = sum(o.bytes for r in loose for o in r.outputs.values())
     folders = [folder for folder in left if not folder.is_symlink()]  # what a link leads to is not the store's
     size += sum(f.lstat().st_size for folder in folders for f in folder.rglob("*") if f.is_file())
-    uploads = store.shelf.unfinished_uploads(kept, hours)
+    uploads = store.shelf.left_over(kept, hours)
     return Garbage(tuple(r.ref for r in loose), tuple(left), size + sum(uploads.values()), tuple(uploads))
 
 

@@ -75,7 +75,7 @@ def _there(fs: Any, place: str) -> list[str]:
 
 
 def _copy(fs: Any, place: str, folder: Path, last: str) -> str:
-    """Copy the newest checkpoint, unless it is the `last` copied one, and remove all but the one before; return its name."""
+    """Copy the newest checkpoint, unless it is the `last` copied one; remove all but the one before. Returns its name."""
     name = _newest(folder)
     if name in ("", last):
         return last

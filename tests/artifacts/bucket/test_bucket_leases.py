@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,10 @@ from tlm.artifacts.bucket import LEASES, MIRRORED
 from tlm.artifacts.housekeeping import collect, find_garbage
 from tlm.artifacts.in_progress import begin, unfinished
 from tlm.artifacts.lease import leased
+from tlm.artifacts.listing import Info
+from tlm.artifacts.probe import PROBE
 from tlm.artifacts.record import RECORD
+from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore
 
 # --- what is left over ---
@@ -36,6 +40,30 @@ def test_uploads_that_were_cut_short_and_spent_checkpoints_are_garbage_after_a_w
     assert set(garbage.uploads) == {cut, spent}
     collect(store, garbage)
     assert len(objects(store)) == 1 + len(FILES) and store.inspect(record.ref).status == "complete"
+
+
+def test_leases_and_probes_of_the_dead_are_garbage_and_nothing_of_a_key_whose_lease_is_renewed(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket, (living, dead) = bucket_of(store), (a_step(0), a_step(1))
+
+    def left_of(step: Step) -> set[str]:
+        checkpoint = f"{MIRRORED}/{step.key[:12]}/000000007.safetensors"
+        return {f"{LEASES}/{step.key}", checkpoint, f"{step.ref}/0123456789abcdef/rows.bin"}
+
+    now, old = {f"{LEASES}/{living.key}", f"{PROBE}new"}, left_of(dead) | {f"{PROBE}old"}
+    for name in now | old | left_of(living):
+        bucket.write(f"{store.root}/{name}", b"12345")
+
+    def written(info: Info) -> datetime:
+        hours = 0 if info["name"].endswith(tuple(now)) else 2
+        return datetime.now(UTC) - timedelta(hours=hours)
+
+    monkeypatch.setattr("tlm.artifacts.bucket.written", written)
+    garbage = find_garbage(store, hours=0)
+    assert {path.removeprefix(f"{store.root}/") for path in garbage.uploads} == old
+    collect(store, garbage)
+    assert objects(store) == now | left_of(living)
 
 
 def test_what_lies_beside_a_record_that_cannot_be_read_is_no_garbage(store: ArtifactStore) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 import uuid
@@ -14,9 +15,11 @@ from artifacts.bucket.helping import bucket_of, objects
 from artifacts.some_rows import FILES, a_step, publish
 from helpers import python_environment
 
+from tlm.artifacts.probe import probe
 from tlm.artifacts.record import RECORD, Record
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
+from tlm.machine import interruption
 
 # --- writing ---
 
@@ -87,6 +90,28 @@ def test_a_store_that_overwrites_what_it_was_told_not_to_is_refused(
     monkeypatch.setattr(bucket.fs, "pipe_file", careless)
     with pytest.raises(UserError, match=r"does not honour conditional writes .* SeaweedFS"):
         bucket.check_usable()
+
+
+def test_the_probe_goes_whatever_the_store_answers(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = bucket_of(store)
+    create = bucket.create
+
+    def away_for_the_second(path: str, content: bytes) -> bool:
+        if content == b"second":
+            raise OSError(errno.EIO, "connection refused", path)
+        return create(path, content)
+
+    monkeypatch.setattr(bucket, "create", away_for_the_second)
+    with pytest.raises(UserError, match="cannot be written to: connection refused"):
+        bucket.check_usable()
+    assert objects(store) == set()
+
+
+def test_a_signal_takes_the_probe_along(store: ArtifactStore) -> None:
+    with probe(bucket_of(store)) as place:
+        bucket_of(store).write(place, b"probe")
+        interruption._open[-1]()  # as the handler of signals calls it, before it ends the process
+        assert objects(store) == set()
 
 
 # --- several processes ---
