@@ -93,5 +93,10 @@ def options(
 
 
 def runtime(**given: object) -> Runtime:
-    """The runtime of the environment and of a command's options. Raises UserError."""
-    return Runtime.from_environment(**given)
+    """The runtime of the environment and of a command's options. Raises UserError, also if its home does not answer."""
+    found = Runtime.from_environment(**given)
+    if not found.is_local:
+        from tlm.artifacts.store import ArtifactStore
+
+        ArtifactStore(found.artifacts).shelf.check_answers()
+    return found

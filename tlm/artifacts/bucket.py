@@ -12,23 +12,21 @@ import errno
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from tlm.artifacts import fetched
 from tlm.artifacts.fingerprint import SHORT, file_digest
 from tlm.artifacts.lease import leased, machine_of
-from tlm.artifacts.listing import DAMAGED, Glance, Info, checksum, os_errors, outputs_of, written
+from tlm.artifacts.left_over import LEASES, MIRRORED, left_over
+from tlm.artifacts.listing import DAMAGED, Glance, Info, checksum, os_errors, outputs_of
 from tlm.artifacts.mirror import mirrored
-from tlm.artifacts.probe import PROBE, probe
+from tlm.artifacts.probe import probe
 from tlm.artifacts.record import RECORD, RECORD_BYTES, NoRecord, Record, Stored, from_file, to_file
 from tlm.errors import Gone, UserError
 from tlm.machine.files import reason
 
-LEASES, MIRRORED = ".leases", ".checkpoints"
-CLOCKS_HOURS = 1
-"""By how much the clocks of this machine and of a store may differ."""
+REMEDY = "Look at TLM_HOME, AWS_ENDPOINT_URL and the credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)."
 HONOURS = "SeaweedFS (4.48 was tried) and Amazon S3 do"
 
 
@@ -39,6 +37,7 @@ class Bucket:
         """Raises UserError if nothing can be reached by such a URL."""
         import fsspec  # who has a folder does without
 
+        self.url = url
         try:
             self.fs: Any
             self.root: str
@@ -117,22 +116,46 @@ class Bucket:
 
     # --- writing ---
 
+    def check_answers(self) -> None:
+        """Ask once whether a server is there at all. Later requests are patient: a study under way survives a store that
+        is away for a minute.
+
+        Raises:
+            UserError: if nobody answers, which takes seconds.
+        """
+        if "s3" not in self.fs.protocol:
+            return
+        import fsspec
+        from botocore.exceptions import ConnectionError, HTTPClientError
+
+        settings = {**self.fs.config_kwargs, "retries": {"max_attempts": 0}}
+        once, _ = fsspec.url_to_fs(self.url, config_kwargs=settings, skip_instance_cache=True)
+        once.retries = 1
+        try:
+            once.call_s3("head_bucket", Bucket=self.root.partition("/")[0])
+        except (ConnectionError, HTTPClientError) as error:
+            raise UserError(
+                f"TLM_HOME={self.url}: no object store answers. {error}".rstrip(".") + ".", REMEDY
+            ) from error
+        except Exception:  # an answer, whatever it says: who needs more of it will ask, and say so
+            return
+
     def check_usable(self) -> None:
         """Try what correctness rests on, writing one object and removing it.
 
         Raises:
-            UserError: if the store cannot be written to, or does not honour conditional writes; if this user has no folder
-                on this machine, or TLM_CACHE_GIB is no number.
+            UserError: if the store does not answer, cannot be written to, or does not honour conditional writes; if this
+                user has no folder on this machine, or TLM_CACHE_GIB is no number.
         """
         fetched.own_folder()
         fetched.limit_bytes()
-        remedy = "Look at TLM_HOME, AWS_ENDPOINT_URL and the credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)."
+        self.check_answers()
         try:
             with probe(self) as place:
                 first, second = self.create(place, b"first"), self.create(place, b"second")
                 self.remove_file(place)
         except OSError as error:
-            raise UserError(f"TLM_HOME=…://{self.root} cannot be written to: {reason(error)}.", remedy) from error
+            raise UserError(f"TLM_HOME=…://{self.root} cannot be written to: {reason(error)}.", REMEDY) from error
         if not first or second:
             raise UserError(
                 f"The object store of TLM_HOME=…://{self.root} does not honour conditional writes (If-None-Match): two "
@@ -219,16 +242,12 @@ class Bucket:
         self.remove_files([*self._find(f"{self.root}/{MIRRORED}/{key[:SHORT]}")])
 
     def left_over(self, needed: Iterable[str], hours: float) -> Mapping[str, int]:
-        """Files that are part of no artifact and were written more than `hours` ago, by path, and their bytes: of uploads
-        that were cut short, checkpoints of trainings that nobody goes on with, and leases and probes of the dead.
-
-        A lease that was renewed within CLOCKS_HOURS may be somebody's, and so may what was uploaded of its key.
+        """Files that are part of no artifact and that nobody writes, by path, and their bytes (`tlm.artifacts.left_over`).
 
         Args:
             needed: the beginnings of the keys whose checkpoints are kept.
         """
-        listed, now = self._find(self.root), datetime.now(UTC)
-        since, of_the_dead = (now - timedelta(hours=each) for each in (hours, max(hours, CLOCKS_HOURS)))
+        listed = self._find(self.root)
         seen = Glance(self, listed)
         seen.bring(seen.folders)
         parts: set[str] = set()
@@ -240,22 +259,7 @@ class Bucket:
                 continue
             place = outputs_of(folder, record)
             parts |= {f"{place}/{each}{name}" for name in record.outputs for each in ("", f"{DAMAGED}/")}
-        leases = {path: written(info) for path, info in listed.items() if path.startswith(f"{self.root}/{LEASES}/")}
-        alive = {path.rpartition("/")[2][:SHORT] for path, renewed in leases.items() if renewed >= of_the_dead}
-        kept, loose = {*needed} | alive, {}
-        for path, info in listed.items():
-            match path.removeprefix(f"{self.root}/").split("/"):
-                case [place, key, *_] if place == MIRRORED:
-                    is_loose = key not in kept and written(info) < since
-                case [name, *_] if name == LEASES or name.startswith(PROBE):
-                    is_loose = written(info) < of_the_dead
-                case [stage, folder, _, _, *_] if not stage.startswith("."):
-                    is_loose = path not in parts and folder[-SHORT:] not in alive and written(info) < since
-                case _:
-                    is_loose = False
-            if is_loose:
-                loose[path] = int(info["size"])
-        return loose
+        return left_over(listed, self.root, parts, needed, hours)
 
     def _find(self, place: str) -> dict[str, Info]:
         """Every file below a place, and what the listing says of it."""

@@ -70,6 +70,9 @@ class Disk:
 
     # --- writing ---
 
+    def check_answers(self) -> None:
+        """Raise UserError if nobody answers there: a disk does, or says why not when it is asked."""
+
     def check_usable(self) -> None:
         """Raise UserError if the place is not fit to hold artifacts: a folder is."""
 

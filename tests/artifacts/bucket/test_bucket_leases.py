@@ -13,10 +13,10 @@ from artifacts.bucket.helping import bucket_of, folder_of, no_answer, objects, o
 from artifacts.some_rows import FILES, a_step, publish
 
 from tlm.artifacts import lease
-from tlm.artifacts.bucket import LEASES, MIRRORED
 from tlm.artifacts.housekeeping import collect, find_garbage
 from tlm.artifacts.in_progress import begin, unfinished
 from tlm.artifacts.lease import leased
+from tlm.artifacts.left_over import LEASES, MIRRORED
 from tlm.artifacts.listing import Info
 from tlm.artifacts.probe import PROBE
 from tlm.artifacts.record import RECORD
@@ -59,7 +59,7 @@ def test_leases_and_probes_of_the_dead_are_garbage_and_nothing_of_a_key_whose_le
         hours = 0 if info["name"].endswith(tuple(now)) else 2
         return datetime.now(UTC) - timedelta(hours=hours)
 
-    monkeypatch.setattr("tlm.artifacts.bucket.written", written)
+    monkeypatch.setattr("tlm.artifacts.left_over.written", written)
     garbage = find_garbage(store, hours=0)
     assert {path.removeprefix(f"{store.root}/") for path in garbage.uploads} == old
     collect(store, garbage)

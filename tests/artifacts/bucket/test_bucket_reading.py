@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -251,6 +253,45 @@ def test_a_store_that_does_not_answer_is_one_line_that_names_it(
     with pytest.raises(OSError) as raised:
         list(store.inspect_all())
     assert str(file_error(raised.value)).strip() == f"{store.root}: connection refused."
+
+
+@pytest.mark.slow
+def test_a_store_that_is_not_there_is_asked_once_and_told_by_every_command(
+    server: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.commands.base import runtime
+
+    for name, value in server.items():
+        monkeypatch.setenv(name, value)
+    asked = []
+
+    def hang_up(listener: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            asked.append(1)
+            connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=hang_up, args=(listener,), daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        with pytest.raises(UserError, match="TLM_HOME=s3://nowhere/tlm.*: no object store answers.*AWS_ENDPOINT_URL"):
+            runtime(home="s3://nowhere/tlm")
+        assert len(asked) == 1
+    with pytest.raises(UserError, match="no object store answers"):
+        ArtifactStore("s3://nowhere/tlm").shelf.check_usable()
+
+
+@pytest.mark.slow
+def test_a_store_that_answers_with_a_refusal_is_there(server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**server, "AWS_SECRET_ACCESS_KEY": "another"}.items():
+        monkeypatch.setenv(name, value)
+    store = ArtifactStore("s3://tlm-test/refused")
+    store.shelf.check_answers()
+    with pytest.raises(UserError, match="cannot be written to"):
+        store.shelf.check_usable()
 
 
 def test_a_refusal_of_the_client_is_no_damage(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
