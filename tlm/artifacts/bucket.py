@@ -19,7 +19,16 @@ from tlm.artifacts import fetched
 from tlm.artifacts.fingerprint import SHORT, file_digest
 from tlm.artifacts.lease import leased, machine_of
 from tlm.artifacts.left_over import LEASES, MIRRORED, left_over
-from tlm.artifacts.listing import DAMAGED, Glance, Info, checksum, os_errors, outputs_of
+from tlm.artifacts.listing import (
+    DAMAGED,
+    SOUND,
+    Glance,
+    Info,
+    checksum,
+    os_errors,
+    outputs_of,
+    sound_note,
+)
 from tlm.artifacts.mirror import mirrored
 from tlm.artifacts.probe import probe
 from tlm.artifacts.record import RECORD, RECORD_BYTES, NoRecord, Record, Stored, from_file, to_file
@@ -110,6 +119,11 @@ class Bucket:
         if not sound:
             self._note_damage(folder, record, name)
         return sound
+
+    def note_sound(self, folder: str, record: Record, name: str, checksum: str) -> None:
+        """Note, for all, that an output whose checksum has become another is still what its record says."""
+        with suppress(OSError):  # who may not write there reads it again
+            self.write(f"{outputs_of(folder, record)}/{sound_note(checksum, name)}", b"")
 
     def _note_damage(self, folder: str, record: Record, name: str) -> None:
         self.write(f"{outputs_of(folder, record)}/{DAMAGED}/{name}", b"")
@@ -214,6 +228,7 @@ class Bucket:
         """Remove the outputs of an attempt that is, or has become, no artifact."""
         place = outputs_of(folder, record)
         self.remove_files([f"{place}/{each}{name}" for name in record.outputs for each in ("", f"{DAMAGED}/")])
+        self.remove_files([*self._find(f"{place}/{SOUND}")])
 
     def remove_file(self, path: str) -> None:
         self.remove_files([path])
@@ -258,7 +273,9 @@ class Bucket:
                 parts |= {path for path in listed if path.startswith(f"{folder}/")}
                 continue
             place = outputs_of(folder, record)
-            parts |= {f"{place}/{each}{name}" for name in record.outputs for each in ("", f"{DAMAGED}/")}
+            for name in record.outputs:
+                note = sound_note(checksum(listed.get(f"{place}/{name}", {})), name)
+                parts |= {f"{place}/{each}" for each in (name, f"{DAMAGED}/{name}", note)}
         return left_over(listed, self.root, parts, needed, hours)
 
     def _find(self, place: str) -> dict[str, Info]:

@@ -7,6 +7,7 @@ costs a request for every thousand files, and one for each record.
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -18,7 +19,13 @@ from tlm.artifacts.record import RECORD, RECORD_BYTES, NoRecord, Record, from_fi
 DAMAGED = ".damaged"
 """Folder of empty files beside the outputs of an attempt: of those that were read and were not what their record says."""
 
+SOUND = ".sound"
+"""Folder of folders of empty files there, `<checksum>/<name>`: of those that were read and are what their record says,
+although a listing has another checksum of them than when they were written."""
+
 Info = Mapping[str, Any]
+
+log = logging.getLogger(__name__)
 
 
 class Objects(Protocol):
@@ -30,6 +37,8 @@ class Objects(Protocol):
 
     def is_sound(self, folder: str, record: Record, name: str) -> bool: ...
 
+    def note_sound(self, folder: str, record: Record, name: str, checksum: str) -> None: ...
+
 
 def outputs_of(folder: str, record: Record) -> str:
     """Where the outputs of an artifact lie."""
@@ -39,6 +48,11 @@ def outputs_of(folder: str, record: Record) -> str:
 def checksum(info: Info) -> str:
     """The checksum that a listing has of a file; "" if this kind of store has none."""
     return str(info.get("ETag", "")).strip('"')
+
+
+def sound_note(checksum: str, name: str) -> str:
+    """Where it is noted, beside the outputs, that one with this checksum was read and is what its record says."""
+    return f"{SOUND}/{checksum or 'none'}/{name}"
 
 
 def written(info: Info) -> datetime:
@@ -77,6 +91,8 @@ class Glance:
         self._held = {*self.folders}
         self._contents: dict[str, Any] = {}
         """Records that were read, or why not, by path."""
+        self._read: dict[str, str] = {}
+        """Outputs that were hashed because their checksum is another, by path: what is wrong with them."""
 
     def bring(self, folders: Collection[str]) -> None:
         """Read the records of these folders side by side."""
@@ -132,6 +148,9 @@ class Glance:
     def fault(self, folder: str, record: Record, name: str, verify: bool) -> str:
         """What is wrong with an output, by its size and its checksum in the listing; "" if nothing is.
 
+        Checksums of a copy may differ although its bytes do not (they depend on the parts in which a file was uploaded):
+        the bytes are hashed then, whatever is asked, and that they are sound is noted, for all.
+
         Args:
             verify: ask what the store's bytes are. What was fetched from there, and verified, is taken for them.
         """
@@ -141,11 +160,26 @@ class Glance:
             raise FileNotFoundError(f"{place}/{name}")
         if info["size"] != output.bytes:
             return f"has {info['size']} bytes, its record says {output.bytes}"
-        if record.stored and checksum(info) != record.stored.checksums.get(name, ""):
-            return "has another checksum than when it was written"
         if f"{place}/{DAMAGED}/{name}" in self.listed:
             return "differed from the digest in its record when it was read"
+        now = checksum(info)
+        noted = not self.afresh and f"{place}/{sound_note(now, name)}" in self.listed
+        if record.stored and now != record.stored.checksums.get(name, "") and not noted:
+            return self._fault_of_a_copy(folder, record, name, now)
         known = not verify or (not self.afresh and fetched.is_sound(fetched.place_of(record, name), record, name))
         if not known and not self.objects.is_sound(folder, record, name):
             return "differs from the digest in its record"
         return ""
+
+    def _fault_of_a_copy(self, folder: str, record: Record, name: str, now: str) -> str:
+        """As `fault`, of an output that has another checksum `now` than when it was written."""
+        path = f"{outputs_of(folder, record)}/{name}"
+        if path in self._read:
+            return self._read[path]
+        if not self._read:
+            log.warning("%s and others have other checksums than when they were written: they are read, once.", path)
+        sound = self.objects.is_sound(folder, record, name)
+        self._read[path] = "" if sound else "differs from the digest in its record"
+        if sound:
+            self.objects.note_sound(folder, record, name, now)
+        return self._read[path]

@@ -16,7 +16,7 @@ from artifacts.bucket.helping import bucket_of, folder_of, no_answer, objects, o
 from artifacts.some_rows import FILES, a_step, publish
 
 from tlm.artifacts import fetched
-from tlm.artifacts.housekeeping import verify
+from tlm.artifacts.housekeeping import find_garbage, verify
 from tlm.artifacts.in_progress import begin, end, unfinished
 from tlm.artifacts.listing import DAMAGED
 from tlm.artifacts.record import RECORD, Record
@@ -64,8 +64,49 @@ def test_files_that_were_overwritten_are_damage_by_the_listing_alone(store: Arti
     assert store.inspect(record.ref).reason == "rows.bin has 5 bytes, its record says 1000"
     if not str(bucket.fs.protocol).startswith("memory"):  # whose listings have no checksums
         bucket.write(f"{outputs(store, record)}/rows.bin", b"9" * 1_000)
-        assert store.inspect(record.ref).reason == "rows.bin has another checksum than when it was written"
+        assert store.inspect(record.ref).reason == "rows.bin differs from the digest in its record"
     publish(store, a_step())
+    assert store.inspect(record.ref).status == "complete"
+
+
+def test_files_of_a_copied_bucket_are_whole_though_their_checksums_are_others(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    record, bucket, opened = publish(store, a_step()), bucket_of(store), []
+    find, open_ = bucket.fs.find, bucket.fs.open
+
+    def of_a_copy(place: str, **more: Any) -> Any:
+        return {path: {**info, "ETag": '"of-parts-2"'} for path, info in find(place, **more).items()}
+
+    monkeypatch.setattr(bucket.fs, "find", of_a_copy)
+    monkeypatch.setattr(bucket.fs, "open", lambda *given, **how: opened.append(how) or open_(*given, **how))
+    assert store.inspect(record.ref, verify=False).status == "complete"
+    assert "have other checksums than when they were written: they are read" in caplog.text
+    assert sum("cache_type" in how for how in opened) == len(FILES), "as files are read to be hashed"
+    assert [seen.status for _, seen in store.inspect_all()] == ["complete"]
+    assert sum("cache_type" in how for how in opened) == len(FILES), "what was read is noted"
+    assert find_garbage(store, keep={record.key}, hours=-1).uploads == ()
+    bucket.write(f"{outputs(store, record)}/rows.bin", b"9" * 1_000)
+    assert [seen.reason for _, seen in verify(store)] == ["rows.bin differs from the digest in its record"]
+    store.delete(record.ref)
+    assert objects(store) == set()
+
+
+@pytest.mark.slow
+def test_a_file_that_was_uploaded_in_other_parts_is_whole(
+    server: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_machine("here", tmp_path, monkeypatch)
+    for name, value in server.items():
+        monkeypatch.setenv(name, value)
+    store, step, content = ArtifactStore(f"s3://tlm-test/{uuid.uuid4().hex}"), a_step(), os.urandom(11 * 2**20)
+    with store.draft(step.ref) as draft:
+        (draft / "rows.bin").write_bytes(content)
+        record = store.publish(step, draft, facts={}, provenance={}, seconds=1)
+    bucket_of(store).fs.pipe_file(f"{outputs(store, record)}/rows.bin", content, chunksize=5 * 2**20)
+    assert record.stored is not None
+    there = bucket_of(store).fs.info(f"{outputs(store, record)}/rows.bin")["ETag"].strip('"')
+    assert there != record.stored.checksums["rows.bin"]
     assert store.inspect(record.ref).status == "complete"
 
 
