@@ -1,0 +1,121 @@
+"""A whole study on a Ray cluster: the same bits as on this machine alone, also when a process of it is killed; and its end.
+
+    python -m pytest -n0 -m slow tests/cluster
+
+It takes minutes, and a cluster's worth of processes.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from cluster.loopback import Cluster, cluster, worker_of
+from golden import UNREPEATABLE
+from helpers import mini_tree, python_environment, write_mini_data
+
+from tlm.artifacts.store import ArtifactStore
+from tlm.machine.runtime import Runtime
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3_600)]
+PATIENCE = 1_800
+"""Seconds that a command may take beside whatever else this machine does."""
+STOPPING_SECONDS = 30
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("cluster")
+    write_mini_data(made / "data")
+    return made
+
+
+@pytest.fixture(scope="module")
+def up(folder: Path) -> Iterator[Cluster]:
+    with cluster(folder) as running:
+        yield running
+
+
+def start(up: Cluster, folder: Path, name: str, **changes: object) -> subprocess.Popen[bytes]:
+    """Start the miniature study with changes, as a command of its own."""
+    file = folder / f"{name}.yaml"
+    file.write_text(yaml.safe_dump(mini_tree(name=name, **changes)), encoding="utf-8")
+    command = [sys.executable, "-m", "flows.cli", "run", str(file)]
+    with (folder / f"{name}.log").open("wb") as log:
+        return subprocess.Popen(command, env={**up.environment, "TMPDIR": str(folder)}, stdout=log, stderr=log)
+
+
+def ends(process: subprocess.Popen[bytes], log: Path, code: int = 0) -> None:
+    """It ends with this code."""
+    assert process.wait(timeout=PATIENCE) == code, log.read_text(errors="replace")
+
+
+def wait_for(holds: Callable[[], object], process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert process.poll() is None and time.monotonic() < deadline, log.read_text(errors="replace")
+        time.sleep(0.2)
+
+
+def made(url: str) -> dict[str, dict[str, str]]:
+    """The digests of every output that two runs have to agree on, by artifact."""
+    records = ArtifactStore(url).records()
+    return {
+        str(record.ref): {name: output.sha256 for name, output in record.outputs.items()}
+        for record in records
+        if record.stage not in UNREPEATABLE
+    }
+
+
+def made_here(folder: Path, name: str) -> dict[str, dict[str, str]]:
+    """What threads make of a study that was started, in a home of its own on a disk."""
+    home = {"TLM_HOME": str(folder / f"{name}-here"), "TLM_DATA_ROOT": str(folder / "data"), "TLM_THREADS": "1"}
+    command = [sys.executable, "-m", "flows.cli", "run", str(folder / f"{name}.yaml")]
+    subprocess.run(command, env=python_environment(**home, TLM_ENGINE="threads"), check=True, capture_output=True)
+    return made(Runtime(home=home["TLM_HOME"]).artifacts)
+
+
+def made_on(up: Cluster, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, str]]:
+    for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+        monkeypatch.setenv(name, up.environment[name])
+    return made(Runtime(home=up.environment["TLM_HOME"]).artifacts)
+
+
+def test_a_study_on_two_nodes_makes_the_bits_that_threads_make_on_a_disk(
+    up: Cluster, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends(start(up, folder, "mini"), folder / "mini.log")
+    here = made_here(folder, "mini")
+    assert len(here) >= 15
+    assert here.items() <= made_on(up, monkeypatch).items()
+
+
+LONG = {"pretrain__steps": 4_000, "corpus__sizes": [120], "treatments": [], "committees": []}
+"""A study with trainings that are under way for a while."""
+
+
+def test_a_killed_worker_costs_time_and_no_bit(up: Cluster, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = start(up, folder, "killed", **LONG)
+    wait_for(up.trainings, process, folder / "killed.log")
+    [training, *_] = up.trainings()
+    worker_of(training).kill()
+    wait_for(lambda: not training.is_running(), process, folder / "killed.log")
+    ends(process, folder / "killed.log")
+    assert made_here(folder, "killed").items() <= made_on(up, monkeypatch).items()
+
+
+def test_the_trainings_of_a_study_that_is_cancelled_end(up: Cluster, folder: Path) -> None:
+    process = start(up, folder, "cancelled", **{**LONG, "pretrain_seeds": [1]})
+    wait_for(up.trainings, process, folder / "cancelled.log")
+    process.send_signal(signal.SIGINT)
+    deadline = time.monotonic() + STOPPING_SECONDS
+    while up.trainings() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert up.trainings() == []
+    ends(process, folder / "cancelled.log", 128 + signal.SIGINT)
