@@ -74,8 +74,8 @@ def made(url: str) -> dict[str, dict[str, str]]:
 
 
 def made_here(folder: Path, name: str) -> dict[str, dict[str, str]]:
-    """What threads make of a study that was started, in a home of its own on a disk."""
-    home = {"TLM_HOME": str(folder / f"{name}-here"), "TLM_DATA_ROOT": str(folder / "data"), "TLM_THREADS": "1"}
+    """What threads make of a study that was started, on a disk, and what they made before."""
+    home = {"TLM_HOME": str(folder / "here"), "TLM_DATA_ROOT": str(folder / "data"), "TLM_THREADS": "1"}
     command = [sys.executable, "-m", "flows.cli", "run", str(folder / f"{name}.yaml")]
     subprocess.run(command, env=python_environment(**home, TLM_ENGINE="threads"), check=True, capture_output=True)
     return made(Runtime(home=home["TLM_HOME"]).artifacts)
@@ -96,7 +96,7 @@ def test_a_study_on_two_nodes_makes_the_bits_that_threads_make_on_a_disk(
     assert here.items() <= made_on(up, monkeypatch).items()
 
 
-LONG = {"pretrain__steps": 4_000, "corpus__sizes": [120], "treatments": [], "committees": []}
+LONG = {"pretrain__steps": 1_000, "corpus__sizes": [120], "treatments": [], "committees": []}
 """A study with trainings that are under way for a while."""
 
 
