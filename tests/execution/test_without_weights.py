@@ -78,7 +78,7 @@ def test_weights_deleted_by_accident_are_damage_and_come_home_as_none(own: Mini,
 
 
 def test_whichever_stage_loads_a_model_says_so() -> None:
-    loads = ("folder(CONFIG_AND_WEIGHTS)", "FinetunedModel.load(", "scoring_model(job")
+    loads = ("folder(CONFIG_AND_WEIGHTS)", "FinetunedModel.load(", "job.language_model(")
     loading = {name for name, stage in STAGES.items() if any(call in inspect.getsource(stage) for call in loads)}
     assert loading >= {"finetune", "latency", "option_scores", "teacher"}
     assert loading == {name for name, stage in STAGES.items() if stage.reads_weights}

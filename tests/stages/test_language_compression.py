@@ -74,6 +74,14 @@ def studied(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         yield planned, store, rows(connection, "select * from likelihood order by system")
 
 
+def test_a_step_says_all_that_its_stage_is_made_of(studied: Studied) -> None:
+    steps = [step for step in studied[0].steps if step.stage == "compress_pretrained"]
+    assert len(steps) >= len(TITLES)
+    for step in steps:
+        read = STAGES[step.stage].of(step).config()
+        assert {name: value for name, value in read.items() if name not in step.inputs} == step.config, step.ref
+
+
 def scores(studied: Studied, arch: str, arm: str | None) -> np.ndarray:
     planned, store, _ = studied
     return pd.read_parquet(store.get(only(planned, "option_scores", arch=arch, arm=arm).ref).path("scores.parquet"))[

@@ -30,6 +30,9 @@ LIKELIHOOD = {"benchmark", "contained", "option_scores", "untrained_scores", "ng
 EXITS = {"exit_sweep", "exit_scores"}
 """They need a benchmark too: tests/stages/test_early_exit_study.py."""
 
+SMALLER = {"compress_pretrained"}
+"""Likewise: tests/stages/test_language_compression.py."""
+
 
 def test_every_field_of_every_stage_is_what_its_steps_config_says(mini_data: Path) -> None:
     taught = {"distillation": {"teacher": "pair", "students": ["one"], "alpha": 0.5}}
@@ -43,7 +46,7 @@ def test_every_field_of_every_stage_is_what_its_steps_config_says(mini_data: Pat
         "evaluations": [{"kind": "compression", "method": "heads", "share": 0.5}],
     }
     planned = plan(mini_study(treatments=TREATMENTS, **levers), str(mini_data))
-    assert {step.stage for step in planned.steps} == set(STAGES) - LIKELIHOOD - EXITS
+    assert {step.stage for step in planned.steps} == set(STAGES) - LIKELIHOOD - EXITS - SMALLER
     for step in planned.steps:
         read = STAGES[step.stage].of(step).config()
         assert {name: value for name, value in read.items() if name not in step.inputs} == step.config, step.ref
