@@ -29,8 +29,8 @@ def test_the_quickstart_goes_through_every_stage_on_real_data(tmp_path: Path) ->
     (tmp_path / "smaller.yaml").write_text(yaml.safe_dump(study))
     output = project.tlm("run", "smaller.yaml")
     assert "fewrel" in output and "agnews" in output and "dbpedia" in output
-    overlap = project.record("overlap", "fewrel-ws800-s0").facts
-    injected = project.record("overlap", "fewrel-ws800-fewrel").facts
+    overlap = project.record("overlap", "dbpedia-ws800-s0").facts
+    injected = project.record("overlap", "dbpedia-ws800-dbpedia").facts
     removed = project.record("inject").facts["removed"]
     assert injected["common_types"] == overlap["common_types"] - removed
     assert 0 < overlap["type_overlap"] < 1
