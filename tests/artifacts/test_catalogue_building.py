@@ -174,21 +174,23 @@ def test_a_model_in_foreign_bytes_is_an_error_on_one_line(tmp_path: Path, monkey
         sql_models.ready_query("mine")
 
 
-@pytest.mark.slow
-def test_concurrent_builds_while_a_reader_holds_the_file(home: Path, tmp_path: Path) -> None:
-    home = copy(home, tmp_path / "home")
+def building(home: Path, before: str = "") -> subprocess.Popen[bytes]:
+    """Another process that builds the catalogue of a home, once it has done something else."""
     code = (
-        "import sys; from pathlib import Path; from tlm.artifacts import catalogue\n"
+        f"{before}\nimport sys; from pathlib import Path; from tlm.artifacts import catalogue\n"
         "from tlm.artifacts.store import ArtifactStore; from tlm.stages import STAGES\n"
         "catalogue.build(ArtifactStore(sys.argv[1]), Path(sys.argv[2]), STAGES)"
     )
+    return subprocess.Popen([sys.executable, "-c", code, f"{home}/data/artifacts", str(path_of(home))], cwd=ROOT)
+
+
+@pytest.mark.slow
+def test_concurrent_builds_while_a_reader_holds_the_file(home: Path, tmp_path: Path) -> None:
+    home = copy(home, tmp_path / "home")
     with catalogue.connect(path_of(home)) as reader:
         before = reader.execute("select count(*) from results").fetchone()
         publish(study(home / "raw", finetune_seeds=(0, 1, 2)), store_of(home), home / "raw")
-        builders = [
-            subprocess.Popen([sys.executable, "-c", code, f"{home}/data/artifacts", str(path_of(home))], cwd=ROOT)
-            for _ in range(3)
-        ]
+        builders = [building(home) for _ in range(3)]
         assert [builder.wait(120) for builder in builders] == [0, 0, 0]
         assert reader.execute("select count(*) from results").fetchone() == before
         assert (value(home, "select count(*) from results"),) > (before or ())
@@ -197,14 +199,10 @@ def test_concurrent_builds_while_a_reader_holds_the_file(home: Path, tmp_path: P
 
 def test_a_killed_build_leaves_the_old_catalogue(home: Path, tmp_path: Path) -> None:
     home = copy(home, tmp_path / "home")
-    code = (
-        "import sys, time; from pathlib import Path; from tlm.artifacts import catalogue\n"
-        "from tlm.artifacts.store import ArtifactStore; from tlm.stages import STAGES\n"
-        "from tlm.artifacts import marts; marts._check = lambda connection: time.sleep(60)\n"
-        "catalogue.build(ArtifactStore(sys.argv[1]), Path(sys.argv[2]), STAGES)"
-    )
     before = path_of(home).read_bytes()
-    builder = subprocess.Popen([sys.executable, "-c", code, f"{home}/data/artifacts", str(path_of(home))], cwd=ROOT)
+    builder = building(
+        home, "import time; from tlm.artifacts import marts; marts._check = lambda connection: time.sleep(60)"
+    )
     deadline = time.monotonic() + 30
     while not list(path_of(home).parent.glob(".catalogue.duckdb-*/*.duckdb")) and time.monotonic() < deadline:
         time.sleep(0.05)

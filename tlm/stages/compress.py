@@ -6,17 +6,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
-from tlm.artifacts.step import Label
 from tlm.artifacts.tables import PREDICTIONS
 from tlm.errors import UserError
-from tlm.stages.base import Count, Stage
+from tlm.stages.base import Stage
 from tlm.stages.compress_pretrained import CompressPretrained
-from tlm.stages.compressing import compressed, shape_left, spread_evenly
+from tlm.stages.compressing import Compressing, compressed, shape_left, spread_evenly
 from tlm.stages.evaluating import Evaluating, Models
 from tlm.stages.finetune import Finetune
 from tlm.stages.latency import BATCH_SIZES, REPEATS, Latency
 from tlm.stages.likelihood import Likelihood
-from tlm.stages.pretrain import CONFIG_AND_WEIGHTS, WEIGHTS, Pretrain, in_arm
+from tlm.stages.pretrain import CONFIG_AND_WEIGHTS, Pretrain
 from tlm.stages.task import Task
 from tlm.stages.tokenizer import Tokenizer
 from tlm.stages.tokens import Tokens
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from tlm.stages.job import Facts, Job
 
 
-class Compress(Evaluating, name="compress", version="1", trains=True):
+class Compress(Compressing, Evaluating, name="compress", version="1", trains=True):
     """model.safetensors and config.json of a classifier, with its labels' names and its tokenizer's files;
     predictions.parquet (dev and test), by the model as it is read from its file.
     """
@@ -41,7 +40,6 @@ class Compress(Evaluating, name="compress", version="1", trains=True):
     tokens: Tokens
     tokenizer: Tokenizer
     architecture: Architecture
-    """Of the compressed model."""
     finetune: FinetuneConfig
     """Of the model."""
     max_length: int
@@ -49,11 +47,7 @@ class Compress(Evaluating, name="compress", version="1", trains=True):
     share: float | None = None
 
     role = "predicts"
-    weights = WEIGHTS
-    reads_weights = True
-    requires = ("torch", "transformers")
     outputs = {**dict.fromkeys(CONFIG_AND_WEIGHTS), "predictions.parquet": PREDICTIONS}
-    told = {"stored_bytes": Count, "stored_bytes_before": Count}
 
     @classmethod
     def wanted(cls, asked: Any, models: Models) -> Iterator[Stage]:
@@ -96,19 +90,6 @@ class Compress(Evaluating, name="compress", version="1", trains=True):
             method=asked.method,
             share=asked.share,
         )
-
-    @property
-    def asked(self) -> Compression:
-        return Compression(method=self.method, share=self.share)
-
-    @property
-    def slug(self) -> str:
-        return f"{self.model.slug}-{self.asked.title}"
-
-    @property
-    def labels(self) -> dict[str, Label]:
-        own = self.model.labels
-        return {**own, **in_arm(", ".join(str(part) for part in (own.get("arm"), self.asked.title) if part))}
 
     def run(self, job: Job) -> Facts:
         import torch

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from tlm.artifacts.step import Label
-from tlm.stages.base import Count, Stage
-from tlm.stages.compressing import compressed, shape_left, spread_evenly
-from tlm.stages.pretrain import CONFIG_AND_WEIGHTS, WEIGHTS, Pretrain, in_arm
+from tlm.stages.compressing import Compressing, compressed, shape_left, spread_evenly
+from tlm.stages.pretrain import CONFIG_AND_WEIGHTS, Pretrain
 from tlm.stages.pretraining_set import PretrainingSet
 from tlm.stages.tokenizer import Tokenizer
 from tlm.study.architecture import Architecture
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
     from tlm.stages.job import Facts, Job
 
 
-class CompressPretrained(Stage, name="compress_pretrained", version="1", trains=True):
+class CompressPretrained(Compressing, name="compress_pretrained", version="1", trains=True):
     """model.safetensors and config.json of a language model, with its tokenizer's files."""
 
     model: Pretrain
@@ -26,16 +24,11 @@ class CompressPretrained(Stage, name="compress_pretrained", version="1", trains=
     """The model's own."""
     tokenizer: Tokenizer
     architecture: Architecture
-    """Of the compressed model."""
     max_length: int
     method: Method
     share: float | None = None
 
-    weights = WEIGHTS
-    reads_weights = True
-    requires = ("torch", "transformers")
     outputs = dict.fromkeys(CONFIG_AND_WEIGHTS)
-    told = {"stored_bytes": Count, "stored_bytes_before": Count}
 
     @classmethod
     def of_model(cls, model: Pretrain, asked: Compression) -> Self:
@@ -49,19 +42,6 @@ class CompressPretrained(Stage, name="compress_pretrained", version="1", trains=
             method=asked.method,
             share=asked.share,
         )
-
-    @property
-    def asked(self) -> Compression:
-        return Compression(method=self.method, share=self.share)
-
-    @property
-    def slug(self) -> str:
-        return f"{self.model.slug}-{self.asked.title}"
-
-    @property
-    def labels(self) -> dict[str, Label]:
-        own = self.model.labels
-        return {**own, **in_arm(", ".join(str(part) for part in (own.get("arm"), self.asked.title) if part))}
 
     def run(self, job: Job) -> Facts:
         import numpy as np

@@ -1,12 +1,15 @@
-"""What the stages that compress models have in common: which shape is left, and what each method does to a model."""
+"""What the stages that compress models have in common: their names, which shape is left, and what each method does."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from tlm.artifacts.step import Label
 from tlm.errors import UserError
 from tlm.modeling.families.base import Pieces, family_of
+from tlm.stages.base import Count, Stage
+from tlm.stages.pretrain import WEIGHTS, Pretrain, in_arm
 from tlm.study.architecture import Architecture
 from tlm.study.compression import Compression, Method
 
@@ -14,10 +17,48 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from tlm.data.ragged import Rows
+    from tlm.stages.finetune import Finetune
     from tlm.stages.job import Facts, Job
 
 CALIBRATION_TEXTS = 256
 """Texts, evenly spread over those that a model was trained on, of which Wanda learns what weights are multiplied with."""
+
+
+class Compressing(Stage):
+    """A stage that makes a model smaller without training it again."""
+
+    weights = WEIGHTS
+    reads_weights = True
+    requires = ("torch", "transformers")
+    told = {"stored_bytes": Count, "stored_bytes_before": Count}
+
+    if TYPE_CHECKING:  # fields of each of these stages
+
+        @property
+        def model(self) -> Pretrain | Finetune: ...
+
+        @property
+        def architecture(self) -> Architecture:
+            """Of the compressed model."""
+
+        @property
+        def method(self) -> Method: ...
+
+        @property
+        def share(self) -> float | None: ...
+
+    @property
+    def asked(self) -> Compression:
+        return Compression(method=self.method, share=self.share)
+
+    @property
+    def slug(self) -> str:
+        return f"{self.model.slug}-{self.asked.title}"
+
+    @property
+    def labels(self) -> dict[str, Label]:
+        own = self.model.labels
+        return {**own, **in_arm(", ".join(str(part) for part in (own.get("arm"), self.asked.title) if part))}
 
 
 def shape_left(shape: Architecture, asked: Compression) -> Architecture:
