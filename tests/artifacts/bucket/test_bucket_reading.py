@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import socket
-import threading
 import time
 import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
-from artifacts.bucket.helping import bucket_of, folder_of, no_answer, objects, on_machine, outputs
+from artifacts.bucket.helping import bucket_of, folder_of, objects, on_machine, outputs
 from artifacts.some_rows import FILES, a_step, publish
 
 from tlm.artifacts import fetched
@@ -22,9 +19,6 @@ from tlm.artifacts.listing import DAMAGED
 from tlm.artifacts.record import RECORD, Record
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import Gone, UserError
-from tlm.machine.file_errors import file_error
-
-# --- reading ---
 
 
 def test_an_upload_under_way_is_missing_and_stays(store: ArtifactStore) -> None:
@@ -282,86 +276,3 @@ def test_notes_of_studies_under_way_come_and_go(store: ArtifactStore) -> None:
     assert [study.name for study in unfinished(store)] == ["study"]
     end(store, [a_step()])
     assert list(unfinished(store)) == []
-
-
-# --- errors ---
-
-
-def test_a_store_that_does_not_answer_is_one_line_that_names_it(
-    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bucket_of(store).fs, "find", no_answer)
-    with pytest.raises(OSError) as raised:
-        list(store.inspect_all())
-    assert str(file_error(raised.value)).strip() == f"{store.root}: connection refused."
-
-
-@pytest.mark.slow
-def test_a_store_that_is_not_there_is_asked_once_and_told_by_every_command(
-    server: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from flows.commands.base import runtime
-
-    for name, value in server.items():
-        monkeypatch.setenv(name, value)
-    asked = []
-
-    def hang_up(listener: socket.socket) -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            asked.append(1)
-            connection.close()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=hang_up, args=(listener,), daemon=True).start()
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{listener.getsockname()[1]}")
-        with pytest.raises(UserError, match="TLM_HOME=s3://nowhere/tlm.*: no object store answers.*AWS_ENDPOINT_URL"):
-            runtime(home="s3://nowhere/tlm")
-        assert len(asked) <= 2, "its client connects again where a connection is closed, and nobody else does"
-    with pytest.raises(UserError, match="no object store answers"):
-        ArtifactStore("s3://nowhere/tlm").shelf.check_usable()
-
-
-@pytest.mark.slow
-def test_a_store_that_answers_with_a_refusal_is_there(server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {**server, "AWS_SECRET_ACCESS_KEY": "another"}.items():
-        monkeypatch.setenv(name, value)
-    clients = type(bucket_of(ArtifactStore("s3://tlm-test/refused")).fs)
-    clients.clear_instance_cache()  # they keep the credentials that they were made with
-    store = ArtifactStore("s3://tlm-test/refused")
-    store.shelf.check_answers()
-    with pytest.raises(UserError, match="cannot be written to"):
-        store.shelf.check_usable()
-    clients.clear_instance_cache()
-
-
-def test_a_refusal_of_the_client_is_no_damage(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    record = publish(store, a_step())
-    refused = OSError(errno.EINVAL, "The provided token is malformed")  # as s3fs says it
-    with monkeypatch.context() as away:
-        away.setattr(bucket_of(store).fs, "cat", lambda paths, **_: dict.fromkeys(paths, refused))
-        assert store.inspect(record.ref).status == "unreadable"
-        with pytest.raises(UserError, match="cannot be read"):
-            publish(store, a_step())
-    assert store.inspect(record.ref).record == record
-
-
-def test_a_cache_limit_that_is_no_number_is_refused_before_any_work(
-    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TLM_CACHE_GIB", "much")
-    with pytest.raises(UserError, match="TLM_CACHE_GIB=much is no number"):
-        store.shelf.check_usable()
-
-
-def test_what_is_published_is_published_though_its_checkpoints_cannot_be_removed(
-    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def away(key: str) -> None:
-        raise OSError(errno.EIO, "connection refused", key)
-
-    monkeypatch.setattr(bucket_of(store), "forget_checkpoints", away)
-    assert publish(store, a_step()) == store.inspect(a_step().ref).record
