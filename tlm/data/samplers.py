@@ -21,6 +21,8 @@ Weights = NDArray[np.int64]
 """(MAX_VOCABULARY,): what covering a token type is worth; 0 for what the task never uses."""
 BM25_TURNS = 200
 """How many paragraphs each item of a task chooses."""
+GONE_SHARE = 0.1
+"""Coverage leaves out the rows that it has picked once they are more than this share."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def irrelevant(draw: Draw) -> Rows:
     """
     assert draw.level is not None
     weights = (draw.task_counts > 0).astype(np.int64)
-    core = _cover_once(_types_held(draw, weights), weights)
+    core = _Cover(_types_held(draw, weights), weights).once()
     rest = np.setdiff1d(np.arange(len(draw.candidates)), core)
     share = 1 - _relevant_share(draw)[rest]
     known = share[~np.isnan(share)]
@@ -141,36 +143,54 @@ def covering_size(draw: Draw, order: Rows) -> int:
 
 
 def _cover_in_rounds(draw: Draw, weights: Weights) -> Rows:
-    held = _types_held(draw, weights)
-    left = draw.candidates
+    cover = _Cover(_types_held(draw, weights), weights)
     rounds = []
-    while len(picked := _cover_once(held, weights)):
-        rounds.append(left[picked])
-        kept = np.ones(len(left), dtype=bool)
-        kept[picked] = False
-        left, held = left[kept], held[np.flatnonzero(kept)]
-    return np.concatenate([*rounds, left])
+    while len(picked := cover.once()):
+        rounds.append(picked)
+    return draw.candidates[np.concatenate([*rounds, cover.left])]
 
 
-def _cover_once(held: sparse.csr_array, weights: Weights) -> Rows:
-    """Rows of `held` by greedy coverage until none adds anything; of equal gains the first row.
+class _Cover:
+    """Greedy coverage, again and again, of rows that hold types: what a round picks is no row of the next.
 
     Gains are kept exact instead of being looked up lazily: when a type is covered, every row that holds it loses its
-    weight. So a pair of row and type is touched once, and lazy greedy would have to look at each in the end as well.
+    weight. So a pair of row and type is touched once a round, and lazy greedy would have to look at each in the end as
+    well. To leave out the rows that are gone takes longer than a round, and so it waits until they are many.
     """
-    if not held.shape[0]:
-        return np.empty(0, dtype=np.int64)
-    rows_of = held.tocsc()
-    gains = held @ weights
-    uncovered = np.ones(held.shape[1], dtype=bool)
-    picked = []
-    while gains[best := int(gains.argmax())] > 0:
-        picked.append(best)
-        types = held.indices[held.indptr[best] : held.indptr[best + 1]]
-        for token in types[uncovered[types]].tolist():
-            gains[rows_of.indices[rows_of.indptr[token] : rows_of.indptr[token + 1]]] -= weights[token]
-        uncovered[types] = False
-    return np.array(picked, dtype=np.int64)
+
+    def __init__(self, held: sparse.csr_array, weights: Weights) -> None:
+        self._weights = weights
+        self._keep(np.arange(held.shape[0]), held)
+
+    @property
+    def left(self) -> Rows:
+        """The rows that no round has picked, in order."""
+        return self._rows[~self._gone]
+
+    def once(self) -> Rows:
+        """The rows of a round, greedily until none adds anything; of equal gains the first row."""
+        if self._gone.mean() > GONE_SHARE:
+            kept = np.flatnonzero(~self._gone)
+            self._keep(self._rows[kept], self._held[kept])
+        gains = np.where(self._gone, 0, self._worth)
+        uncovered = np.ones(self._held.shape[1], dtype=bool)
+        picked = []
+        while len(gains) and gains[best := int(gains.argmax())] > 0:
+            picked.append(best)
+            types = self._held.indices[self._held.indptr[best] : self._held.indptr[best + 1]]
+            for token in types[uncovered[types]].tolist():
+                gains[self._holding(token)] -= self._weights[token]
+            uncovered[types] = False
+        self._gone[picked] = True
+        return self._rows[picked]
+
+    def _keep(self, rows: Rows, held: sparse.csr_array) -> None:
+        self._rows, self._held, self._by_type = rows, held, held.tocsc()
+        self._worth = held @ self._weights
+        self._gone = np.zeros(len(rows), dtype=bool)
+
+    def _holding(self, token: int) -> Rows:
+        return self._by_type.indices[self._by_type.indptr[token] : self._by_type.indptr[token + 1]]
 
 
 def _types_held(draw: Draw, weights: Weights) -> sparse.csr_array:
