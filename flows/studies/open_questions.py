@@ -128,6 +128,7 @@ def second_draw(scale: Scale) -> StudyConfig:
         corpus=scale.corpus(0, max(scale.sizes)),
         architectures=scale.architectures("bert6", "bert1"),
         tasks=(*drawn, *again),
+        svd_arm=False,
     )
 
 

@@ -18,6 +18,7 @@ def ws_sweep(scale: Scale) -> StudyConfig:
         "How does the gap of pre-training depend on Ws?",
         corpus=scale.corpus(*scale.sizes),
         architectures=scale.architectures("bert6", "bert1"),
+        architecture_sizes={"bert6": scale.deep_sizes} if scale.deep_sizes else {},
         tasks=scale.tasks(*TASKS),
     )
 

@@ -60,6 +60,8 @@ class Scale:
     """By task."""
     injected: tuple[int, ...]
     """Numbers of tokens that missing-tokens removes."""
+    deep_sizes: tuple[int, ...] | None = None
+    """The Ws of the sweep that six layers are pre-trained on; default: all."""
     one_task: str = "fewrel"
     """The task of studies of pre-training sets and of word order, which have one."""
     vocab_size: int | None = None
@@ -189,6 +191,7 @@ SCALES: dict[str, Scale] = {
             origin="local",
             recipe="modern",
             sizes=(0, 500, 8_000, 32_000, 90_000, 150_000),
+            deep_sizes=(500, 90_000, 150_000),
             ws=32_000,
             small_ws=500,
             head_size=32,

@@ -207,3 +207,13 @@ def test_weights_that_do_not_match_are_an_error() -> None:
         contrast(systems(0.5, 0.6), [1, -1, 0])
     with pytest.raises(ValueError, match="1 seed"):
         contrast_p_value(systems(0.5, 0.6, seeds=1), [1, -1])
+
+
+def test_an_architecture_of_fewer_sizes_is_judged_at_its_own() -> None:
+    made = MadeUp(study(sizes=SIZES, architecture_sizes={"deep": (400, 1600)}), items=2_000)
+    for ws, accuracy in {0: 0.4, 400: 0.42, 1600: 0.6}.items():
+        made.finetuned("topics", "deep", ws, accuracy)
+    findings = analyse(made.evidence())
+    assert outcome(findings, "gap of deep", "grows from Ws = 400 to 1,600") == "reproduced"
+    rows = [(row[1].text, row[2].text) for row in findings.tables[0].rows if row[1].text == "deep"]
+    assert rows == [("deep", "0 (scratch)"), ("deep", "400"), ("deep", "1,600")]

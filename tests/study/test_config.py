@@ -125,6 +125,10 @@ def test_unknown_names_are_errors_that_list_the_known_ones() -> None:
     expect_refusal(r"finetune_learning_rates: unknown \['two'\]", finetune_learning_rates={"two": 1e-3})
     expect_refusal(r"treatments.task: unknown \['x'\]; choose from \['topics'\]", treatments__0__task="x")
     expect_refusal(r"treatments.ws: unknown \[70\]; choose from \[60, 120\]", treatments__0__ws=70)
+    expect_refusal(r"architecture_sizes: unknown \['two'\]", architecture_sizes={"two": [120]})
+    expect_refusal(r"architecture_sizes.one: unknown \[70\]; choose from \[60, 120\]", architecture_sizes={"one": [70]})
+    expect_refusal(r"architecture_sizes.conv: 120 is missing", architecture_sizes={"conv": [60]})
+    expect_refusal(r"architecture_sizes.one: 60 is missing", treatments__0__ws=60, architecture_sizes={"one": [120]})
 
 
 def test_names_and_seeds_and_sizes_appear_once() -> None:

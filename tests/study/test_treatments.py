@@ -300,3 +300,18 @@ def test_treated_sets_are_for_the_chosen_architectures_alone(wired: Plan) -> Non
 def test_two_treatments_never_share_a_folder(wired: Plan) -> None:
     slugs = [(s.stage, s.slug) for s in wired.steps]
     assert len(set(slugs)) == len(slugs)
+
+
+def test_an_architecture_may_be_pretrained_on_some_of_the_sizes(mini_data: Path) -> None:
+    """It costs what it is trained on, in committees too, and no key of the others changes."""
+    changes: Tree = {"svd_arm": True, "treatment_architectures": ["one"]}
+    whole, fewer = (
+        plan(mini_study(**changes, **sizes), str(mini_data)) for sizes in ({}, {"architecture_sizes": {"conv": [120]}})
+    )
+    gone = [step for step in whole.steps if step.key not in by_key(fewer) and step.stage != "report"]
+    assert {step.key for step in fewer.steps} - {step.key for step in whole.steps} == {fewer.report.key}
+    assert {(step.stage, step.labels["ws"], step.labels.get("arch", "conv")) for step in gone} == {
+        ("pretrain", 60, "conv"),
+        ("finetune", 60, "conv"),
+        ("committee", 60, "conv"),
+    }

@@ -106,7 +106,11 @@ class Runs:
         treated = self.study.treatment_architectures
         for name, corpus in self.data.sets.items():
             for arch in self.study.architectures:
-                if corpus.treated is None or treated is None or arch.name in treated:
+                if corpus.treated is None:
+                    trained = corpus.ws in self.study.sizes_of(arch.name)
+                else:
+                    trained = treated is None or arch.name in treated
+                if trained:
                     yield name, corpus, arch
 
     def _from_vectors(self) -> Iterator[Stage]:
@@ -131,7 +135,7 @@ class Runs:
             return
         committee = next(each for each in self.study.committees if each.name == asked.teacher)
         for arch in asked.students:
-            for ws in self.study.corpus.sizes:
+            for ws in self.study.sizes_of(arch, *committee.members):
                 for task in self.data.tasks:
                     by_seeds = zip(*(self.of(set_name(ws), task, name) for name in committee.members), strict=True)
                     for twin, members in zip(self.of(set_name(ws), task, arch), by_seeds, strict=True):
@@ -202,7 +206,7 @@ def committees(study: StudyConfig, runs: Runs) -> Iterator[Stage]:
     """Each committee on each task at each Ws; beside their accuracy stands the cost of an answer, by architecture."""
     for committee in study.committees:
         for task in runs.data.tasks:
-            for ws in study.corpus.sizes:
+            for ws in study.sizes_of(*committee.members):
                 members = _members(committee, set_name(ws), task, runs)
                 yield Committee(members=members, committee=committee.name, task=task, ws=ws)
     if study.committees:

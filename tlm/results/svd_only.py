@@ -44,7 +44,7 @@ def svd_table(evidence: Evidence) -> list[Table]:
         for task in evidence.study.tasks
         for arch in evidence.study.architectures
         for ws, treatment in corpora(evidence.study, task.name)
-        if ws and (treatment is None or arch.name in evidence.treated)
+        if (ws in evidence.study.sizes_of(arch.name) if treatment is None else arch.name in evidence.treated) and ws
     ]
     added = compare_measured({case: _pair(evidence, *case) for case in sets})
     vectors = compare_measured({case: (_pair(evidence, *case)[1], evidence.correct(*case[0], 0)) for case in sets})

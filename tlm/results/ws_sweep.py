@@ -35,9 +35,9 @@ def analyse(evidence: Evidence) -> Findings:
     gaps = measured_gaps(evidence, places, sizes)
     growth = compare_measured(
         {
-            place: (evidence.correct(*place, max(sizes)), evidence.correct(*place, min(sizes)))
+            place: (evidence.correct(*place, own[-1]), evidence.correct(*place, own[0]))
             for place in places
-            if len(sizes) > 1
+            if len(own := _sizes(evidence, place)) > 1
         }
     )
     shares = {
@@ -49,7 +49,7 @@ def analyse(evidence: Evidence) -> Findings:
     return Findings(
         verdicts=[
             *(_helps(evidence, gaps, place, max(sizes, default=0)) for place in places),
-            *(_grows(evidence, growth.get(place), place, sizes) for place in places),
+            *(_grows(evidence, growth.get(place), place, _sizes(evidence, place)) for place in places),
             *_table_3(evidence, gaps, shares, places, sizes),
         ],
         tables=[
@@ -62,6 +62,11 @@ def analyse(evidence: Evidence) -> Findings:
         ],
         notes=_notes(sizes),
     )
+
+
+def _sizes(evidence: Evidence, place: Place) -> list[int]:
+    """The Ws that an architecture is pre-trained on, the smallest first."""
+    return [ws for ws in evidence.study.sizes_of(place[1]) if ws]
 
 
 def measured_gaps(evidence: Evidence, places: list[Place], sizes: list[int]) -> Gaps:
@@ -146,7 +151,7 @@ def _accuracy_table(
 ) -> Table:
     rows = []
     for place in places:
-        for ws in evidence.study.corpus.sizes:
+        for ws in evidence.study.sizes_of(place[1]):
             share = shares.get((*place, ws))
             of_largest = Cell(NOT_AVAILABLE if share is None else share.text())
             if (*place, ws) in shares and ws == max(sizes):

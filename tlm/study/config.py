@@ -19,7 +19,7 @@ from tlm.study.base import Frozen, Name, Precision, Probability, Registered, See
 from tlm.study.checks import different, first_complaint, known, unique
 from tlm.study.distillation import DistillationConfig, check_students
 from tlm.study.families import Family
-from tlm.study.fits import check_models, check_parts
+from tlm.study.fits import check_models, check_parts, check_sizes
 from tlm.study.initialization import EmbeddingInit, Initialization, PpmiSvdConfig
 from tlm.study.recipes import with_recipe
 from tlm.study.soups import check_soups
@@ -267,6 +267,10 @@ class StudyConfig(Frozen):
         False,
         description="fine-tune also from scratch with word vectors from each set's counts: what pre-training adds to those",
     )
+    architecture_sizes: dict[Name, tuple[PositiveInt, ...]] = added(
+        {},
+        description="the Ws of `corpus.sizes` that an architecture is pre-trained on, where not all: the largest is one",
+    )
     treatments: tuple[Treatment, ...] = Field((), description="further pre-training sets (`tlm.study.treatments`)")
     treatment_architectures: tuple[Name, ...] | None = Field(None, description="default: all of them")
     committees: tuple[CommitteeConfig, ...] = ()
@@ -305,6 +309,7 @@ class StudyConfig(Frozen):
         known("treatments.task", [t.task for t in self.treatments if t.task], tasks)
         changed = [t.ws for t in self.treatments if t.kind in ("missing_tokens", "shuffled")]
         known("treatments.ws", changed, [ws for ws in self.corpus.sizes if ws])
+        check_sizes(self, architectures)
         unique("treatments", [(t.ws, t.task, t.label, getattr(t, "seed", 0)) for t in self.treatments])
         kinds = {(t.ws, t.label): t.kind for t in self.treatments}
         clash = [t.label for t in self.treatments if kinds[t.ws, t.label] != t.kind]
@@ -334,6 +339,11 @@ class StudyConfig(Frozen):
     def scratch_seeds(self) -> tuple[int, ...]:
         """Seeds of fine-tunings from scratch; none where Ws = 0 is not asked for."""
         return self.finetune_seeds + self.further_scratch_seeds if 0 in self.corpus.sizes else ()
+
+    def sizes_of(self, *architectures: str) -> tuple[int, ...]:
+        """The Ws of `corpus.sizes`, scratch (0) too, that all of these architectures are trained at."""
+        own = [self.architecture_sizes.get(name, self.corpus.sizes) for name in architectures]
+        return tuple(ws for ws in self.corpus.sizes if not ws or all(ws in sizes for sizes in own))
 
     def finetune_seeds_of(self, pretrain_seed: int) -> tuple[int, ...]:
         """Seeds with which the model of a pre-training seed is fine-tuned."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tlm.study.architecture import Architecture
+from tlm.study.checks import known
 from tlm.study.families import FAMILIES
 from tlm.study.tokenizers import TokenizerConfig
 
@@ -102,3 +103,17 @@ def _patch_bytes(architecture: Architecture) -> int | None:
     """Ids of a patch at most; None for a model that reads no patches."""
     byte = getattr(architecture.options, "byte", None)
     return None if byte is None else int(byte.patch_bytes)
+
+
+def check_sizes(study: Any, architectures: list[str]) -> None:
+    """`architecture_sizes` names sizes that there are, the largest and those of an architecture's treatments among them."""
+    known("architecture_sizes", study.architecture_sizes, architectures)
+    there = [ws for ws in study.corpus.sizes if ws]
+    for name, sizes in study.architecture_sizes.items():
+        known(f"architecture_sizes.{name}", sizes, there)
+        treated = study.treatments if name in (study.treatment_architectures or architectures) else ()
+        for ws in (max(there, default=0), *(treatment.ws for treatment in treated if treatment.ws in there)):
+            if ws not in sizes:
+                raise ValueError(
+                    f"architecture_sizes.{name}: {ws} is missing, which its committees or treatments are of"
+                )
