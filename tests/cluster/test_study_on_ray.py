@@ -1,4 +1,4 @@
-"""A whole study on a Ray cluster: the same bits as on this machine alone, also when a process of it is killed; and its end.
+"""A whole study on a Ray cluster: the same bits as on this machine alone, whatever is killed meanwhile; and its end.
 
     python -m pytest -n0 -m slow tests/cluster
 
@@ -14,11 +14,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from cluster.loopback import Cluster, cluster, worker_of
 from golden import UNREPEATABLE
 from helpers import mini_tree, python_environment, write_mini_data
+from mlflow import MlflowClient
 
 from tlm.artifacts.store import ArtifactStore
 from tlm.machine.runtime import Runtime
@@ -100,16 +102,6 @@ LONG = {"pretrain__steps": 1_000, "corpus__sizes": [120], "treatments": [], "com
 """A study with trainings that are under way for a while."""
 
 
-def test_a_killed_worker_costs_time_and_no_bit(up: Cluster, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    process = start(up, folder, "killed", **LONG)
-    wait_for(up.trainings, process, folder / "killed.log")
-    [training, *_] = up.trainings()
-    worker_of(training).kill()
-    wait_for(lambda: not training.is_running(), process, folder / "killed.log")
-    ends(process, folder / "killed.log")
-    assert made_here(folder, "killed").items() <= made_on(up, monkeypatch).items()
-
-
 def test_the_trainings_of_a_study_that_is_cancelled_end(up: Cluster, folder: Path) -> None:
     process = start(up, folder, "cancelled", **{**LONG, "pretrain_seeds": [1]})
     wait_for(up.trainings, process, folder / "cancelled.log")
@@ -119,3 +111,73 @@ def test_the_trainings_of_a_study_that_is_cancelled_end(up: Cluster, folder: Pat
         time.sleep(0.2)
     assert up.trainings() == []
     ends(process, folder / "cancelled.log", 128 + signal.SIGINT)
+
+
+def kill_worker(up: Cluster) -> None:
+    [training, *_] = up.trainings()
+    worker_of(training).kill()
+    psutil.wait_procs([training], timeout=60)
+
+
+def kill_store(up: Cluster) -> None:
+    up.store.kill()
+    time.sleep(20)
+    up.store.start()
+
+
+def kill_mlflow(up: Cluster) -> None:
+    """Whoever would start it again at once is stopped for a minute."""
+    up.servers.suspend()
+    for process in up.mlflow():
+        process.kill()
+    time.sleep(60)
+    up.servers.resume()
+
+
+def restart_database(up: Cluster) -> None:
+    if up.database is None:
+        pytest.skip("PostgreSQL or psycopg2 is not installed")
+    up.database.stop()
+    up.database.start()
+
+
+def kill_node(up: Cluster) -> None:
+    up.raylets[-1].kill()
+
+
+FAULTS: tuple[Callable[[Cluster], None], ...] = (kill_worker, kill_store, kill_mlflow, restart_database, kill_node)
+"""The last one leaves a node."""
+
+
+def is_whole(up: Cluster, folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A study that has ended has made what threads make; no run is said to be running, and nothing trains any longer."""
+    assert up.trainings() == []
+    client = MlflowClient(up.environment["MLFLOW_TRACKING_URI"])
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    assert [run.info.run_name for run in client.search_runs(experiments, "status = 'RUNNING'")] == []
+    assert made_here(folder, name).items() <= made_on(up, monkeypatch).items()
+
+
+def test_a_driver_that_is_killed_leaves_nothing_behind_that_the_next_run_does_not_settle(
+    up: Cluster, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = start(up, folder, "driver", **LONG)
+    wait_for(up.trainings, process, folder / "driver.log")
+    process.kill()
+    process.wait()
+    _, alive = psutil.wait_procs(up.trainings(), timeout=STOPPING_SECONDS)
+    assert alive == []
+    ends(start(up, folder, "driver", **LONG), folder / "driver.log")
+    is_whole(up, folder, "driver", monkeypatch)
+
+
+@pytest.mark.parametrize("seed", range(len(FAULTS)), ids=lambda seed: FAULTS[seed].__name__)
+def test_a_study_ends_whole_whatever_is_killed(
+    seed: int, up: Cluster, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = FAULTS[seed].__name__.replace("_", "-")
+    process = start(up, folder, name, **{**LONG, "pretrain_seeds": [10 + seed]})
+    wait_for(up.trainings, process, folder / f"{name}.log")
+    FAULTS[seed](up)
+    ends(process, folder / f"{name}.log")
+    is_whole(up, folder, name, monkeypatch)

@@ -30,6 +30,7 @@ from tlm.artifacts.listing import (
     sound_note,
 )
 from tlm.artifacts.mirror import mirrored
+from tlm.artifacts.patience import Patient
 from tlm.artifacts.probe import probe
 from tlm.artifacts.record import RECORD, RECORD_BYTES, NoRecord, Record, Stored, from_file, to_file
 from tlm.errors import Gone, UserError
@@ -50,7 +51,8 @@ class Bucket:
         try:
             self.fs: Any
             self.root: str
-            self.fs, self.root = fsspec.url_to_fs(url, use_listings_cache=False)
+            client, self.root = fsspec.url_to_fs(url, use_listings_cache=False)
+            self.fs = Patient(client)
         except (ValueError, ImportError) as error:
             more = " For s3:// install the extra: pip install 'tlm[s3]'." if url.startswith("s3:") else ""
             raise UserError(f"{url} cannot be reached: {error}.", f"Point TLM_HOME at a folder.{more}") from error

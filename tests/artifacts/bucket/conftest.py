@@ -16,8 +16,8 @@ from tlm.artifacts.store import ArtifactStore
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    with seaweed(tmp_path_factory.mktemp("weed")) as environment:
-        yield environment
+    with seaweed(tmp_path_factory.mktemp("weed")) as store:
+        yield store.environment
 
 
 @pytest.fixture(params=["memory", pytest.param("s3", marks=pytest.mark.slow)])

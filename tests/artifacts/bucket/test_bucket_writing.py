@@ -84,8 +84,10 @@ def test_a_store_that_overwrites_what_it_was_told_not_to_is_refused(
     bucket.check_usable()
     assert objects(store) == set()
 
+    write = bucket.fs.pipe_file
+
     def careless(path: str, content: bytes, mode: str = "overwrite") -> None:
-        type(bucket.fs).pipe_file(bucket.fs, path, content)
+        write(path, content)
 
     monkeypatch.setattr(bucket.fs, "pipe_file", careless)
     with pytest.raises(UserError, match=r"does not honour conditional writes .* SeaweedFS"):
