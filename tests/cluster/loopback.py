@@ -86,15 +86,9 @@ def _trains(process: psutil.Process) -> bool:
 
 
 @contextmanager
-def cluster(folder: Path, *, gpus: int = 0) -> Iterator[Cluster]:
-    """Everything up, and down again; skips where something is not installed.
-
-    Args:
-        gpus: how many GPUs each node says that it has.
-    """
-    for package in ("ray", "prefect_ray"):
-        if find_spec(package) is None:
-            pytest.skip(f"{package} is not installed: pip install 'tlm[ray]'")
+def cluster(folder: Path) -> Iterator[Cluster]:
+    """Everything up, and down again; skips where something is not installed."""
+    needs_ray()
     with ExitStack() as stack:
         store = stack.enter_context(seaweed(folder / "weed"))
         database = stack.enter_context(postgres())
@@ -105,17 +99,32 @@ def cluster(folder: Path, *, gpus: int = 0) -> Iterator[Cluster]:
             "TLM_DATA_ROOT": str(folder / "data"),
             "TLM_THREADS": "1",
         }
-        raylets = stack.enter_context(nodes(environment, gpus))
+        raylets = stack.enter_context(nodes(environment))
         driver = {"TLM_ENGINE": "ray", "TLM_DEVICE": "cpu"}
         yield Cluster(environment | driver, store, database, process, raylets)
 
 
+def needs_ray() -> None:
+    """Skip where Ray is not installed."""
+    for package in ("ray", "prefect_ray"):
+        if find_spec(package) is None:
+            pytest.skip(f"{package} is not installed: pip install 'tlm[ray]'")
+
+
 @contextmanager
-def nodes(environment: dict[str, str], gpus: int) -> Iterator[list[psutil.Process]]:
-    """Two nodes with a CPU each, and for each GPU two more; their raylets."""
+def nodes(
+    environment: dict[str, str], addresses: tuple[str, ...] = (HEAD, OTHER), *, cpus: int = 1, gpus: int = 0
+) -> Iterator[list[psutil.Process]]:
+    """Nodes of Ray, the first of them its head; their raylets.
+
+    Args:
+        environment: with RAY_ADDRESS, and whatever else steps need there.
+        cpus: how many CPUs each says that it has.
+        gpus: how many GPUs, which Ray counts and does not look for.
+    """
     raylets: list[psutil.Process] = []
     with ExitStack() as stack:
-        for number, address in enumerate((HEAD, OTHER)):
+        for number, address in enumerate(addresses):
             # Sockets of Ray lie there, whose paths have an end.
             own = Path(
                 stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True))
@@ -128,7 +137,7 @@ def nodes(environment: dict[str, str], gpus: int) -> Iterator[list[psutil.Proces
             ports = {name: free_port() for name in AGENTS}
             which += [f"--{name}={port}" for name, port in ports.items()]
             command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *which]
-            command += [f"--node-ip-address={address}", f"--num-cpus={1 + 2 * gpus}", f"--num-gpus={gpus}"]
+            command += [f"--node-ip-address={address}", f"--num-cpus={cpus}", f"--num-gpus={gpus}"]
             command += ["--object-store-memory=100000000", f"--min-worker-port={low}", f"--max-worker-port={low + 999}"]
             log = stack.enter_context((own / "log").open("wb"))
             started = subprocess.Popen(

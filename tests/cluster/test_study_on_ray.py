@@ -11,13 +11,15 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 import yaml
-from cluster.loopback import Cluster, cluster, worker_of
+from cluster.loopback import Cluster, cluster, until, worker_of
 from golden import UNREPEATABLE
 from helpers import mini_tree, python_environment, write_mini_data
 from mlflow import MlflowClient
@@ -132,6 +134,14 @@ def kill_mlflow(up: Cluster) -> None:
         process.kill()
     time.sleep(60)
     up.servers.resume()
+    url = up.environment["MLFLOW_TRACKING_URI"]
+    until(lambda: answers(f"{url}/health"), None, Path(up.environment["TLM_DATA_ROOT"]).parent / "servers" / "log")
+
+
+def answers(url: str) -> bool:
+    with suppress(OSError), urllib.request.urlopen(url, timeout=5) as response:
+        return bool(response.status == 200)
+    return False
 
 
 def restart_database(up: Cluster) -> None:
@@ -150,8 +160,14 @@ FAULTS: tuple[Callable[[Cluster], None], ...] = (kill_worker, kill_store, kill_m
 
 
 def is_whole(up: Cluster, folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A study that has ended has made what threads make; no run is said to be running, and nothing trains any longer."""
+    """A study that has ended has made what threads make; no run is said to be running, and nothing trains any longer.
+
+    One that MLflow was not there to hear the end of says so, and what completes it.
+    """
     assert up.trainings() == []
+    if "has not been told everything" in (folder / f"{name}.log").read_text():
+        track = [sys.executable, "-m", "flows.cli", "track"]
+        subprocess.run(track, env={**up.environment, "TMPDIR": str(folder)}, check=True, capture_output=True)
     client = MlflowClient(up.environment["MLFLOW_TRACKING_URI"])
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     assert [run.info.run_name for run in client.search_runs(experiments, "status = 'RUNNING'")] == []
