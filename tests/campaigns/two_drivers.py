@@ -138,6 +138,8 @@ def campaign(repetitions: int, folder: Path, console: Console) -> int:
             cells = (f"{getattr(found, field.name):.0f}" for field in fields(Outcome))
             table.add_row(str(number), *cells)
             console.print(f"{number} of {repetitions}: {found}", highlight=False)
+            for name in STUDIES if found.faults else ():
+                console.print((folder / str(number) / f"{name}.log").read_text(), markup=False, highlight=False)
     console.print(table)
     return total
 
