@@ -54,6 +54,8 @@ def end_study(view: View, run_id: str, ending: Ending) -> None:
     log_hits(view, run_id, ending.hits)
     if numbers := {**page.figures, **ending.numbers}:
         runs.log_metrics(client, run_id, numbers, ending.at or runs.now())
+    points = [(ws, name, value) for name, curve in page.curves.items() for ws, value in curve.items()]
+    runs.log_points(client, run_id, points, ending.at or runs.now())
     client.set_terminated(run_id, ending.status, end_time=ending.at)
     run = client.get_run(run_id)
     if PROCESS in run.data.tags:

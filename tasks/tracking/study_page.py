@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from tlm.artifacts.store import Artifact
 from tlm.report.formatting import Table, markdown_table
-from tlm.report.headline import figures, headline
+from tlm.report.headline import curves, figures, headline
 from tlm.report.saved import FINDINGS_FILE, SUMMARY_FILE, load_findings, load_summary
 
 TABLE = "summary.csv"
@@ -24,6 +24,8 @@ class StudyPage:
     """Markdown: the verdicts, then the headline table."""
     figures: dict[str, float] = field(default_factory=dict)
     """Metrics: accuracies and gaps as shares."""
+    curves: dict[str, dict[int, float]] = field(default_factory=dict)
+    """Metrics by step, which is Ws: accuracies as shares."""
     table: str = ""
     """The content of `TABLE`."""
 
@@ -39,10 +41,10 @@ def study_page(report: Artifact, room: int) -> StudyPage:
         said = verdicts(report)
     try:
         frame = load_summary(report.path(SUMMARY_FILE))
-        table, found = headline(frame), figures(frame)
+        table, found, by_ws = headline(frame), figures(frame), curves(frame)
     except KeyError:  # an older report has no summary, or another
         return StudyPage(said[:room])
-    return StudyPage(_note(said, table, room), found, frame.to_csv(index=False))
+    return StudyPage(_note(said, table, room), found, by_ws, frame.to_csv(index=False))
 
 
 def verdicts(report: Artifact) -> str:

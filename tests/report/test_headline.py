@@ -8,7 +8,7 @@ from synthetic import MadeUp
 
 from tlm.report.evidence import Evidence
 from tlm.report.formatting import markdown_table
-from tlm.report.headline import figures, headline
+from tlm.report.headline import curves, figures, headline
 from tlm.report.summary import summary
 
 
@@ -40,7 +40,22 @@ def test_what_was_not_measured_is_no_figure(made_up: MadeUp) -> None:
     assert "n/a" in markdown_table(headline(frame), "")
 
 
+def test_curves_hold_accuracy_at_every_ws_without_treatments(made_up: MadeUp) -> None:
+    frame = summary(Evidence(made_up.connection, made_up.study))
+    found = curves(frame)
+    plain = frame[frame["treatment"].isna()]
+    for (task, name), group in plain.groupby(["task", "architecture"]):
+        points = {int(row["ws"]): row["pretrained"] for row in group.to_dict("records")} | {0: group["scratch"].iloc[0]}
+        assert found[f"accuracy_by_ws/{task}.{name}"] == pytest.approx(
+            {ws: v / 100 for ws, v in points.items() if v == v}
+        )
+    assert found["accuracy_by_ws/topics.committee-pair"][400] == pytest.approx(0.6)
+    assert len(found) == len(plain.groupby(["task", "architecture"])) + plain["task"].nunique(), (
+        "a committee for each task"
+    )
+
+
 def test_a_summary_of_another_form_is_no_headline() -> None:
-    for of in (headline, figures):
+    for of in (headline, figures, curves):
         with pytest.raises(KeyError):
             of(pd.DataFrame({"task": ["a"]}))

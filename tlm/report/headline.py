@@ -12,6 +12,8 @@ from tlm.study.base import slugify
 
 COMMITTEE = "committee "
 """How a committee's column of the summary begins; its name follows."""
+CURVES = "accuracy_by_ws"
+"""The section of MLflow's charts that shows them: what stands before the slash of a metric's name."""
 HOW_TO_READ = (
     "Test accuracy, %; in parentheses the gap over the same model from scratch, in points, * where its 95 % interval "
     "excludes 0."
@@ -65,6 +67,24 @@ def figures(frame: pd.DataFrame) -> dict[str, float]:
             found[f"test_accuracy.{task}.{slugify(name)}.{corpus}"] = row[name]
         found[f"test_accuracy.{task}.tfidf"] = row["tfidf"]
     return {name: round(float(value) / 100, 9) for name, value in found.items() if _value(value) is not None}
+
+
+def curves(frame: pd.DataFrame) -> dict[str, dict[int, float]]:
+    """Accuracy against Ws (0: scratch), as shares, without treatments: `accuracy_by_ws/<task>.<system>`.
+
+    Raises:
+        KeyError: as `headline`.
+    """
+    found: dict[str, dict[int, float]] = {}
+    for row in frame.to_dict("records"):
+        if isinstance(row["treatment"], str):
+            continue
+        task, system, ws = slugify(row["task"]), slugify(row["architecture"]), int(row["ws"])
+        points = [(system, 0, row["scratch"]), (system, ws, row["pretrained"])]
+        for name, at, value in points + [(slugify(name), ws, row[name]) for name in _committees(frame)]:
+            if _value(value) is not None:
+                found.setdefault(f"{CURVES}/{task}.{name}", {})[at] = round(float(value) / 100, 9)
+    return found
 
 
 def _by_set(frame: pd.DataFrame) -> Iterator[tuple[tuple[str, int, str | None], pd.DataFrame]]:

@@ -11,7 +11,7 @@ from helpers import Mini, only
 from tasks.tracking.study_page import study_page, verdicts
 from tlm.artifacts.store import Artifact
 from tlm.report.formatting import markdown_table
-from tlm.report.headline import figures, headline
+from tlm.report.headline import curves, figures, headline
 from tlm.report.saved import SUMMARY_FILE, load_summary
 
 
@@ -25,6 +25,7 @@ def test_it_has_the_verdicts_the_headline_table_and_the_figures(mini: Mini) -> N
     page = study_page(report, 8_000)
     assert page.note.startswith(verdicts(report)) and markdown_table(headline(frame), "") in page.note
     assert page.figures == figures(frame) and page.figures
+    assert page.curves == curves(frame) and page.curves
     shown = pd.read_csv(io.StringIO(page.table))
     assert [*shown.columns] == [*frame.columns] and shown["pretrained"].tolist() == pytest.approx(
         [*frame["pretrained"]]
