@@ -154,7 +154,8 @@ def serve() -> None:
     databases = postgres.database_environment()
     postgres.check_databases(databases)
     os.environ.update(databases)
-    for name, value in {**ENVIRONMENT, "PREFECT_HOME": str(runtime.prefect_home)}.items():
+    asked = {"PREFECT_HOME": str(runtime.prefect_home), "PREFECT_UI_API_URL": f"http://{HOST}:{ports[0]}/api"}
+    for name, value in {**ENVIRONMENT, **asked}.items():
         os.environ.setdefault(name, value)
     runtime.prefect_home.mkdir(parents=True, exist_ok=True)
     guard = Guard()

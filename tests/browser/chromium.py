@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,11 @@ from typing import Any
 WIDTHS = (390, 768, 1280)
 """Pixels: a telephone, a tablet, a laptop."""
 SCHEMES = ("light", "dark")
+PATIENCE_SECONDS = 180
+"""How long a page of a server may take to show what is waited for."""
+PICTURES = "SCREENSHOTS"
+"""The variable that names the folder for pictures; none are taken without it."""
+COLOURS = 64
 
 
 class Browser:
@@ -39,6 +45,49 @@ class Browser:
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         self.driver.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": url, "storageTypes": "all"})
         self.driver.get(url)
+
+    def wait_for(self, xpath: str) -> Any:
+        """The first element that is shown at this path, as soon as there is one."""
+        from selenium.webdriver.support.wait import WebDriverWait
+
+        def shown(driver: Any) -> Any:
+            return next((each for each in driver.find_elements("xpath", xpath) if each.is_displayed()), False)
+
+        wait = WebDriverWait(self.driver, PATIENCE_SECONDS, ignored_exceptions=self._gone())
+        return wait.until(shown, f"{xpath} is not shown")
+
+    def click(self, xpath: str) -> None:
+        """Click what is shown there, once nothing lies above it."""
+        from selenium.webdriver.support.wait import WebDriverWait
+
+        def clicked(driver: Any) -> bool:
+            self.wait_for(xpath).click()
+            return True
+
+        WebDriverWait(self.driver, PATIENCE_SECONDS, ignored_exceptions=self._gone()).until(clicked)
+
+    def _gone(self) -> tuple[type[Exception], ...]:
+        """What is raised of an element that the page has just replaced, or that another one covers."""
+        from selenium.common.exceptions import ElementClickInterceptedException, StaleElementReferenceException
+
+        return ElementClickInterceptedException, StaleElementReferenceException
+
+    def type(self, xpath: str, text: str) -> None:
+        """Write into a field, in place of what it holds, and leave it."""
+        from selenium.webdriver.common.keys import Keys
+
+        field = self.wait_for(xpath)
+        field.clear()
+        field.send_keys(text, Keys.TAB)
+
+    def picture(self, name: str) -> None:
+        """What is seen now, as a small PNG in the folder that PICTURES names."""
+        from PIL import Image
+
+        if folder := os.environ.get(PICTURES):
+            file = Path(folder) / f"{name}.png"
+            self.driver.save_screenshot(str(file))
+            Image.open(file).convert("RGB").quantize(COLOURS).save(file, optimize=True)
 
     def overflows(self) -> bool:
         """Whether the page is wider than the window."""

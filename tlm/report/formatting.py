@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 NOT_AVAILABLE = "n/a"
+WORKFLOW = "workflowType=machine_learning"
+"""Without it MLflow opens a page of its other half, which is for traces of prompts."""
 Row = Mapping[str, Any]
 """One row of a query's result."""
 
@@ -21,12 +23,12 @@ class Link:
     run_id: str
 
     def url(self, mlflow_url: str) -> str:
-        return f"{_runs_url(mlflow_url, self.experiment_id)}/{self.run_id}"
+        return f"{_runs_url(mlflow_url, self.experiment_id)}/{self.run_id}?{WORKFLOW}"
 
 
 def experiment_url(mlflow_url: str, experiment_id: str) -> str:
-    """The page of an experiment's runs. Without the type of workflow MLflow may open pages for traces of prompts."""
-    return f"{_runs_url(mlflow_url, experiment_id)}?workflowType=machine_learning"
+    """The page of an experiment's runs."""
+    return f"{_runs_url(mlflow_url, experiment_id)}?{WORKFLOW}"
 
 
 def _runs_url(mlflow_url: str, experiment_id: str) -> str:
