@@ -56,15 +56,22 @@ class Browser:
         wait = WebDriverWait(self.driver, PATIENCE_SECONDS, ignored_exceptions=self._gone())
         return wait.until(shown, f"{xpath} is not shown")
 
-    def click(self, xpath: str) -> None:
-        """Click what is shown there, once nothing lies above it."""
+    def click(self, xpath: str, *, until: str = "") -> None:
+        """Click what is shown there, once nothing lies above it.
+
+        Args:
+            until: part of the address that the click leads to. It is clicked again as long as it does not, as a form's
+                button does nothing while the form looks at what was typed.
+        """
         from selenium.webdriver.support.wait import WebDriverWait
 
         def clicked(driver: Any) -> bool:
+            if until and until in driver.current_url:
+                return True
             self.wait_for(xpath).click()
-            return True
+            return not until
 
-        WebDriverWait(self.driver, PATIENCE_SECONDS, ignored_exceptions=self._gone()).until(clicked)
+        WebDriverWait(self.driver, PATIENCE_SECONDS, 5, ignored_exceptions=self._gone()).until(clicked)
 
     def _gone(self) -> tuple[type[Exception], ...]:
         """What is raised of an element that the page has just replaced, or that another one covers."""
