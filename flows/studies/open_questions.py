@@ -29,7 +29,7 @@ def overlap_predictor(scale: Scale) -> StudyConfig:
         architectures=scale.architectures("bert1"),
         tasks=scale.tasks(*TASKS),
         treatments=(*removals(scale), *choices(scale), *irrelevant(scale)),
-        **scale.of_sets(),
+        **scale.of_one_layer(),
     )
 
 
@@ -44,7 +44,7 @@ def irrelevant_tokens(scale: Scale) -> StudyConfig:
         architectures=scale.architectures("bert1"),
         tasks=scale.tasks(scale.one_task),
         treatments=irrelevant(scale),
-        **scale.of_sets(),
+        **scale.of_one_layer(),
     )
 
 

@@ -34,7 +34,7 @@ def missing_tokens(scale: Scale) -> StudyConfig:
         architectures=scale.architectures("bert1"),
         tasks=scale.tasks(scale.one_task),
         treatments=removals(scale),
-        **scale.of_sets(),
+        **scale.of_one_layer(),
     )
 
 
@@ -65,7 +65,7 @@ def custom_corpus(scale: Scale) -> StudyConfig:
         architectures=scale.architectures("bert1"),
         tasks=scale.tasks(scale.one_task),
         treatments=choices(scale),
-        **scale.of_sets(),
+        **scale.of_one_layer(),
     )
 
 

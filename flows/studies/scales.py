@@ -84,8 +84,8 @@ class Scale:
     """Fine-tuning seeds of each pre-training, where committees need many members."""
     further_scratch_seeds: tuple[int, ...] = ()
     """Of fine-tunings from scratch beside `seeds`."""
-    sets_seeds: tuple[int, ...] | None = None
-    """Of studies that compare many pre-training sets by one layer, `seeds` among them; default: `seeds`."""
+    one_layer_seeds: tuple[int, ...] | None = None
+    """Of studies of one layer whose models differ in little, `seeds` among them; default: `seeds`."""
     budgets: tuple[int, ...] = (75, 300, 1_200)
     """Pre-training steps of the study of recipes, of the modern one."""
     paper_rates: dict[str, Any] = field(default_factory=dict)
@@ -115,14 +115,15 @@ class Scale:
             "seeds": "paired",
         }
 
-    def of_sets(self) -> dict[str, Any]:
-        """The seeds of a study that compares pre-training sets: what these differ in is small, and a seed is cheap."""
-        if self.sets_seeds is None:
+    def of_one_layer(self) -> dict[str, Any]:
+        """The seeds of a study that compares pre-training sets, or ways to make a model smaller, by one layer: what these
+        differ in is small, and a seed is cheap."""
+        if self.one_layer_seeds is None:
             return {}
-        further = tuple(seed for seed in self.further_scratch_seeds if seed not in self.sets_seeds)
+        further = tuple(seed for seed in self.further_scratch_seeds if seed not in self.one_layer_seeds)
         return {
-            "pretrain_seeds": self.sets_seeds,
-            "finetune_seeds": self.sets_seeds,
+            "pretrain_seeds": self.one_layer_seeds,
+            "finetune_seeds": self.one_layer_seeds,
             "further_scratch_seeds": further,
         }
 
@@ -215,7 +216,7 @@ SCALES: dict[str, Scale] = {
             causal_steps=1_000,
             deep_treatments=False,
             further_scratch_seeds=(3, 4, 5),
-            sets_seeds=(0, 1, 2, 3, 4, 5),
+            one_layer_seeds=(0, 1, 2, 3, 4, 5),
             paper_rates={
                 "pretrain": {"learning_rate": 2e-3, "warmup_share": 0.05, "max_grad_norm": 1.0},
                 "finetune": {"learning_rate": 1.4e-3, "warmup_share": 0.1},
