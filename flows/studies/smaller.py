@@ -38,7 +38,7 @@ def weight_soup(scale: Scale) -> StudyConfig:
         corpus=scale.corpus(scale.largest),
         architectures=scale.architectures("bert1"),
         tasks=scale.tasks(*TASKS),
-        **{**scale.of_one_layer(), "finetune_seeds": scale.crossed},
+        **(scale.of_one_layer() | {"finetune_seeds": scale.crossed}),
         seeds="crossed",
         committees=(CommitteeConfig(name="bert1", members=("bert1",)),),
         soups=("bert1",),

@@ -7,9 +7,11 @@ also takes the pictures that the documents show.
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +104,10 @@ def test_from_the_form_to_a_running_sweep(browser: Browser, place: Place) -> Non
         browser.wait_for("//*[normalize-space()='Running']")
         browser.wait_for("//*[not(*)][contains(.,' begins')]")
         browser.picture("prefect-run")
+        run = browser.driver.current_url.partition("/runs/flow-run/")[2].partition("?")[0]
+        with urllib.request.urlopen(f"{prefect}/api/flow_runs/{run}") as answer:
+            asked = json.load(answer)["parameters"]
+        assert (asked["limit_steps"], asked["scale"]) == (3, "tiny")
     finally:
         family = [worker, *psutil.Process(worker.pid).children(recursive=True)]
         for each in family:

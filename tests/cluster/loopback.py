@@ -55,6 +55,8 @@ class Cluster:
     """What Prefect's and MLflow's servers keep their tables in, unless it is SQLite."""
     servers: psutil.Process
     """Of `make server`."""
+    log: Path
+    """What these say."""
     raylets: list[psutil.Process]
 
     def trainings(self) -> list[psutil.Process]:
@@ -101,7 +103,7 @@ def cluster(folder: Path) -> Iterator[Cluster]:
         }
         raylets = stack.enter_context(nodes(environment))
         driver = {"TLM_ENGINE": "ray", "TLM_DEVICE": "cpu"}
-        yield Cluster(environment | driver, store, database, process, raylets)
+        yield Cluster(environment | driver, store, database, process, folder / "servers" / "log", raylets)
 
 
 def needs_ray() -> None:

@@ -135,7 +135,7 @@ def kill_mlflow(up: Cluster) -> None:
     time.sleep(60)
     up.servers.resume()
     url = up.environment["MLFLOW_TRACKING_URI"]
-    until(lambda: answers(f"{url}/health"), None, Path(up.environment["TLM_DATA_ROOT"]).parent / "servers" / "log")
+    until(lambda: answers(f"{url}/health"), None, up.log)
 
 
 def answers(url: str) -> bool:

@@ -56,17 +56,16 @@ def figures(frame: pd.DataFrame) -> dict[str, float]:
     Raises:
         KeyError: as `headline`.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, float | None] = {}
+    for task, system, ws, treatment, value in _accuracies(frame):
+        found[f"test_accuracy.{task}.{system}.{_set(ws, treatment)}"] = value
     for row in frame.to_dict("records"):
-        task, system, ws = slugify(row["task"]), slugify(row["architecture"]), int(row["ws"])
-        corpus = f"ws{ws}" + (f".{slugify(row['treatment'])}" if isinstance(row["treatment"], str) else "")
-        found[f"test_accuracy.{task}.{system}.{corpus}"] = row["pretrained"]
-        found[f"gap.{task}.{system}.{corpus}"] = row["gap"]
-        found[f"test_accuracy.{task}.{system}.ws0"] = row["scratch"]
-        for name in _committees(frame):
-            found[f"test_accuracy.{task}.{slugify(name)}.{corpus}"] = row[name]
-        found[f"test_accuracy.{task}.tfidf"] = row["tfidf"]
-    return {name: round(float(value) / 100, 9) for name, value in found.items() if _value(value) is not None}
+        task = slugify(row["task"])
+        found[f"gap.{task}.{slugify(row['architecture'])}.{_set(int(row['ws']), row['treatment'])}"] = _share(
+            row["gap"]
+        )
+        found[f"test_accuracy.{task}.tfidf"] = _share(row["tfidf"])
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def curves(frame: pd.DataFrame) -> dict[str, dict[int, float]]:
@@ -76,15 +75,29 @@ def curves(frame: pd.DataFrame) -> dict[str, dict[int, float]]:
         KeyError: as `headline`.
     """
     found: dict[str, dict[int, float]] = {}
-    for row in frame.to_dict("records"):
-        if isinstance(row["treatment"], str):
-            continue
-        task, system, ws = slugify(row["task"]), slugify(row["architecture"]), int(row["ws"])
-        points = [(system, 0, row["scratch"]), (system, ws, row["pretrained"])]
-        for name, at, value in points + [(slugify(name), ws, row[name]) for name in _committees(frame)]:
-            if _value(value) is not None:
-                found.setdefault(f"{CURVES}/{task}.{name}", {})[at] = round(float(value) / 100, 9)
+    for task, system, ws, treatment, value in _accuracies(frame):
+        if value is not None and not isinstance(treatment, str):
+            found.setdefault(f"{CURVES}/{task}.{system}", {})[ws] = value
     return found
+
+
+def _accuracies(frame: pd.DataFrame) -> Iterator[tuple[str, str, int, Any, float | None]]:
+    """(task, system, Ws, treatment, share of items) of every architecture, from scratch too, and every committee."""
+    for row in frame.to_dict("records"):
+        task, ws, treatment = slugify(row["task"]), int(row["ws"]), row["treatment"]
+        yield task, slugify(row["architecture"]), ws, treatment, _share(row["pretrained"])
+        yield task, slugify(row["architecture"]), 0, None, _share(row["scratch"])
+        for name in _committees(frame):
+            yield task, slugify(name), ws, treatment, _share(row[name])
+
+
+def _set(ws: int, treatment: Any) -> str:
+    return f"ws{ws}" + (f".{slugify(treatment)}" if isinstance(treatment, str) else "")
+
+
+def _share(percent: Any) -> float | None:
+    value = _value(percent)
+    return None if value is None else round(value / 100, 9)
 
 
 def _by_set(frame: pd.DataFrame) -> Iterator[tuple[tuple[str, int, str | None], pd.DataFrame]]:

@@ -225,7 +225,7 @@ def _accuracy_table(
         accuracy = shown(mean_accuracy(correct), links)
         about = (word(task_name), word(committee_name), Cell(corpus_label(ws, None)), number(size), number(instances))
         body.append((*about, accuracy, shown(against.get(case))))
-    singles = [(task.name, ws) for task in study.tasks for ws in study.corpus.sizes]
+    singles = [(task.name, ws) for task in study.tasks for ws in study.sizes_of(deep)]
     for task_name, ws in singles:
         accuracy = shown(evidence.accuracy(task_name, deep, ws), evidence.links(task_name, deep, [ws], kind="finetune"))
         about = (word(task_name), word(f"{deep}, single"), Cell(corpus_label(ws, None)), number(1), number(None))

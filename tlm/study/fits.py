@@ -115,5 +115,5 @@ def check_sizes(study: Any, architectures: list[str]) -> None:
         for ws in (max(there, default=0), *(treatment.ws for treatment in treated if treatment.ws in there)):
             if ws not in sizes:
                 raise ValueError(
-                    f"architecture_sizes.{name}: {ws} is missing, which its committees or treatments are of"
+                    f"architecture_sizes.{name}: {ws} is missing; it needs the largest Ws, and those of its treatments"
                 )

@@ -57,7 +57,7 @@ def test_a_store_that_is_not_there_is_asked_once_and_told_by_every_command(
 def test_a_store_that_answers_with_a_refusal_is_there(server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {**server, "AWS_SECRET_ACCESS_KEY": "another"}.items():
         monkeypatch.setenv(name, value)
-    clients = type(bucket_of(ArtifactStore("s3://tlm-test/refused")).fs)
+    clients = bucket_of(ArtifactStore("s3://tlm-test/refused")).fs
     clients.clear_instance_cache()  # they keep the credentials that they were made with
     store = ArtifactStore("s3://tlm-test/refused")
     store.shelf.check_answers()
