@@ -23,6 +23,10 @@ from cluster.loopback import Cluster, cluster, until, worker_of
 from golden import UNREPEATABLE
 from helpers import mini_tree, python_environment, write_mini_data
 from mlflow import MlflowClient
+from prefect import State
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import StateType
 
 from tlm.artifacts.store import ArtifactStore
 from tlm.machine.runtime import Runtime
@@ -104,15 +108,35 @@ LONG = {"pretrain__steps": 1_000, "corpus__sizes": [120], "treatments": [], "com
 """A study with trainings that are under way for a while."""
 
 
-def test_the_trainings_of_a_study_that_is_cancelled_end(up: Cluster, folder: Path) -> None:
-    process = start(up, folder, "cancelled", **{**LONG, "pretrain_seeds": [1]})
-    wait_for(up.trainings, process, folder / "cancelled.log")
+def press_ctrl_c(up: Cluster, process: subprocess.Popen[bytes], name: str) -> None:
     process.send_signal(signal.SIGINT)
+
+
+def cancel_in_prefect(up: Cluster, process: subprocess.Popen[bytes], name: str) -> None:
+    """What the button in Prefect's UI asks for."""
+    with SyncPrefectClient(up.environment["PREFECT_API_URL"]) as client:
+        wanted = FlowRunFilter.model_validate({"name": {"any_": [name]}})
+        [run] = client.read_flow_runs(flow_run_filter=wanted)
+        client.set_flow_run_state(run.id, State(type=StateType.CANCELLING))
+
+
+@pytest.mark.parametrize(
+    ("cancel", "number"),
+    [(press_ctrl_c, signal.SIGINT), (cancel_in_prefect, signal.SIGTERM)],
+    ids=["ctrl-c", "prefect"],
+)
+def test_the_trainings_of_a_study_that_is_cancelled_end(
+    cancel: Callable[[Cluster, subprocess.Popen[bytes], str], None], number: int, up: Cluster, folder: Path
+) -> None:
+    name = f"cancelled-by-{number}"
+    process = start(up, folder, name, **{**LONG, "pretrain_seeds": [number]})
+    wait_for(up.trainings, process, folder / f"{name}.log")
+    cancel(up, process, name)
     deadline = time.monotonic() + STOPPING_SECONDS
     while up.trainings() and time.monotonic() < deadline:
         time.sleep(0.2)
     assert up.trainings() == []
-    ends(process, folder / "cancelled.log", 128 + signal.SIGINT)
+    ends(process, folder / f"{name}.log", 128 + number)
 
 
 def kill_worker(up: Cluster) -> None:
