@@ -38,6 +38,8 @@ from tlm.machine.files import reason
 
 REMEDY = "Look at TLM_HOME, AWS_ENDPOINT_URL and the credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)."
 HONOURS = "SeaweedFS (4.48 was tried) and Amazon S3 do"
+REFUSALS = 10
+"""How often in a row a file may be there when it is to be created, and be gone when it is looked at."""
 
 
 class Bucket:
@@ -181,16 +183,16 @@ class Bucket:
 
     def create(self, path: str, content: bytes) -> bool:
         """Write a file that is not there. Returns whether it is this one that is there now."""
-        try:
-            with os_errors(path):
-                self.fs.pipe_file(path, content, mode="create")
-            return True
-        except OSError as error:
-            if not isinstance(error, FileExistsError) and not self._is_file(path):
-                raise
-            with suppress(FileNotFoundError):  # an answer that was lost is asked for again, and the second says no
-                return self.read(path, RECORD_BYTES) == content
-            return False
+        for _ in range(REFUSALS):
+            try:
+                with os_errors(path):
+                    self.fs.pipe_file(path, content, mode="create")
+                return True
+            except FileExistsError as error:
+                refusal = error
+            with suppress(FileNotFoundError):  # what was there has been removed meanwhile, and the way is free
+                return self.read(path, RECORD_BYTES) == content  # asked again for an answer that was lost: it is
+        raise refusal
 
     def write(self, path: str, content: bytes) -> None:
         """Write a small file, whole or not at all."""
@@ -285,7 +287,3 @@ class Bucket:
         with os_errors(place):
             found = self.fs.find(place, detail=True)
         return {path: info for path, info in found.items() if info["type"] == "file"}
-
-    def _is_file(self, path: str) -> bool:
-        with os_errors(path):
-            return bool(self.fs.isfile(path))

@@ -61,6 +61,8 @@ def written(info: Info) -> datetime:
     return datetime.fromtimestamp(at, UTC) if isinstance(at, float) else at or datetime.now(UTC)
 
 
+NOT_CREATED = ("PreconditionFailed", "ConditionalRequestConflict")
+"""What S3 answers where a file that was to be created is there, or is being created by somebody else."""
 KINDS = ((FileNotFoundError, errno.ENOENT), (FileExistsError, errno.EEXIST), (PermissionError, errno.EACCES))
 
 
@@ -76,8 +78,15 @@ def os_errors(place: str) -> Iterator[None]:
         if isinstance(error, OSError) and (error.filename or error.errno in (errno.ENOSPC, errno.EDQUOT)):
             raise  # of a file on this machine, mostly
         number = next((number for kind, number in KINDS if isinstance(error, kind)), errno.EIO)
+        number = errno.EEXIST if _code(error) in NOT_CREATED else number
         told = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise OSError(number, " ".join(told.split()), place) from error
+
+
+def _code(error: BaseException) -> str:
+    """What an S3 server calls an error of botocore's, or one of Python's that s3fs has made of it."""
+    answer = getattr(error, "response", None) or getattr(error.__cause__, "response", None)
+    return str(answer.get("Error", {}).get("Code", "")) if isinstance(answer, dict) else ""
 
 
 class Glance:

@@ -8,7 +8,7 @@ import sys
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from artifacts.bucket.helping import bucket_of, objects
@@ -143,3 +143,33 @@ def test_processes_of_several_machines_that_publish_at_once_agree(server: dict[s
         started.append(subprocess.Popen(arguments, env=environment, **pipes))
     said = [process.communicate("go\n")[0].split() for process in started]
     assert len({tuple(each) for each in said}) == 1 and said[0]
+
+
+class Refused(Exception):
+    """As botocore says it where a server names no condition, which SeaweedFS does not."""
+
+    response: ClassVar = {"Error": {"Code": "PreconditionFailed"}}
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise OSError(errno.EINVAL, "At least one of the pre-conditions you specified did not hold") from Refused()
+
+
+def test_a_file_that_was_there_and_is_gone_when_it_is_looked_at_is_created(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a lease is that somebody gives back at this moment."""
+    bucket, path = bucket_of(store), f"{store.root}/a-lease"
+    write, refusals = bucket.fs.pipe_file, iter((refuse, refuse))
+    monkeypatch.setattr(bucket.fs, "pipe_file", lambda *told, **how: next(refusals, write)(*told, **how))
+    assert bucket.create(path, b"mine")
+    assert next(refusals, None) is None and bucket.read(path, 10) == b"mine"
+    assert not bucket.create(path, b"another's") and bucket.create(path, b"mine")
+
+
+def test_a_server_that_refuses_for_ever_is_not_asked_for_ever(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bucket_of(store).fs, "pipe_file", refuse)
+    with pytest.raises(FileExistsError, match="pre-conditions"):
+        bucket_of(store).create(f"{store.root}/a-lease", b"mine")
