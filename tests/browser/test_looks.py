@@ -34,14 +34,35 @@ def faults(browser: Browser, url: str) -> list[str]:
     return [f"{url}: {each}" for each in (*found, *browser.errors())]
 
 
-def test_a_report_fits_every_window_and_can_be_read(browser: Browser, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a made-up study's report."""
+    tmp_path = tmp_path_factory.mktemp("report")
     config, store = study(tmp_path / "raw", analysis="ws-sweep"), ArtifactStore(str(tmp_path / "artifacts"))
     records = publish(config, store, tmp_path / "raw")
     labels = {step.key: step.labels for step in plan(config, str(tmp_path / "raw")).steps}
     with build_memory(store, records, STAGES, labels) as connection:
         write_study_report(connection, config, tmp_path, provenance=PROVENANCE, mlflow_url=MLFLOW)
-    with served(tmp_path) as address:
+    return tmp_path
+
+
+def test_a_report_fits_every_window_and_can_be_read(browser: Browser, report: Path) -> None:
+    with served(report) as address:
         assert faults(browser, f"{address}/report.html") == []
+
+
+def test_a_click_on_a_heading_sorts_its_table(browser: Browser, report: Path) -> None:
+    """Numbers as numbers, whatever stands around them; again, the other way round."""
+    table = "//table[caption[contains(.,'Token overlap')]]"
+    with served(report) as address:
+        browser.open(f"{address}/report.html")
+        for reverse in (False, True):
+            browser.click(f"{table}//th[contains(.,'Missing from corpus')]/button")
+            heading = browser.wait_for(f"{table}//th[contains(.,'Missing from corpus')]")
+            assert heading.get_attribute("aria-sort") == ("descending" if reverse else "ascending")
+            rows = browser.driver.find_elements("xpath", f"{table}/tbody/tr")
+            shown = [int(row.find_elements("tag name", "td")[4].text.replace(",", "")) for row in rows]
+            assert len({*shown}) > 1 and shown == sorted(shown, reverse=reverse)
 
 
 def test_the_site_fits_every_window_and_can_be_read(browser: Browser, tmp_path: Path) -> None:

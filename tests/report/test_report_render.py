@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from html import unescape
 from pathlib import Path
@@ -13,7 +15,7 @@ from synthetic import MLFLOW, PROVENANCE, MadeUp, publish, study
 from tlm.artifacts.marts import build_memory
 from tlm.artifacts.store import ArtifactStore
 from tlm.modeling.cost import parameter_counts
-from tlm.report.render import not_measured
+from tlm.report.sections import not_measured
 from tlm.results.study_report import write_study_report
 from tlm.stages import STAGES
 
@@ -37,9 +39,25 @@ def test_both_forms_have_every_section(rendered: Path) -> None:
         assert text in html and text in markdown
 
 
+def test_what_was_found_stands_before_how_it_was_made(rendered: Path) -> None:
+    html, markdown = (rendered / "report.html").read_text(), (rendered / "report.md").read_text()
+    for text in (html, markdown):
+        assert text.index("a gap in points of") < text.index("Test accuracy on") < text.index("torch 2.13.0")
+
+
+def test_tfidf_stands_beside_ws_where_it_is_never_off_the_screen(rendered: Path) -> None:
+    for text in re.findall(r"<caption>Test accuracy on .*?</thead>", (rendered / "report.html").read_text(), re.DOTALL):
+        assert re.findall(r"<th[^>]*>(.*?)</th>", text)[:2] == ["Ws", "TF-IDF"]
+
+
+def test_points_say_what_they_are_when_one_points_at_them(rendered: Path) -> None:
+    html = (rendered / "report.html").read_text()
+    assert re.search(r"<title>deep at 400: [\d.]+ \[[\d.]+, [\d.]+\]</title>", html)
+
+
 def test_html_needs_nothing_from_elsewhere(rendered: Path) -> None:
     html = (rendered / "report.html").read_text()
-    assert "<script" not in html and "@import" not in html
+    assert html.count("<script") == 1 and "@import" not in html
     addresses = re.findall(r"https?://[^\s\"'<>)]+", html)
     assert addresses and all(address.startswith(f"{MLFLOW}/#/experiments/7/runs/run") for address in addresses)
     assert all(target.startswith("#") for target in re.findall(r'(?:src|href)="([^"]*)"', html) if MLFLOW not in target)
@@ -49,13 +67,16 @@ def test_html_needs_nothing_from_elsewhere(rendered: Path) -> None:
 
 
 def test_the_page_allows_itself_nothing_but_its_own_styles(rendered: Path) -> None:
-    """Whatever a name in it may be made to say: no script runs, nothing is loaded, sent or framed from elsewhere."""
+    """Whatever a name in it may be made to say: no script but its own runs, nothing is loaded, sent or framed."""
     html = (rendered / "report.html").read_text()
     [policy] = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', html)
     assert html.index(policy) < html.index("<style>") < html.index("<body>")
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
     assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
-    assert rules.keys() == {"default-src", "style-src", "img-src", "base-uri", "form-action"}
+    assert rules.keys() == {"default-src", "style-src", "script-src", "img-src", "base-uri", "form-action"}
+    [script] = re.findall(r"<script>(.*?)</script>", html, flags=re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert rules["script-src"] == f"'sha256-{digest}'"
 
 
 def test_markdown_has_the_numbers_of_the_html(rendered: Path) -> None:
@@ -63,7 +84,8 @@ def test_markdown_has_the_numbers_of_the_html(rendered: Path) -> None:
     cells = [
         unescape(re.sub(r"<sup>.*?</sup>|<[^>]+>", "", cell)) for cell in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", html)
     ]
-    rows = [line for line in markdown.split("## Results")[1].splitlines() if line.startswith("|") and "---" not in line]
+    told = markdown.partition("## Results")[2].partition("## How it was made")[0]
+    rows = [line for line in told.splitlines() if line.startswith("|") and "---" not in line]
     shown = [
         re.sub(r"<sup>.*?</sup>|\]\(http[^)]*\)|(?<!\\)\[", "", cell).replace("\\", "").strip()
         for line in rows
@@ -131,7 +153,8 @@ def test_untracked_runs_have_plain_numbers(tmp_path: Path) -> None:
     html, markdown = (tmp_path / "out/report.html").read_text(), (tmp_path / "out/report.md").read_text()
     assert not facts["tracked"] and "://" not in html and "://" not in markdown
     assert "not tracked" in html and "not tracked" in markdown
-    assert "No injection of missing tokens" in html and "The study has no committee" in markdown
+    for absent in ("Missing tokens at fixed Ws", "Committees"):
+        assert absent not in html and absent not in markdown, "there is nothing of it to show"
     assert "&lt;Ws&gt; &amp; *friends*" in html and r"\<Ws\> & \*friends\*" in markdown
 
 

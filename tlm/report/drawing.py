@@ -23,6 +23,7 @@ SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#a06a00", "#5b6fd6", "#4f
 MARKERS = "osD^vPX"
 GRID = "#c9ced6"
 BELOW = "outside lower center"
+TIP = "tip: "
 DASHED = (0, (4, 3))
 STYLE = {
     "font.family": "sans-serif",
@@ -77,6 +78,8 @@ class Point:
     y: float
     low: float
     high: float
+    at: str = ""
+    """What is said of `x` to who points at it."""
 
 
 def lines(
@@ -110,7 +113,9 @@ def lines(
         figure, axes = new_figure(title, x, y)
         for place, (label, points) in enumerate(drawn):
             beside = 1.0 + 0.012 * (place - (len(drawn) - 1) / 2) if log else 1.0
-            draw_points(axes, [replace(point, x=point.x * beside) for point in points], place, label)
+            draw_points(
+                axes, [replace(point, x=point.x * beside, at=f" at {point.x:,.6g}") for point in points], place, label
+            )
             if own_levels and label in own_levels:
                 axes.axhline(own_levels[label], color=color(place), linewidth=1, linestyle=DASHED)
         if own_levels:
@@ -156,7 +161,7 @@ def bars(
     return Plot(name, title, draw)
 
 
-# --- what both of these and the report's own plots are made of ---
+# --- what these and the report's own plots are made of ---
 
 
 def new_figure(title: str, x: str, y: str) -> tuple[Figure, Axes]:
@@ -182,6 +187,20 @@ def draw_points(axes: Axes, points: Sequence[Point], place: int, label: str, *, 
         elinewidth=1,
         label=label,
     )
+    for point in ordered:
+        add_tip(axes, point.x, point.y, f"{label}{point.at}: {told(point)}")
+
+
+def told(point: Point) -> str:
+    """`93.6 [92.9, 94.3]`, or the value alone where it has no interval."""
+    if point.low == point.high:
+        return f"{point.y:,.4g}"
+    return f"{point.y:,.4g} [{point.low:,.4g}, {point.high:,.4g}]"
+
+
+def add_tip(axes: Axes, x: float, y: float, text: str) -> None:
+    """What is said of a point when one points at it in a page: an unseen mark's name, of which `_inline` makes a title."""
+    axes.plot([x], [y], marker="o", markersize=14, linestyle="none", alpha=0, gid=f"{TIP}{text}")
 
 
 def color(place: int) -> str:
@@ -230,6 +249,7 @@ def _inline(svg: str, name: str, title: str) -> str:
         + ">"
         + svg.split(">", 1)[1]
     )
+    svg = re.sub(rf'<g id="{TIP}([^"]*)">', r'<g data-tip=""><title>\1</title>', svg)
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
     svg = svg.replace("fill: #ffffff", "fill: none").replace(INK, "var(--ink)").replace(GRID, "var(--grid)")
     for place, color in enumerate(SERIES):

@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import base64
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from tlm.report import likelihood, tables
-from tlm.report.comparison import HOW_TO_READ, HOW_VERDICTS_FALL, difference_text
-from tlm.report.drawing import Plot
+from tlm.report.comparison import HOW_TO_READ, HOW_VERDICTS_FALL
 from tlm.report.evidence import Evidence
 from tlm.report.findings import Findings
-from tlm.report.formatting import NOT_AVAILABLE, Table, corpus_label, escape_markdown, markdown_table
-from tlm.report.marts import estimate, rows
+from tlm.report.formatting import NOT_AVAILABLE, escape_markdown, markdown_table
+from tlm.report.glance import Glance, at_a_glance
+from tlm.report.marts import rows
+from tlm.report.matrix import ANSWER_OF, LEGEND
 from tlm.report.plots import all_plots
 from tlm.report.saved import PLOTS_FOLDER, plot_file
+from tlm.report.sections import Section, sections
 from tlm.study.config import StudyConfig
 
 if TYPE_CHECKING:
     from tlm.artifacts.marts import Connection
 
 
-@dataclass(frozen=True)
-class Section:
-    """A heading with a sentence or two, tables and plots."""
-
-    anchor: str
-    title: str
-    text: str
-    tables: list[Table] = field(default_factory=list)
-    plots: list[Plot] = field(default_factory=list)
+SORTING = "sorting.js"
+"""The only script of the page, which its policy names by its digest."""
 
 
 def render(
@@ -52,32 +48,29 @@ def render(
     study = evidence.study
     plots = all_plots(evidence)
     header = _header(evidence.connection, study, provenance)
-    environment = Environment(
-        loader=PackageLoader("tlm.report", ""),
-        autoescape=select_autoescape(enabled_extensions=("html.j2",), default=False),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals["markdown_table"] = lambda table: markdown_table(table, mlflow_url)
-    environment.globals["plot_file"] = plot_file
-    environment.filters["md"] = lambda text: escape_markdown(str(text))
+    glance = at_a_glance(evidence, findings, plots["results"])
+    every = [plot for group in (*plots.values(), findings.plots) for plot in group]
+    drawn = [plot for plot in every if plot.draw]
+    if glance.figure and glance.figure not in drawn:
+        drawn.append(glance.figure)
+    script = (Path(__file__).parent / SORTING).read_text(encoding="utf-8")
     values = {
         "title": study.title or study.name,
         "study": study,
         "header": header,
         "how_to_read": HOW_TO_READ,
-        "gaps": _gaps_in_words(evidence),
-        "sections": [*_answer(findings), *_sections(evidence, plots), *_likelihood(evidence.connection)],
+        "glance": glance,
+        "sections": [*_behind(findings, glance), *_shown(sections(evidence, plots), glance)],
         "mlflow_url": mlflow_url,
         "has_links": header["tracked"],
+        "script": script,
+        "script_digest": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     }
     out.mkdir(parents=True, exist_ok=True)
     (out / PLOTS_FOLDER).mkdir(exist_ok=True)
-    every = [plot for group in plots.values() for plot in group] + findings.plots
-    drawn = [plot for plot in every if plot.draw]
     for plot in drawn:
         (out / plot_file(plot)).write_bytes(plot.png)
+    environment = _templates(mlflow_url)
     for name in ("report.html", "report.md"):
         (out / name).write_text(environment.get_template(f"{name}.j2").render(values), encoding="utf-8")
     return {
@@ -88,6 +81,21 @@ def render(
         "tracked": header["tracked"],
         "compute_seconds": header["seconds"],
     }
+
+
+def _templates(mlflow_url: str) -> Environment:
+    environment = Environment(
+        loader=PackageLoader("tlm.report", ""),
+        autoescape=select_autoescape(enabled_extensions=("html.j2",), default=False),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["markdown_table"] = lambda table: markdown_table(table, mlflow_url)
+    environment.globals["plot_file"] = plot_file
+    environment.globals |= {"answer_of": ANSWER_OF, "legend": LEGEND}
+    environment.filters["md"] = lambda text: escape_markdown(str(text))
+    return environment
 
 
 def _header(connection: Connection, study: StudyConfig, provenance: dict[str, Any]) -> dict[str, Any]:
@@ -146,122 +154,23 @@ def _seeds(study: StudyConfig) -> str:
     return f"{len(study.pretrain_seeds)} pre-training {by} {len(study.finetune_seeds)} fine-tuning{scratch}"
 
 
-def _gaps_in_words(evidence: Evidence) -> list[str]:
-    """One sentence for each task and architecture: the largest Ws against scratch."""
-    study, found = evidence.study, []
-    ws = max(study.corpus.sizes)
-    for task in study.tasks:
-        for arch in study.architectures:
-            row = evidence.gaps.find(task=task.name, kind="finetune", system=arch.name, ws=ws, treatment=None)
-            gap = estimate(row, "gap")
-            if row is not None and gap is not None:
-                found.append(
-                    f"{task.name}, {arch.name}: {100 * row['scratch_accuracy']:.1f} % from scratch, "
-                    f"{100 * row['accuracy']:.1f} % pre-trained on {corpus_label(ws, None)} paragraphs, "
-                    f"a gap in points of {difference_text(gap)}."
-                )
-    return found
-
-
-def _answer(findings: Findings) -> list[Section]:
-    """The section of verdicts; none if the study asks nothing."""
+def _behind(findings: Findings, glance: Glance) -> list[Section]:
+    """What the verdicts rest on; none if the study asks nothing. What could not be measured or drawn of it is said."""
     if not findings.verdicts:
         return []
+    text = " ".join([HOW_VERDICTS_FALL, *findings.notes])
+    plots = [plot for plot in findings.plots if plot is not glance.figure]
+    return [Section("answer", "Behind the verdicts", text, findings.tables, plots)]
+
+
+def _shown(told: list[Section], glance: Glance) -> list[Section]:
+    """The sections that have something to show, without what stands above them."""
+    there = [section.without_gaps() for section in told]
     return [
-        Section(
-            "answer",
-            "Verdicts",
-            " ".join(
-                ["What this study says to each claim and question, at its scale.", HOW_VERDICTS_FALL, *findings.notes]
-            ),
-            [tables.verdict_table(findings.verdicts), *findings.tables],
-            findings.plots,
-        )
+        replace(section, plots=[plot for plot in section.plots if plot is not glance.figure])
+        for section in there
+        if section.tables or section.plots
     ]
-
-
-def _sections(evidence: Evidence, plots: dict[str, list[Plot]]) -> list[Section]:
-    connection = evidence.connection
-    tasks = [task.name for task in evidence.study.tasks]
-    return [
-        Section(
-            "results",
-            "Results",
-            "Test accuracy in percent. Ws is the number of paragraphs in the pre-training set; at Ws = 0 the same "
-            "architecture is trained from scratch. Baselines have no seed, do not depend on Ws and stand in every row; a "
-            f"whole committee is one, as one seed is.{not_measured(connection)}",
-            [tables.results_table(evidence, task) for task in tasks],
-            plots["results"],
-        ),
-        Section(
-            "gap",
-            "Gap over scratch",
-            "Accuracy minus that of the same system from scratch, in points.",
-            [tables.gap_table(evidence, task) for task in tasks],
-        ),
-        Section(
-            "text",
-            "Text",
-            "Unknown words are those that the tokenizer replaces by [UNK]: models see a hole, and overlap leaves them out. "
-            "Invisible texts (zero-width characters alone) were left out; a text without a token is in no pre-training "
-            "set.",
-            [tables.texts_table(connection)],
-        ),
-        Section(
-            "overlap",
-            "Token overlap",
-            "Types are distinct tokens of the vocabulary, special tokens left out. Type overlap is the share of the "
-            "task's types that the pre-training set holds; occurrence overlap weighs each by its occurrences "
-            "in the task.",
-            [tables.overlap_table(connection)],
-        ),
-        Section(
-            "missing",
-            "Missing tokens",
-            "At fixed Ws, some of the task's tokens were removed from the pre-training set. The paper's Table 4 "
-            "reports lower accuracy with more missing tokens.",
-            [tables.missing_table(evidence), tables.missing_tokens_table(connection)],
-            plots["missing"],
-        ),
-        Section(
-            "pretraining",
-            "Pre-training",
-            "Loss, accuracy and bits a byte are those of text that no sample holds.",
-            [tables.parameters_table(evidence), tables.pretraining_table(connection)],
-            plots["pretraining"],
-        ),
-        Section(
-            "committees",
-            "Committees",
-            "Soft: mean of the members' softmax outputs; logit: mean of their log-probabilities; vote: majority.",
-            [tables.committee_table(evidence)],
-            plots["committee"],
-        ),
-        Section(
-            "paper",
-            "Beside the paper",
-            "Known of arXiv 2507.14871: the accuracies of its Table 8 on FewRel, and from Table 3 that Ws = 90,000 "
-            "reaches 50 to 90 % of the largest gap. Everything else is n/a. Scale, data and seeds "
-            "differ here.",
-            [tables.paper_table(evidence)],
-        ),
-    ]
-
-
-def _likelihood(connection: Connection) -> list[Section]:
-    """The section of evaluations by likelihood; none if the study asks for none."""
-    found = likelihood.likelihood_tables(connection)
-    return [Section("likelihood", "Options by likelihood", likelihood.HOW_TO_READ, found)] if found else []
-
-
-def not_measured(connection: Connection) -> str:
-    """Which baselines could not be fitted, and why, in a sentence; empty if all were."""
-    found = rows(
-        connection,
-        """select concat(baseline, ' on ', task, ' (', facts ->> 'not_measured', ')') as said from runs
-        where facts ->> 'not_measured' is not null order by task, baseline""",
-    )
-    return f" Not measured: {'; '.join(row['said'] for row in found)}." if found else ""
 
 
 def _duration(seconds: float) -> str:

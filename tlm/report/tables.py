@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tlm.artifacts.sql_models import ready_query
@@ -17,7 +17,6 @@ from tlm.statistics import difference
 
 if TYPE_CHECKING:
     from tlm.artifacts.marts import Connection
-    from tlm.report.findings import Verdict
 
 PAPER = {
     ("few_rel", "committee"): ("soft committee of five BERT-1 variants", 0.866),
@@ -26,17 +25,10 @@ PAPER = {
 """What is known of the paper's accuracies (arXiv 2507.14871, Table 8), by kind of source and of result."""
 
 
-def verdict_table(verdicts: Sequence[Verdict]) -> Table:
-    """A line for each claim: what came out, the figure behind it, and the paper's."""
-    body = tuple(
-        (word(v.claim), word(v.outcome), Cell(v.figure, v.links, number=False), word(v.paper)) for v in verdicts
-    )
-    return Table("Verdicts", ("Claim or question", "Verdict", "Figure", "Paper"), body)
-
-
 def results_table(evidence: Evidence, task: str) -> Table:
-    """Accuracy by Ws (rows) and system (columns)."""
-    columns = systems(evidence.study)
+    """Accuracy by Ws (rows) and system (columns), the strongest baseline first, where it is never off the screen."""
+    strongest = {"kind": "baseline", "system": "tfidf"}
+    columns = sorted(systems(evidence.study), key=lambda column: column[1] != strongest)
     body = []
     for ws, treatment in corpora(evidence.study, task):
         cells = [word(corpus_label(ws, treatment))]

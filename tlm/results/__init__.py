@@ -93,18 +93,27 @@ ANALYSES: dict[str, Analysis] = {
 
 
 def find(evidence: Evidence) -> Findings:
-    """What the study's analysis finds, with "SVD only" and the baselines beside it; nothing if it names no analysis."""
+    """What the study's analysis finds, with "SVD only" and the baselines beside it; nothing if it names no analysis.
+
+    Where the analysis draws nothing, its verdicts are drawn.
+    """
     from tlm.report.findings import Findings
+    from tlm.report.intervals import of_verdicts
+    from tlm.report.matrix import matrix_of
     from tlm.results.baselines import baseline_table
     from tlm.results.svd_only import beyond_svd, svd_table
+    from tlm.study.base import slugify
 
     study = evidence.study
     if study.analysis is None:
         return Findings()
     analysis = ANALYSES[study.analysis]
     findings = analysis.function(evidence)
+    verdicts = [*findings.verdicts, *(beyond_svd(evidence) if analysis.gap else ())]
+    rest_on = None if findings.plots else of_verdicts(matrix_of(verdicts, study), slugify(f"{study.name}-verdicts"))
     return replace(
         findings,
-        verdicts=[*findings.verdicts, *(beyond_svd(evidence) if analysis.gap else ())],
+        verdicts=verdicts,
+        plots=[rest_on] if rest_on else findings.plots,
         tables=[*findings.tables, *svd_table(evidence), *baseline_table(evidence)],
     )

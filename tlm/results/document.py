@@ -9,8 +9,9 @@ from pathlib import Path
 
 from tlm.errors import UserError
 from tlm.report.comparison import HOW_TO_READ, HOW_VERDICTS_FALL
-from tlm.report.findings import UNDECIDED, Verdict, tally
-from tlm.report.formatting import Table, escape_markdown, markdown_table
+from tlm.report.findings import tally
+from tlm.report.formatting import Table, markdown_table
+from tlm.report.matrix import LEGEND, matrix_of, matrix_table
 from tlm.report.saved import SavedPlot
 from tlm.results import ANALYSES
 from tlm.results.answers import Answered, Answers
@@ -18,7 +19,6 @@ from tlm.results.summary import TERMS, summary
 from tlm.study.base import slugify
 
 IMAGES = "img"
-SHOWN_RUNS = 3
 
 
 @dataclass(frozen=True)
@@ -60,16 +60,15 @@ def write_document(found: Answers, out: Path) -> Written:
 def _document(answered: list[Answered]) -> str:
     parts = [
         "# Results",
-        "Written by `tlm report` from the reports of the studies below; do not edit. Accuracies are in percent, "
-        f"differences in points. {HOW_TO_READ} {HOW_VERDICTS_FALL} What was measured and allows both answers is "
-        f"*{UNDECIDED}*. Primary is the last epoch. Test items are looked at once, after it: a best epoch on test, the "
-        "reference code's habit, is n/a. Run ids are those of MLflow.",
+        "Written by `tlm report` from the reports of the studies below; do not edit.",
         "## In short",
         TERMS,
         *(part for scale in _scales(answered) for part in summary(scale, _at(scale, answered))),
-        "## Verdicts",
-        *(_verdicts(scale, _at(scale, answered)) for scale in _scales(answered)),
         *_missing(answered),
+        "## How to read the figures",
+        f"Accuracies are in percent, differences in points. {HOW_TO_READ} {HOW_VERDICTS_FALL} {LEGEND} Primary is the last "
+        "epoch. Test items are looked at once, after it: a best epoch on test, the reference code's habit, is n/a. Run ids "
+        "are those of MLflow; what `tlm publish` keeps has that of every number.",
         *(section for each in answered for section in _section(each)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -87,29 +86,6 @@ def _tally(answered: list[Answered], scale: str | None) -> str:
     return tally([verdict for each in _at(scale, answered) for verdict in each.findings.verdicts])
 
 
-def _verdicts(scale: str | None, answered: list[Answered]) -> str:
-    lines = [
-        f"### Scale: {scale or 'none'}",
-        "",
-        _tally(answered, scale),
-        "",
-        "| Study | Claim or question | Verdict | Figure | Paper | Runs |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for each in answered:
-        link = f"[{each.study.name}](#{each.anchor})"
-        for verdict in each.findings.verdicts:
-            cells = (verdict.claim, verdict.outcome, verdict.figure, verdict.paper)
-            lines.append(f"| {link} | {' | '.join(escape_markdown(cell) for cell in cells)} | {_runs(verdict)} |")
-    return "\n".join(lines)
-
-
-def _runs(verdict: Verdict) -> str:
-    runs = list(dict.fromkeys(link.run_id for link in verdict.links))
-    more = f" and {len(runs) - SHOWN_RUNS} more" if len(runs) > SHOWN_RUNS else ""
-    return " ".join(f"`{run[:8]}`" for run in runs[:SHOWN_RUNS]) + more
-
-
 def _missing(answered: list[Answered]) -> Iterator[str]:
     there = {each.study.analysis for each in answered}
     absent = [name for name in ANALYSES if name not in there]
@@ -120,7 +96,9 @@ def _missing(answered: list[Answered]) -> Iterator[str]:
 def _section(each: Answered) -> Iterator[str]:
     yield f"## {each.name}"
     yield f"{ANALYSES[str(each.study.analysis)].question} {_setting(each)}"
-    yield from each.findings.notes
+    verdicts = matrix_table(matrix_of(each.findings.verdicts, each.study))
+    yield markdown_table(_without_links(verdicts), "")
+    yield from (verdicts.note, *each.findings.notes)
     for plot in _drawn(each):
         yield f"![{plot.title}]({IMAGES}/{_file(each, plot)})"
     for table in each.findings.tables:
