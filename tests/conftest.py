@@ -45,6 +45,16 @@ def _stages_of_other_tests_are_unknown(request: pytest.FixtureRequest) -> Iterat
         yield
 
 
+@pytest.fixture(autouse=True)
+def _environment_as_before() -> Iterator[None]:
+    """What a command puts into the environment of its process is not there in the next test."""
+    before = {**os.environ}
+    yield
+    for name in {**os.environ}.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
+
+
 @pytest.fixture
 def mini_data(tmp_path: Path) -> Path:
     """A data root with the miniature study's files."""
