@@ -1,15 +1,17 @@
 """What steps cost that do nothing, and how costs grow with what there is: `python -m benchmarks.orchestration`.
 
 **Steps**: N steps that write one small file are made, and then found made, by the library alone and as `tlm run` does it:
-by Prefect (a server of its own, on SQLite), tracked in MLflow (a SQLite file). The baseline is the library alone. What
-starts once (imports, the server, MLflow's database) is not counted.
+by Prefect and tracked in MLflow: a server of its own and a SQLite file, or the servers that PREFECT_API_URL and
+MLFLOW_TRACKING_URI name, on PostgreSQL if TLM_DATABASE_URL says so. The baseline is the library alone. What starts once
+(imports, the server, MLflow's database) is not counted.
 
 **Growth**: a store of N made-up artifacts, each with a table of its own; the baseline is the smallest N, and the ratio of a
 cost that is linear is that of the sizes.
 
     python -m benchmarks.orchestration --steps 100 --records 2500 5000 10000
 
-CPU seconds are those of this process and its children, and hold on a busy machine as well; wall times do not.
+CPU seconds are those of this process, its children and the servers on this machine that it uses, and hold on a busy machine
+as well; wall times do not.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import urlsplit
 
 import psutil
 import pyarrow as pa
@@ -44,6 +47,8 @@ from tlm.stages import STAGES
 from tlm.stages.base import Stage
 from tlm.stages.job import Facts, Job
 from tlm.study.config import StudyConfig
+
+SERVERS = ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "TLM_DATABASE_URL")
 
 
 class Nothing(Stage, name="nothing", version="1"):
@@ -82,9 +87,17 @@ def measure(what: str, call: Callable[[], object]) -> Cost:
 
 
 def cpu_seconds() -> float:
-    """Of this process and its living descendants."""
-    own = psutil.Process()
-    return sum(sum(each.cpu_times()[:2]) for each in (own, *own.children(recursive=True)))
+    """Of this process and the servers that it uses, with all that they have started, what has ended too."""
+    found = {each for root in (psutil.Process(), *servers()) for each in (root, *root.children(recursive=True))}
+    return sum(sum(each.cpu_times()[:4]) for each in found)
+
+
+def servers() -> list[psutil.Process]:
+    """Those on this machine that the environment names."""
+    urls = [urlsplit(os.environ[name]) for name in SERVERS if os.environ.get(name)]
+    ports = {url.port for url in urls}
+    listening = [each for each in psutil.net_connections("tcp") if each.status == psutil.CONN_LISTEN]
+    return [psutil.Process(each.pid) for each in listening if each.pid and each.laddr and each.laddr.port in ports]
 
 
 # --- steps ---
@@ -98,7 +111,7 @@ def of_steps(count: int, at_once: int, study: StudyConfig, folder: Path) -> list
     for how in ("made", "found made"):
         found.append(measure(f"the library alone, {how}", lambda: [execute(step, alone) for step in steps]))
 
-    runtime = Runtime(home=str(folder / "whole"), data_root="", workers=at_once)
+    runtime = Runtime.from_environment(home=str(folder / "whole"), workers=at_once)
     server = set_up(runtime)
     server.start()
 
