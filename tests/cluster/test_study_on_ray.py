@@ -122,7 +122,7 @@ def cancel_in_prefect(up: Cluster, process: subprocess.Popen[bytes], name: str) 
 
 @pytest.mark.parametrize(
     ("cancel", "number"),
-    [(press_ctrl_c, signal.SIGINT), (cancel_in_prefect, signal.SIGTERM)],
+    [(press_ctrl_c, int(signal.SIGINT)), (cancel_in_prefect, int(signal.SIGTERM))],
     ids=["ctrl-c", "prefect"],
 )
 def test_the_trainings_of_a_study_that_is_cancelled_end(
