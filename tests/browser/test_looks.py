@@ -65,6 +65,22 @@ def test_a_click_on_a_heading_sorts_its_table(browser: Browser, report: Path) ->
             assert len({*shown}) > 1 and shown == sorted(shown, reverse=reverse)
 
 
+POINTED_AT = """return [...document.querySelectorAll("figure [data-tip]")].map((tip) => {
+  tip.scrollIntoView({block: "center"});
+  const box = tip.querySelector("use").getBoundingClientRect();
+  const under = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+  return Boolean(under.closest("[data-tip]"));
+})"""
+"""For each point of a figure that says something, whether something is said where its middle is pointed at."""
+
+
+def test_a_point_that_is_pointed_at_says_what_it_is(browser: Browser, report: Path) -> None:
+    with served(report) as address:
+        browser.open(f"{address}/report.html")
+        said = browser.driver.execute_script(POINTED_AT)
+    assert said and all(said)
+
+
 def test_the_site_fits_every_window_and_can_be_read(browser: Browser, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(tmp_path)]
     subprocess.run(command, cwd=PACKAGE_PARENT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, check=True)

@@ -87,6 +87,16 @@ def test_the_svg_is_one_element_that_needs_nothing_and_follows_the_pages_colours
         assert "var(--ink)" in plot.svg and "var(--series-0)" in plot.svg and "var(--series-1)" in plot.svg
 
 
+@pytest.mark.parametrize("plot", [swept(), compared()], ids=["lines", "bars"])
+def test_what_is_said_of_a_point_lies_above_all_that_is_seen(plot: Plot) -> None:
+    """A mark above it would be what one points at, and of that nothing is said."""
+    root = ElementTree.fromstring(plot.svg.replace("xlink:href", "href"))
+    [axes] = [each for each in root.iter("g") if each.get("id") == f"{plot.name}-axes_1"]
+    kinds = ["tip" if "data-tip" in each.attrib else each.get("id", "") for each in axes]
+    first = kinds.index("tip")
+    assert not [kind for kind in kinds[first:] if "line2d" in kind or "LineCollection" in kind]
+
+
 def test_ids_of_two_plots_of_a_page_differ_and_each_refers_to_its_own() -> None:
     one, other = (set(re.findall(r'\bid="([^"]+)"', swept(name).svg)) for name in ("one", "other"))
     assert one and not one & other

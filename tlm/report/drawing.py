@@ -192,15 +192,17 @@ def draw_points(axes: Axes, points: Sequence[Point], place: int, label: str, *, 
 
 
 def told(point: Point) -> str:
-    """`93.6 [92.9, 94.3]`, or the value alone where it has no interval."""
-    if point.low == point.high:
-        return f"{point.y:,.4g}"
-    return f"{point.y:,.4g} [{point.low:,.4g}, {point.high:,.4g}]"
+    """`93.6 [92.9, 94.3]`, or the value alone where it has no interval, with true minus signs."""
+    interval = "" if point.low == point.high else f" [{point.low:,.4g}, {point.high:,.4g}]"
+    return f"{point.y:,.4g}{interval}".replace("-", "\N{MINUS SIGN}")
 
 
 def add_tip(axes: Axes, x: float, y: float, text: str) -> None:
-    """What is said of a point when one points at it in a page: an unseen mark's name, of which `_inline` makes a title."""
-    axes.plot([x], [y], marker="o", markersize=14, linestyle="none", alpha=0, gid=f"{TIP}{text}")
+    """What is said of a point when one points at it in a page: an unseen mark's name, of which `_inline` makes a title.
+
+    It lies above all that is seen, or nothing would be said where the point is; and is small, or it would hide the next.
+    """
+    axes.plot([x], [y], "o", color=INK, markersize=10, alpha=0, zorder=10, gid=f"{TIP}{text}")
 
 
 def color(place: int) -> str:
