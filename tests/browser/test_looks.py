@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tlm.artifacts.marts import build_memory
 from tlm.artifacts.store import ArtifactStore
 from tlm.machine.runtime import PACKAGE_PARENT
 from tlm.planning.plan import plan
+from tlm.report import render
 from tlm.results.study_report import write_study_report
 from tlm.stages import STAGES
 
@@ -63,6 +65,22 @@ def test_a_click_on_a_heading_sorts_its_table(browser: Browser, report: Path) ->
             rows = browser.driver.find_elements("xpath", f"{table}/tbody/tr")
             shown = [int(row.find_elements("tag name", "td")[4].text.replace(",", "")) for row in rows]
             assert len({*shown}) > 1 and shown == sorted(shown, reverse=reverse)
+
+
+def test_a_column_is_sorted_by_its_numbers_whatever_stands_around_them(browser: Browser, tmp_path: Path) -> None:
+    """What is no number comes last, whichever way."""
+    ordered = ["−2.5 ± 0.1", "0 (scratch)", "< 500 [0, 815]", "✔ 1,320 [502, 3,929]", "11,314 %"]
+    cells = [ordered[place] for place in (3, 0, 4, 2, 1)]
+    rows = "".join(f"<tr><td>{escape(cell)}</td></tr>" for cell in (cells[0], "n/a", *cells[1:]))
+    script = Path(render.__file__).with_name(render.SORTING).read_text(encoding="utf-8")
+    table = f"<table><thead><tr><th>Found</th></tr></thead><tbody>{rows}</tbody></table>"
+    (tmp_path / "page.html").write_text(f'<meta charset="utf-8">{table}<script>{script}</script>', encoding="utf-8")
+    with served(tmp_path) as address:
+        browser.open(f"{address}/page.html")
+        for wanted in (ordered, ordered[::-1]):
+            browser.click("//th/button")
+            shown = [cell.text for cell in browser.driver.find_elements("tag name", "td")]
+            assert shown == [*wanted, "n/a"]
 
 
 POINTED_AT = """return [...document.querySelectorAll("figure [data-tip]")].map((tip) => {

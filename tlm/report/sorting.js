@@ -11,7 +11,7 @@ for (const table of document.querySelectorAll("table")) {
       heading.setAttribute("aria-sort", up ? "ascending" : "descending");
       const value = (row) => {
         const text = row.cells[column].textContent.trim().replaceAll("\u2212", "-").replaceAll(",", "");
-        const number = parseFloat(text.replace(/^[✔✘○–]\s*/u, ""));
+        const number = parseFloat(text.replace(/^[✔✘○–<>\s]+/u, ""));
         return Number.isNaN(number) ? text : number;
       };
       const order = (a, b) => {
