@@ -38,6 +38,13 @@ def test_a_claim_of_several_tasks_stands_once(config: StudyConfig) -> None:
     ]
 
 
+def test_a_claim_may_begin_with_its_task(config: StudyConfig) -> None:
+    verdicts = [Verdict(f"On {task}, a committee of 2 wins", "yes", "1") for task in ("topics", "relations")]
+    matrix = matrix_of(verdicts, config)
+    assert matrix.columns == ("topics", "relations")
+    assert [claim for claim, _ in matrix.rows] == ["A committee of 2 wins"]
+
+
 def test_a_figure_of_the_paper_that_is_one_stands_below(config: StudyConfig) -> None:
     verdicts = [Verdict(f"A claim on {task}", "yes", "1", "lower (Table 4)") for task in ("topics", "relations")]
     table = matrix_table(matrix_of(verdicts, config))
@@ -45,7 +52,11 @@ def test_a_figure_of_the_paper_that_is_one_stands_below(config: StudyConfig) -> 
 
 
 @pytest.mark.parametrize(
-    "claim", ["On topics-second alone", "As good on topics as on relations", "It went on topicsless"]
+    "claim",
+    [
+        *("On topics-second alone", "As good on topics as on relations", "On topics, better than on relations"),
+        *("It went on topicsless", "It went on topics.second"),
+    ],
 )
 def test_a_claim_that_names_no_task_or_two_is_one_of_the_whole(config: StudyConfig, claim: str) -> None:
     assert matrix_of([Verdict(claim, "yes", "1")], config).rows[0][0] == claim

@@ -108,9 +108,12 @@ def _cell(verdicts: tuple[Verdict, ...]) -> Cell:
 
 def _split(claim: str, places: Sequence[str]) -> tuple[str, str]:
     """The claim without the one place that it is on, and the place; WHOLE if it names none, or several."""
-    longest_first = "|".join(re.escape(place) for place in sorted(places, key=len, reverse=True))
-    found = re.compile(rf" on ({longest_first})(?![\w-])") if places else None
-    named = found.findall(claim) if found else []
-    if found is None or len(named) != 1:
+    one = "|".join(re.escape(place) for place in sorted(places, key=len, reverse=True))
+    found = [*re.finditer(rf"(?:^On| on) ({one})(?![\w-]|\.\w)", claim)] if places else []
+    if len(found) != 1:
         return claim, WHOLE
-    return found.sub("", claim), named[0]
+    before, after = claim[: found[0].start()], claim[found[0].end() :]
+    if not before:
+        after = after.removeprefix(",").lstrip()
+        after = after[:1].upper() + after[1:]
+    return before + after, found[0][1]
