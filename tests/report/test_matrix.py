@@ -92,6 +92,7 @@ def test_what_verdicts_rest_on_is_drawn_in_the_unit_that_most_have(config: Study
     verdicts: list[Verdict] = [
         *points,
         Verdict("A ratio", "yes", "", estimate=replace(found, value=7, low=6, high=8), unit="times"),
+        Verdict("An exact number", "no", "", estimate=Estimate(0.9, 0.9, 0.9, 0.0, 0, "exact")),
         Verdict("Another claim on topics", NOT_MEASURED, ""),
     ]
     plot = of_verdicts(matrix_of(verdicts, config), "it")
@@ -99,5 +100,5 @@ def test_what_verdicts_rest_on_is_drawn_in_the_unit_that_most_have(config: Study
     root = ElementTree.fromstring(plot.svg.replace("xlink:href", "href"))
     titles = [each.text for each in root.iter("title")]
     assert titles == ["A claim, topics: 1.2 [1, 1.5]", "A claim, relations: 1.2 [1, 1.5]"]
-    assert "A ratio" not in plot.svg and "Another claim" not in plot.svg
+    assert "A ratio" not in plot.svg and "An exact number" not in plot.svg and "Another claim" not in plot.svg
     assert of_verdicts(matrix_of(verdicts[-1:], config), "it") is None

@@ -198,6 +198,13 @@ def test_the_baseline_is_above_chance_or_near_it() -> None:
     assert {row[-1].text for row in findings.tables[0].rows if row[0].text in ("blimp", "arc_easy")} == {"yes", "no"}
 
 
+def test_what_the_baseline_knows_is_drawn_beside_chance() -> None:
+    """Where nothing differs is 0, and a score alone is far from it."""
+    findings = found("stlm-baseline", {"blimp": 0.6, "arc_easy": 0.4, "hellaswag": 0.5, "winogrande": 0.5, "mmlu": 0.6})
+    rests_on = [verdict.estimate for verdict in findings.verdicts]
+    assert [round(each.value, 1) for each in rests_on if each] == [0.1, -0.1, 0.0, 0.0, 0.1]
+
+
 def test_published_figures_stand_beside_those_of_the_papers_scale_alone() -> None:
     for scale, known in (("tiny", {"n/a"}), ("paper", {"78 %", "30 %", "39 %", "50 %", "24 %"})):
         assert {verdict.paper for verdict in found("stlm-baseline", {}, scale=scale).verdicts} == known

@@ -72,7 +72,7 @@ def intervals(name: str, title: str, x: str, rows: Sequence[tuple[str, Sequence[
 
 def of_verdicts(matrix: Matrix, name: str) -> Plot | None:
     """The estimates of the unit that most verdicts have, with their intervals, in the colours of their answers."""
-    units = Counter(v.unit for _, cells in matrix.rows for cell in cells for v in cell if v.half_width is not None)
+    units = Counter(v.unit for _, cells in matrix.rows for cell in cells for v in cell if _has_interval(v))
     if not units:
         return None
     ((unit, _),) = units.most_common(1)
@@ -90,9 +90,15 @@ def _shown(column: str, verdicts: Sequence[Verdict], unit: Unit) -> Iterator[Int
     scale = 1 if unit in PURE else 100
     for verdict in verdicts:
         found = verdict.estimate
-        if found is not None and verdict.unit == unit and verdict.half_width is not None:
+        if found is not None and verdict.unit == unit and _has_interval(verdict):
             value, low, high = (scale * end for end in (found.value, found.low, found.high))
             yield Interval(column, value, low, high, PLACES[ANSWER_OF[verdict.outcome]])
+
+
+def _has_interval(verdict: Verdict) -> bool:
+    """Not what is exact, neither seeded nor uncertain: it may be a share of something else, far from all differences."""
+    found = verdict.estimate
+    return found is not None and verdict.half_width is not None and (found.seeds > 0 or found.half_width > 0)
 
 
 def _axis(unit: Unit) -> str:

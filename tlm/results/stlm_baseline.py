@@ -6,6 +6,8 @@ ARC-easy and HellaSwag.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tlm.report.evidence import Evidence, OptionScores
 from tlm.report.findings import NOT_KNOWN, NOT_MEASURED, UNDECIDED, Findings, Outcome, Verdict
 from tlm.report.options import (
@@ -41,9 +43,10 @@ def analyse(evidence: Evidence) -> Findings:
         known = f"{PUBLISHED[title]} %" if study.scale == "paper" and title in PUBLISHED else NOT_KNOWN
         if (title, system) in above:
             claim = f"{system} is above chance on {title}"
-            verdicts.append(verdict_of(claim, held.get((title, system)), known=known, more=_chance(scores)))
+            verdict = verdict_of(claim, held.get((title, system)), known=known, more=_chance(scores))
         else:
-            verdicts.append(_near(f"{system} is within {100 * NEAR:g} points of chance on {title}", scores, known))
+            verdict = _near(f"{system} is within {100 * NEAR:g} points of chance on {title}", scores, known)
+        verdicts.append(_over_chance(verdict, scores))
     return Findings(
         verdicts,
         [score_table(evidence)],
@@ -66,6 +69,15 @@ def _near(claim: str, scores: OptionScores | None, known: str) -> Verdict:
     elif own.seeds > 1 and (low > NEAR or high < -NEAR):
         outcome = "no"
     return Verdict(claim, outcome, f"{own.text()}; {_chance(scores)}", known, scores.links, own)
+
+
+def _over_chance(verdict: Verdict, scores: OptionScores | None) -> Verdict:
+    """With what its outcome rests on: the score minus chance, for a score alone is far from 0 whatever is known."""
+    own = verdict.estimate
+    if own is None or scores is None:
+        return verdict
+    value, low, high = (end - scores.chance for end in (own.value, own.low, own.high))
+    return replace(verdict, estimate=replace(own, value=value, low=low, high=high))
 
 
 def _chance(scores: OptionScores | None) -> str:
