@@ -101,6 +101,15 @@ def test_markdown_refers_to_plots_that_are_there(rendered: Path) -> None:
     assert len(names) == 6 and all((rendered / name).read_bytes().startswith(b"\x89PNG") for name in names)
 
 
+def test_a_study_that_is_named_as_a_plot_overwrites_none(tmp_path: Path) -> None:
+    """The paper's `committee` is: its report has plots of each task by the size of a committee, and its findings too."""
+    store, config = ArtifactStore(str(tmp_path / "a")), study(tmp_path / "raw", name="committee", analysis="committee")
+    with build_memory(store, publish(config, store, tmp_path / "raw"), STAGES) as connection:
+        facts = write_study_report(connection, config, tmp_path / "out", provenance={}, mlflow_url=MLFLOW)
+    names = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (tmp_path / "out/report.md").read_text())
+    assert len({*names}) == len(names) == len([*(tmp_path / "out/plots").iterdir()]) == facts["plots"]
+
+
 def test_results_say_how_many_seeds(rendered: Path) -> None:
     markdown = (rendered / "report.md").read_text()
     assert "41.0 ± 9.0 (2 seeds)" in markdown

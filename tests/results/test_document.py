@@ -127,6 +127,14 @@ def test_the_plots_it_refers_to_are_beside_it_and_no_others(home: Home, really_d
     assert all((home.out.parent / name).read_bytes().startswith(b"\x89PNG") for name in names)
 
 
+def test_studies_whose_names_are_much_alike_have_plots_of_their_own(home: Home) -> None:
+    for name in ("my-sweep", "my_sweep"):
+        home.add(name, scale="tiny")
+    home.write()
+    names = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", home.text)
+    assert len(names) == 2 * 3 and home.files() == {"results.md", *names} and len({*names}) == len(names)
+
+
 def test_it_is_read_where_no_server_runs_and_says_nothing_of_the_machine(home: Home) -> None:
     home.add(scale="tiny")
     home.write()

@@ -1,4 +1,7 @@
-"""The report's plots; error bars are 95 % intervals."""
+"""The report's plots; error bars are 95 % intervals.
+
+Their names begin with the study's and a dot, those of findings with the study's and a dash: none is another's file.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,6 @@ from tlm.report.formatting import corpus_label
 from tlm.report.marts import estimate, rows
 from tlm.report.study_systems import corpora
 from tlm.statistics import mean_accuracy
-from tlm.study.base import slugify
 from tlm.study.config import StudyConfig
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def accuracy_by_ws(evidence: Evidence, task: str) -> Plot:
             scratch[label] = at_zero.y
     tfidf = _point(0, gaps.find(kind="baseline", system="tfidf", task=task))
     return lines(
-        f"accuracy-{slugify(task)}",
+        f"{study.name}.accuracy-{task}",
         f"Accuracy against Ws: {task}",
         "Ws, paragraphs in the pre-training set",
         ACCURACY,
@@ -60,7 +62,7 @@ def accuracy_by_missing_tokens(evidence: Evidence, task: str) -> Plot:
             at = _point(row["missing_from_corpus"], evidence.gaps.find(kind="finetune", **wanted))
             points.setdefault(f"{row['system']}, Ws = {row['ws']:,}", []).extend([at] if at else [])
     return lines(
-        f"missing-tokens-{slugify(task)}",
+        f"{evidence.study.name}.missing-tokens-{task}",
         f"Accuracy against missing tokens: {task}",
         "Distinct task tokens missing from the pre-training set",
         ACCURACY,
@@ -79,7 +81,7 @@ def committee_size(evidence: Evidence, task: str) -> Plot:
             points = [point(size, mean_accuracy(correct)) for size, correct in measured.items() if correct is not None]
             series.append((f"{committee.name}, Ws = {corpus_label(ws, None)}", points))
     return lines(
-        f"committee-{slugify(task)}",
+        f"{evidence.study.name}.committee-{task}",
         f"Accuracy against committee size: {task}",
         "Members (mean of disjoint committees)",
         ACCURACY,
@@ -90,7 +92,7 @@ def committee_size(evidence: Evidence, task: str) -> Plot:
 
 def pretraining_loss(connection: Connection, study: StudyConfig) -> Plot:
     """Held-out loss by step, one panel for each pre-training set, one line for each architecture and seed."""
-    name, title = "pretraining-loss", "Pre-training: loss on held-out text"
+    name, title = f"{study.name}.pretraining-loss", "Pre-training: loss on held-out text"
     found = rows(
         connection,
         """select * from metrics where stage = 'pretrain' and name = 'heldout_loss'

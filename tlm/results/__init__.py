@@ -102,7 +102,6 @@ def find(evidence: Evidence) -> Findings:
     from tlm.report.matrix import matrix_of
     from tlm.results.baselines import baseline_table
     from tlm.results.svd_only import beyond_svd, svd_table
-    from tlm.study.base import slugify
 
     study = evidence.study
     if study.analysis is None:
@@ -110,7 +109,7 @@ def find(evidence: Evidence) -> Findings:
     analysis = ANALYSES[study.analysis]
     findings = analysis.function(evidence)
     verdicts = [*findings.verdicts, *(beyond_svd(evidence) if analysis.gap else ())]
-    rest_on = None if findings.plots else of_verdicts(matrix_of(verdicts, study), slugify(f"{study.name}-verdicts"))
+    rest_on = None if findings.plots else of_verdicts(matrix_of(verdicts, study), f"{study.name}-verdicts")
     return replace(
         findings,
         verdicts=verdicts,

@@ -16,7 +16,6 @@ from tlm.report.saved import SavedPlot
 from tlm.results import ANALYSES
 from tlm.results.answers import Answered, Answers
 from tlm.results.summary import TERMS, summary
-from tlm.study.base import slugify
 
 IMAGES = "img"
 
@@ -129,7 +128,7 @@ def _drawn(each: Answered) -> list[SavedPlot]:
 
 
 def _file(each: Answered, plot: SavedPlot) -> str:
-    return f"{slugify(f'{each.study.scale or each.study.name}-{plot.name}')}.png"
+    return f"{each.study.scale or each.study.name}-{plot.name}.png"
 
 
 def _replace(path: Path, content: bytes) -> None:
