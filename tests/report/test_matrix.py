@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -99,6 +100,16 @@ def test_what_verdicts_rest_on_is_drawn_in_the_unit_that_most_have(config: Study
     assert plot is not None
     root = ElementTree.fromstring(plot.svg.replace("xlink:href", "href"))
     titles = [each.text for each in root.iter("title")]
-    assert titles == ["A claim, topics: 1.2 [1, 1.5]", "A claim, relations: 1.2 [1, 1.5]"]
+    assert titles == ["A claim, topics: established, 1.2 [1, 1.5]", "A claim, relations: refuted, 1.2 [1, 1.5]"]
     assert "A ratio" not in plot.svg and "An exact number" not in plot.svg and "Another claim" not in plot.svg
     assert of_verdicts(matrix_of(verdicts[-1:], config), "it") is None
+
+
+def test_answers_are_told_apart_without_colour(config: StudyConfig) -> None:
+    found, shapes = Estimate(0.012, 0.010, 0.015, 0.0025, 3, "t"), set()
+    for outcome in OUTCOMES[:5]:
+        plot = of_verdicts(matrix_of([Verdict("A claim on topics", outcome, "", estimate=found)], config), "it")
+        assert plot is not None
+        marks = re.sub(r"<title>.*?</title>", "", plot.svg)
+        shapes.add(tuple(re.findall(r' d="([^"]*)"|(fill-opacity)', marks)))
+    assert len(shapes) == 3, "established, refuted, open"

@@ -8,26 +8,31 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
+from matplotlib.typing import FillStyleType
 
 from tlm.report.drawing import DASHED, INK, MARKERS, Plot, Point, add_legend, add_tip, color, told
 from tlm.report.findings import PURE, Unit, Verdict
 from tlm.report.matrix import ANSWER_OF, Answer, Matrix
 
 LABEL_LETTERS = 56
-TITLE = "What the verdicts rest on: established (green), refuted (red), open (blue)"
-PLACES: Mapping[Answer, int] = {"established": 2, "refuted": 1, "open": 0}
-"""The colour of each answer, by its place among those of series."""
+TITLE = "What the verdicts rest on: established (green, full), refuted (red, half), open (blue, hollow)"
+LOOKS: Mapping[Answer, tuple[int, FillStyleType]] = {
+    "established": (2, "full"),
+    "refuted": (1, "bottom"),
+    "open": (0, "none"),
+}
+"""The colour of each answer, by its place among those of series, and how its marker is filled, for who sees no colour."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with the ends of its 95 % interval, in the axis's unit, and its colour's place among those of series."""
+    """A value with the ends of its 95 % interval, in the axis's unit, and the answer that it gave."""
 
     label: str
     value: float
     low: float
     high: float
-    place: int
+    answer: Answer
 
 
 def intervals(name: str, title: str, x: str, rows: Sequence[tuple[str, Sequence[Interval]]]) -> Plot:
@@ -55,9 +60,11 @@ def intervals(name: str, title: str, x: str, rows: Sequence[tuple[str, Sequence[
                 y = row + 0.7 * ((number + 0.5) / len(found) - 0.5)
                 marker = MARKERS[labels.index(each.label) % len(MARKERS)]
                 ends = [[max(0.0, each.value - each.low)], [max(0.0, each.high - each.value)]]
-                axes.errorbar([each.value], [y], xerr=ends, color=color(each.place), marker=marker, capsize=2)
+                place, filled = LOOKS[each.answer]
+                looks = {"color": color(place), "marker": marker, "fillstyle": filled, "markersize": 7, "capsize": 2}
+                axes.errorbar([each.value], [y], xerr=ends, **looks)
                 at = Point(y, each.value, each.low, each.high)
-                add_tip(axes, each.value, y, f"{claim}, {each.label}: {told(at)}")
+                add_tip(axes, each.value, y, f"{claim}, {each.label}: {each.answer}, {told(at)}")
         axes.axvline(0, color=INK, linewidth=1, linestyle=DASHED)
         axes.set_yticks(range(len(rows)), names)
         axes.set_ylim(len(rows) - 0.4, -0.6)
@@ -92,7 +99,7 @@ def _shown(column: str, verdicts: Sequence[Verdict], unit: Unit) -> Iterator[Int
         found = verdict.estimate
         if found is not None and verdict.unit == unit and _has_interval(verdict):
             value, low, high = (scale * end for end in (found.value, found.low, found.high))
-            yield Interval(column, value, low, high, PLACES[ANSWER_OF[verdict.outcome]])
+            yield Interval(column, value, low, high, ANSWER_OF[verdict.outcome])
 
 
 def _has_interval(verdict: Verdict) -> bool:
