@@ -15,6 +15,9 @@ from synthetic import MLFLOW, PROVENANCE, MadeUp, publish, study
 from tlm.artifacts.marts import build_memory
 from tlm.artifacts.store import ArtifactStore
 from tlm.modeling.cost import parameter_counts
+from tlm.report.evidence import Evidence
+from tlm.report.findings import Findings, Verdict
+from tlm.report.render import render
 from tlm.report.sections import not_measured
 from tlm.results.study_report import write_study_report
 from tlm.stages import STAGES
@@ -175,6 +178,25 @@ def test_a_study_without_results_renders(tmp_path: Path) -> None:
         )
     assert facts == {"results": 0, "verdicts": 0, "decided": 0, "plots": 0, "tracked": False, "compute_seconds": 0}
     assert "n/a" in (tmp_path / "out/report.md").read_text()
+
+
+def found(made_up: MadeUp, out: Path, *verdicts: Verdict) -> tuple[str, str]:
+    """The report of these verdicts, in both forms."""
+    evidence = Evidence(made_up.connection, made_up.study)
+    render(evidence, Findings([*verdicts]), out, provenance={}, mlflow_url=MLFLOW)
+    return (out / "report.html").read_text(), (out / "report.md").read_text()
+
+
+def test_a_cell_whose_verdicts_do_not_agree_is_open(made_up: MadeUp, tmp_path: Path) -> None:
+    html, _ = found(made_up, tmp_path, Verdict("A on topics", "yes", "1"), Verdict("A on topics", "no", "2"))
+    assert '<td class="open" title="yes; no">✔ 1; ✘ 2</td>' in html
+
+
+def test_what_a_verdict_says_is_text_in_both_forms(made_up: MadeUp, tmp_path: Path) -> None:
+    html, markdown = found(made_up, tmp_path, Verdict('<script>"a|b', "yes", "<i>1</i>", "<u>|"))
+    assert html.count("<script") == 1 and not re.search(r"<[iu]>", html) and "✔ &lt;i&gt;1&lt;/i&gt;" in html
+    assert r'| \<script\>"a\|b | ✔ \<i\>1\</i\> |' in markdown
+    assert r"The paper: \<u\>\|." in markdown
 
 
 def test_paper_figures_only_where_they_are_known(rendered: Path) -> None:

@@ -69,6 +69,12 @@ def matrix_of(verdicts: Sequence[Verdict], study: StudyConfig) -> Matrix:
     return Matrix(columns, rows)
 
 
+def answer_in(cell: Sequence[Verdict]) -> Answer:
+    """What a cell of the matrix says: open where its verdicts do not agree."""
+    answers = {ANSWER_OF[verdict.outcome] for verdict in cell}
+    return answers.pop() if len(answers) == 1 else "open"
+
+
 def tally_of(verdicts: Sequence[Verdict]) -> dict[Answer, int]:
     """How many are established, refuted and open."""
     answers = [ANSWER_OF[verdict.outcome] for verdict in verdicts]

@@ -16,7 +16,7 @@ from tlm.report.findings import Findings
 from tlm.report.formatting import NOT_AVAILABLE, escape_markdown, markdown_table
 from tlm.report.glance import Glance, at_a_glance
 from tlm.report.marts import rows
-from tlm.report.matrix import ANSWER_OF, LEGEND
+from tlm.report.matrix import LEGEND, answer_in
 from tlm.report.plots import all_plots
 from tlm.report.saved import PLOTS_FOLDER, plot_file
 from tlm.report.sections import Section, sections
@@ -93,7 +93,7 @@ def _templates(mlflow_url: str) -> Environment:
     )
     environment.globals["markdown_table"] = lambda table: markdown_table(table, mlflow_url)
     environment.globals["plot_file"] = plot_file
-    environment.globals |= {"answer_of": ANSWER_OF, "legend": LEGEND}
+    environment.globals |= {"answer_in": answer_in, "legend": LEGEND}
     environment.filters["md"] = lambda text: escape_markdown(str(text))
     return environment
 
