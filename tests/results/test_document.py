@@ -127,6 +127,12 @@ def test_the_plots_it_refers_to_are_beside_it_and_no_others(home: Home, really_d
     assert all((home.out.parent / name).read_bytes().startswith(b"\x89PNG") for name in names)
 
 
+def test_a_study_that_measured_nothing_of_its_question_has_no_table_without_rows(home: Home) -> None:
+    home.add(analysis="missing-tokens", treatments=[])
+    home.write()
+    assert "Nothing was measured." in home.text and not re.search(r"^\|[ :|-]+\|\n(?!\|)", home.text, re.MULTILINE)
+
+
 def test_studies_whose_names_are_much_alike_have_plots_of_their_own(home: Home) -> None:
     for name in ("my-sweep", "my_sweep"):
         home.add(name, scale="tiny")

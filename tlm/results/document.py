@@ -96,13 +96,13 @@ def _section(each: Answered) -> Iterator[str]:
     yield f"## {each.name}"
     yield f"{ANALYSES[str(each.study.analysis)].question} {_setting(each)}"
     verdicts = matrix_table(matrix_of(each.findings.verdicts, each.study))
-    yield markdown_table(_without_links(verdicts), "")
+    yield _rows(verdicts)
     yield from (verdicts.note, *each.findings.notes)
     for plot in _drawn(each):
         yield f"![{plot.title}]({IMAGES}/{_file(each, plot)})"
     for table in each.findings.tables:
         yield f"**{table.title}**" + (f" {table.note}" if table.note else "")
-        yield markdown_table(_without_links(table), "")
+        yield _rows(table)
 
 
 def _setting(each: Answered) -> str:
@@ -118,9 +118,10 @@ def _setting(each: Answered) -> str:
     )
 
 
-def _without_links(table: Table) -> Table:
-    """The document is read where no MLflow server runs."""
-    return replace(table, rows=tuple(tuple(replace(cell, links=()) for cell in row) for row in table.rows))
+def _rows(table: Table) -> str:
+    """The table, without links: the document is read where no MLflow server runs."""
+    plain = tuple(tuple(replace(cell, links=()) for cell in row) for row in table.rows)
+    return markdown_table(replace(table, rows=plain), "") if plain else "Nothing was measured."
 
 
 def _drawn(each: Answered) -> list[SavedPlot]:
