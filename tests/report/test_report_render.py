@@ -104,6 +104,11 @@ def test_markdown_refers_to_plots_that_are_there(rendered: Path) -> None:
     assert len(names) == 6 and all((rendered / name).read_bytes().startswith(b"\x89PNG") for name in names)
 
 
+def test_every_plot_of_the_markdown_is_a_paragraph_of_its_own(rendered: Path) -> None:
+    plots = [part for part in (rendered / "report.md").read_text().split("\n\n") if "![" in part]
+    assert len(plots) == 6 and all(re.fullmatch(r"!\[[^\n]*\)", plot.strip()) for plot in plots)
+
+
 def test_a_study_that_is_named_as_a_plot_overwrites_none(tmp_path: Path) -> None:
     """The paper's `committee` is: its report has plots of each task by the size of a committee, and its findings too."""
     store, config = ArtifactStore(str(tmp_path / "a")), study(tmp_path / "raw", name="committee", analysis="committee")
