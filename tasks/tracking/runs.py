@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import tempfile
 import time
@@ -22,6 +21,7 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 
 from tasks.logged_files import is_logged
@@ -53,8 +53,8 @@ def create(
     more: Mapping[str, str],
     *,
     start: int | None = None,
-) -> str:
-    """Open a step's run and return its id.
+) -> Run:
+    """Open a step's run.
 
     Args:
         parent: the id of the run it belongs to.
@@ -75,8 +75,7 @@ def create(
     if seed is not None:
         tags["seed"] = str(seed)
     tags = {name: value[:TAG_LIMIT] for name, value in tags.items()}
-    run = client.create_run(experiment_id, start_time=start, run_name=run_name(made), tags=tags)
-    return str(run.info.run_id)
+    return client.create_run(experiment_id, start_time=start, run_name=run_name(made), tags=tags)
 
 
 @dataclass(frozen=True)
@@ -154,12 +153,17 @@ def log_metrics(client: MlflowClient, run_id: str, numbers: Mapping[str, float],
 
 def log_files(client: MlflowClient, run: Run, artifact: Artifact) -> None:
     """The record of what the step made, its files, the model."""
-    record, run_id = artifact.record, run.info.run_id
-    client.log_dict(run_id, record.model_dump(mode="json"), "record.json")
-    for name in record.outputs:
-        if is_logged(record, name):
-            folder = str(Path(name).parent)
-            client.log_artifact(run_id, str(artifact.path(name)), None if folder == "." else folder)
+    record = artifact.record
+    # By its client's own methods MLflow would be asked for the run once more, to learn where its files lie.
+    place: Any = get_artifact_repository(run.info.artifact_uri, tracking_uri=client.tracking_uri)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "record.json").write_text(
+            json.dumps(record.model_dump(mode="json"), indent=2), encoding="utf-8"
+        )
+        for name in record.outputs:
+            if is_logged(record, name):
+                _link(artifact.path(name), Path(folder) / name)
+        place.log_artifacts(folder)
     if "model.safetensors" in record.outputs and not (run.outputs and run.outputs.model_outputs):
         _log_model(client, run, artifact)
 
@@ -232,10 +236,15 @@ def _log_model(client: MlflowClient, run: Run, artifact: Artifact) -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         for name in record.outputs.keys() & MODEL_FILES:
-            os.symlink(artifact.path(name).resolve(), Path(folder) / name)
+            _link(artifact.path(name), Path(folder) / name)
         client.log_model_artifacts(model.model_id, folder)
     client.finalize_logged_model(model.model_id, "READY")
     client.log_outputs(info.run_id, [LoggedModelOutput(model.model_id, 0)])
+
+
+def _link(file: Path, at: Path) -> None:
+    at.parent.mkdir(parents=True, exist_ok=True)
+    at.symlink_to(file.resolve())
 
 
 def _dataset(name: str, record: Record) -> DatasetInput:

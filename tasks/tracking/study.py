@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mlflow import MlflowClient
-from mlflow.entities import RunTag
+from mlflow.entities import Run, RunTag
 from mlflow.exceptions import MlflowException
 from pydantic import BaseModel, ConfigDict
 
@@ -209,6 +209,8 @@ class StepRun:
         self.step = step
         self.runtime = runtime
         self.run_id: str | None = None
+        self._opened: Run | None = None
+        """The run as it was opened, as long as nothing else was told of it: MLflow need not be asked what it has."""
         self._points: list[Point] = []
         """Of the curve, what MLflow is still to be told."""
         self._over = False
@@ -234,6 +236,7 @@ class StepRun:
         """Log what a training's curve has gained, now and then, beside the work. What does not get through is logged at the
         end, with the record."""
         self._points += points
+        self._opened = None
         if self.run_id is None or time.monotonic() < self._next_points:
             return
         run_id, told, at = self.run_id, self._points, runs.now()
@@ -268,13 +271,17 @@ class StepRun:
     def _start(self, provenance: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, str]:
         interruption.hold()
         where = (self.tracking.experiment_id, self.tracking.parent_run_id)
-        self.run_id = self.tracking.outbox.now(lambda client: runs.create(client, *where, self.step, provenance, tags))
-        if (run_id := self.run_id) and STAGES[self.step.stage].trains:  # people look at it meanwhile; others are short
+        run = self.tracking.outbox.now(lambda client: runs.create(client, *where, self.step, provenance, tags))
+        self.run_id = run_id = str(run.info.run_id) if run else None
+        if run_id and STAGES[self.step.stage].trains:  # people look at it meanwhile; others are short
             self._put(lambda view: runs.log_content(view.client, run_id, view.identity(self.step)))
+        else:
+            self._opened = run
         return self.tracking.recorded(self.run_id)
 
     def _finish(self, view: View, record: Record) -> None:
-        run = view.run(self.run_id) if self.run_id else view.maker(record)
+        opened, self._opened = self._opened, None  # it may be told again, after it was told in part
+        run = opened or (view.run(self.run_id) if self.run_id else view.maker(record))
         parent = None if run else view.run(self.tracking.parent_run_id)
         if parent:
             run = view.add(record, parent)

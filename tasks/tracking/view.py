@@ -110,10 +110,10 @@ class View:
         recorded = recorded_run(record)
         tags = {**miss_tags(record), FROM_RECORD: mark(record)}
         info = parent.info
-        run_id = runs.create(
+        run = runs.create(
             self.client, info.experiment_id, info.run_id, record, record.provenance, tags, start=started(record)
         )
-        return self.client.get_run(renamed(self.uri, run_id, recorded))
+        return self.client.get_run(renamed(self.uri, run.info.run_id, recorded))
 
     def ensure(self, record: Record) -> str:
         """Complete the run that made an artifact if it is not finished, and return its id, or that in the record.
