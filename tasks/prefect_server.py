@@ -25,7 +25,7 @@ NEEDLESS = (
     "scheduler",
     "triggers",
 )
-"""Services of Prefect's for what a command's own server never has: deployments, workers, automations. A step costs a fifth
+"""Services of Prefect's for what a command's own server never has: deployments, workers, automations. A step costs about a sixth
 less processor time without them."""
 
 
