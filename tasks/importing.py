@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from tasks.study_run import study_run
-from tasks.tracking.study import StepRun, Tracking, execute_tracked
+from tasks.tracking.step_run import StepRun, execute_tracked
+from tasks.tracking.study import Tracking
 from tlm.artifacts.catalogue import unfit
 from tlm.artifacts.record import Record
 from tlm.artifacts.step import Step

@@ -11,7 +11,8 @@ from prefect.states import Cancelled, Completed
 
 from tasks.board import End
 from tasks.engines import engine_of
-from tasks.tracking.study import Tracking, execute_tracked
+from tasks.tracking.step_run import execute_tracked
+from tasks.tracking.study import Tracking
 from tlm.artifacts.step import ArtifactRef, Step
 from tlm.errors import Gone, UserError
 from tlm.execution.execute import execute

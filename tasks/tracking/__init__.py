@@ -5,6 +5,6 @@ run id, because MLflow's notion of an active run belongs to one thread.
 
 From the bottom: `database` (MLflow's own file) and `connecting`; `recorded` and `runs`, what a record says of its run and
 what that run holds; `processes`, who has runs open; `view`, which run made an artifact; `ending` and `settling`, how runs
-end, also those of the dead; `outbox`, so that nobody waits; `study`, runs of what is being made; `grouping` and
-`rebuilding`, `tlm track`.
+end, also those of the dead; `outbox`, so that nobody waits; `study` and `step_run`, runs of what is being made; `grouping`
+and `rebuilding`, `tlm track`.
 """

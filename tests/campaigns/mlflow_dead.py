@@ -83,7 +83,8 @@ def run(runtime: Runtime, planned: Plan, log: str) -> None:
     sys.stderr = sys.stdout = Path(log).open("a", buffering=1)  # noqa: SIM115 - until the process ends
 
     from tasks.tracking.ending import Ending
-    from tasks.tracking.study import close_study, execute_tracked, open_study
+    from tasks.tracking.step_run import execute_tracked
+    from tasks.tracking.study import close_study, open_study
     from tlm.artifacts.provenance import provenance
 
     time_waiting(log)
@@ -247,7 +248,7 @@ def main() -> None:
     parser.add_argument("--faults", nargs="+", default=list(get_args(Fault)), choices=get_args(Fault))
     asked = parser.parse_args()
     context = multiprocessing.get_context("forkserver")  # each run starts at once, with everything imported
-    context.set_forkserver_preload(["tasks.tracking.study", "transformers"])
+    context.set_forkserver_preload(["tasks.tracking.step_run", "transformers"])
     console = Console()
     table = Table("MLflow", "as", "the study took", "of it waiting", "artifacts", "left running", "faults")
     with tempfile.TemporaryDirectory() as place, mlflow_server(Path(place) / "mlflow") as port:

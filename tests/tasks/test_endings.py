@@ -69,7 +69,7 @@ def test_what_goes_wrong_in_ending_a_run_does_not_stand_in_for_the_cause(
     from mlflow import MlflowClient
 
     from tasks.study_run import study_run
-    from tasks.tracking.study import StepRun
+    from tasks.tracking.step_run import StepRun
 
     def broken(*_: Any, **__: Any) -> None:
         raise OSError("MLflow is gone")
@@ -86,7 +86,7 @@ def test_what_goes_wrong_in_ending_a_run_does_not_stand_in_for_the_cause(
 
 def test_a_study_that_is_cancelled_takes_the_runs_of_its_steps_along(runtime: Runtime, mini: Mini) -> None:
     from tasks.study_run import study_run
-    from tasks.tracking.study import StepRun
+    from tasks.tracking.step_run import StepRun
 
     done, under_way, stopped, failed = mini.plan.steps[:4]
     with pytest.raises(KeyboardInterrupt), study_run(runtime, "study", {}) as run:
@@ -104,7 +104,7 @@ def test_a_study_that_is_cancelled_takes_the_runs_of_its_steps_along(runtime: Ru
 
 def test_what_another_run_makes_at_the_same_time_has_one_run_only(own: Mini, runtime: Runtime) -> None:
     from tasks.study_run import study_run
-    from tasks.tracking.study import execute_tracked
+    from tasks.tracking.step_run import execute_tracked
 
     step = only(own.plan, "overlap", ws=60)
     own.store.delete(step.ref)

@@ -33,7 +33,7 @@ def test_a_curve_grows_while_it_is_made_and_is_completed_without_points_twice(ho
 def test_a_curve_is_told_now_and_then_and_never_while_mlflow_is_still_at_the_last_of_it(
     home: Home, steps: list[Step], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tasks.tracking import study
+    from tasks.tracking import step_run, study
 
     home.open()
     run, told = home.run_of(steps[0]), []
@@ -42,7 +42,7 @@ def test_a_curve_is_told_now_and_then_and_never_while_mlflow_is_still_at_the_las
     for step in range(4):
         run.points([(step, "loss", 1.0)])
     assert len(told) == 1, "it has not been told the first yet"
-    monkeypatch.setattr(study, "POINTS_SECONDS", 0.0)
+    monkeypatch.setattr(step_run, "POINTS_SECONDS", 0.0)
     told[0](_Client())
     run.points([(4, "loss", 1.0)])
     assert len(told) == 2

@@ -32,7 +32,7 @@ class Home:
         self.tracking = open_study(self.runtime, name, content, code_version(), **options)
 
     def run_of(self, step: Step) -> Any:
-        from tasks.tracking.study import StepRun
+        from tasks.tracking.step_run import StepRun
 
         return StepRun(self.tracking, step, self.runtime)
 
