@@ -70,4 +70,4 @@ def test_the_arm_is_a_system_of_its_own_in_marts_and_tables(ran: tuple[Plan, Art
         table = gap_table(evidence, "topics")
         assert table.columns == ("Ws", "one", "one, SVD only", "one over SVD only")
         assert table.rows[0][-1].text.startswith(f"{100 * (both - svd):+.1f}".replace("-", "−"))
-        assert results_table(evidence, "topics").columns[:3] == ("Ws", "one", "one, SVD only")
+        assert results_table(evidence, "topics").columns[:4] == ("Ws", "TF-IDF", "one", "one, SVD only")
