@@ -122,6 +122,13 @@ def served(folder: Path) -> Iterator[str]:
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None: ...
 
+        def do_GET(self) -> None:
+            if self.path == "/favicon.ico":  # asked for at any time, of pages without one
+                self.send_response(204)
+                self.end_headers()
+            else:
+                super().do_GET()
+
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"

@@ -63,7 +63,11 @@ def test_html_needs_nothing_from_elsewhere(rendered: Path) -> None:
     assert html.count("<script") == 1 and "@import" not in html
     addresses = re.findall(r"https?://[^\s\"'<>)]+", html)
     assert addresses and all(address.startswith(f"{MLFLOW}/#/experiments/7/runs/run") for address in addresses)
-    assert all(target.startswith(("#", "data:")) for target in re.findall(r'(?:src|href)="([^"]*)"', html) if MLFLOW not in target)
+    assert all(
+        target.startswith(("#", "data:"))
+        for target in re.findall(r'(?:src|href)="([^"]*)"', html)
+        if MLFLOW not in target
+    )
     assert html.count("<svg") == len(list((rendered / "plots").glob("*.png"))) == 6
     ids = re.findall(r'\bid="([^"]+)"', html)
     assert len(ids) == len(set(ids))
