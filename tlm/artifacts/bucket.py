@@ -173,10 +173,10 @@ class Bucket:
                 first, second = self.create(place, b"first"), self.create(place, b"second")
                 self.remove_file(place)
         except OSError as error:
-            raise UserError(f"TLM_HOME=…://{self.root} cannot be written to: {reason(error)}.", REMEDY) from error
+            raise UserError(f"TLM_HOME={self.url} cannot be written to: {reason(error)}.", REMEDY) from error
         if not first or second:
             raise UserError(
-                f"The object store of TLM_HOME=…://{self.root} does not honour conditional writes (If-None-Match): two "
+                f"The object store of TLM_HOME={self.url} does not honour conditional writes (If-None-Match): two "
                 "machines would write over each other.",
                 f"Use one that does: {HONOURS}.",
             )
