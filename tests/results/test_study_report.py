@@ -64,7 +64,7 @@ def test_a_study_that_asks_nothing_has_no_verdicts_and_a_summary(tmp_path: Path)
     assert saved.verdicts == saved.tables == saved.plots == []
     frame = load_summary(out / SUMMARY_FILE)
     assert len(frame) == 10 and frame["gap"].notna().all()
-    assert "## Verdicts" not in (out / "report.md").read_text(encoding="utf-8")
+    assert "Claim or question" not in (out / "report.md").read_text(encoding="utf-8")
 
 
 def test_findings_of_a_format_that_is_not_known_are_refused(tmp_path: Path) -> None:

@@ -72,7 +72,8 @@ def test_each_arm_and_budget_is_a_system_with_its_operations(ran: tuple[Plan, Ar
             assert gap is not None and own is not None and gap["scratch_accuracy"] == pytest.approx(own.value)
         once, twice = (evidence.recorded("pretrain_flops", "topics", in_arm("one", "plain", n), 60) for n in (1, 2))
         assert once is not None and twice is not None and 1.5 < twice / once < 2.5
-        assert results_table(evidence, "topics").columns[1:8] == (*models(planned.study), *svd_models(planned.study))
+        columns = ("TF-IDF", *models(planned.study), *svd_models(planned.study))
+        assert results_table(evidence, "topics").columns[1:9] == columns
         assert set(summary(evidence)["architecture"]) == set(models(planned.study))
         assert {row[0].text for row in pretraining_table(connection).rows} == set(models(planned.study))
 
