@@ -48,6 +48,21 @@ def test_what_was_found_stands_before_how_it_was_made(rendered: Path) -> None:
         assert text.index("a gap in points of") < text.index("Test accuracy on") < text.index("torch 2.13.0")
 
 
+def test_a_dry_run_says_so_first_and_says_no_length_that_it_had_not(tmp_path: Path) -> None:
+    store = ArtifactStore(str(tmp_path / "artifacts"))
+    for steps in (None, 3):
+        lengths = {"pretrain": {"steps": 800, "max_steps": steps}, "finetune": {"epochs": 10, "max_steps": steps}}
+        config = study(tmp_path / "raw", **lengths)
+        with build_memory(store, [], STAGES) as connection:
+            write_study_report(connection, config, tmp_path / "out", provenance={}, mlflow_url=MLFLOW)
+        for name in ("report.html", "report.md"):
+            text = (tmp_path / "out" / name).read_text()
+            assert ("A dry run" in text) == bool(steps)
+            assert ("800 steps, of which 3 steps at most were made" in text) == bool(steps)
+            assert ("10 epochs, of which 3 steps at most were made" in text) == bool(steps)
+            assert not steps or text.index("A dry run") < text.index("How it was made")
+
+
 def test_tfidf_stands_beside_ws_where_it_is_never_off_the_screen(rendered: Path) -> None:
     for text in re.findall(r"<caption>Test accuracy on .*?</thead>", (rendered / "report.html").read_text(), re.DOTALL):
         assert re.findall(r"<th[^>]*>(.*?)</th>", text)[:2] == ["Ws", "TF-IDF"]

@@ -9,6 +9,7 @@ change: every question is asked anew, many of them at once by one listing.
 from __future__ import annotations
 
 import errno
+import time
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -38,6 +39,8 @@ from tlm.machine.files import reason
 
 REMEDY = "Look at TLM_HOME, AWS_ENDPOINT_URL and the credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)."
 HONOURS = "SeaweedFS (4.48 was tried) and Amazon S3 do"
+PAUSE_SECONDS = 0.05
+"""After a refusal, before one looks: somebody else may be at it."""
 REFUSALS = 10
 """How often in a row a file may be there when it is to be created, and be gone when it is looked at."""
 
@@ -190,6 +193,7 @@ class Bucket:
                 return True
             except FileExistsError as error:
                 refusal = error
+                time.sleep(PAUSE_SECONDS)
             with suppress(FileNotFoundError):  # what was there has been removed meanwhile, and the way is free
                 return self.read(path, RECORD_BYTES) == content  # asked again for an answer that was lost: it is
         raise refusal

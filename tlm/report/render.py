@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tlm.artifacts.marts import Connection
 
 
+DRY_RUN = "A dry run: trainings were ended early, and no figure here means anything."
 SORTING = "sorting.js"
 """The only script of the page, which its policy names by its digest."""
 
@@ -51,14 +52,13 @@ def render(
     glance = at_a_glance(evidence, findings, plots["results"])
     every = [plot for group in (*plots.values(), findings.plots) for plot in group]
     drawn = [plot for plot in every if plot.draw]
-    if glance.figure and glance.figure not in drawn:
-        drawn.append(glance.figure)
     script = (Path(__file__).parent / SORTING).read_text(encoding="utf-8")
     values = {
         "title": study.title or study.name,
         "study": study,
         "header": header,
         "how_to_read": HOW_TO_READ,
+        "dry_run": DRY_RUN if study.pretrain.max_steps or study.finetune.max_steps else "",
         "glance": glance,
         "sections": [*_behind(findings, glance), *_shown(sections(evidence, plots), glance)],
         "mlflow_url": mlflow_url,
@@ -136,16 +136,27 @@ def _header(connection: Connection, study: StudyConfig, provenance: dict[str, An
 
 
 def _setup(study: StudyConfig) -> list[tuple[str, str]]:
-    length = study.pretrain
+    length, epochs = study.pretrain, study.finetune.epochs
     return [
         *([("Scale", study.scale)] if study.scale else []),
         ("Pre-training sets", f"Ws {', '.join(f'{ws:,}' for ws in study.corpus.sizes)} of {study.corpus.source.kind}"),
         ("Tasks", ", ".join(task.name for task in study.tasks)),
         ("Architectures", ", ".join(arch.name for arch in study.architectures)),
-        ("Pre-training", f"{length.steps:,} steps" if length.steps else f"{length.epochs} epochs"),
-        ("Fine-tuning", f"{study.finetune.epochs} epoch{'s' if study.finetune.epochs > 1 else ''}"),
+        (
+            "Pre-training",
+            _cut(f"{length.steps:,} steps" if length.steps else f"{length.epochs} epochs", length.max_steps),
+        ),
+        ("Fine-tuning", _cut(f"{epochs} epoch{'s' if epochs > 1 else ''}", study.finetune.max_steps)),
         ("Seeds", _seeds(study)),
     ]
+
+
+def _cut(length: str, max_steps: int | None) -> str:
+    return (
+        f"{length}, of which {max_steps:,} step{'s' if max_steps > 1 else ''} at most were made"
+        if max_steps
+        else length
+    )
 
 
 def _seeds(study: StudyConfig) -> str:
