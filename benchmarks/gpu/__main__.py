@@ -1,6 +1,6 @@
 """Train at the paper's scale on one GPU, stage by stage, each within a time that it keeps.
 
-    python -m benchmarks.gpu BUNDLE --out FOLDER --stages ceilings checks throughput headline curve profile
+    python -m benchmarks.gpu BUNDLE --out FOLDER --stages ceilings checks throughput headline committee curve profile
 
 BUNDLE is what `python -m benchmarks.gpu.prepare` wrote. Needs torch, transformers, pydantic, pyarrow, pandas and scipy: no
 orchestrator, no tracking, no network. Run it again to go on: what is in --home is kept, and finished work is found there.
@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.gpu.ceilings import ceilings
 from benchmarks.gpu.checks import checks
-from benchmarks.gpu.headline import curve, headline
+from benchmarks.gpu.headline import committee, curve, headline
 from benchmarks.gpu.preparing import Preparing
 from benchmarks.gpu.profile import profile
 from benchmarks.gpu.session import FIGURES, Session, free
@@ -30,7 +30,15 @@ from benchmarks.gpu.throughput import throughput
 from tlm.errors import UserError
 from tlm.training.captured import Engine
 
-LIMITS = {"ceilings": 30.0, "checks": 60.0, "throughput": 150.0, "headline": 540.0, "curve": 540.0, "profile": 60.0}
+LIMITS = {
+    "ceilings": 30.0,
+    "checks": 60.0,
+    "throughput": 150.0,
+    "headline": 540.0,
+    "committee": 540.0,
+    "curve": 540.0,
+    "profile": 60.0,
+}
 """Seconds of each stage, in the order in which they run."""
 CACHE = "compile-cache.bin"
 
@@ -52,6 +60,7 @@ def _stages(session: Session, given: argparse.Namespace) -> dict[str, Callable[[
         "checks": lambda: session.keep("checks", checks(session)),
         "throughput": lambda: throughput(session, tuple(given.variants)),
         "headline": lambda: headline(session, reserve=given.reserve),
+        "committee": lambda: committee(session, reserve=given.reserve),
         "curve": lambda: curve(session, reserve=given.reserve),
         "profile": lambda: session.keep("profile", profile(session)),
     }
@@ -115,6 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--processes", type=int, default=0, help="that prepare epochs ahead")
     parser.add_argument("--compile-cache", type=Path, help=f"a {CACHE} that an earlier call wrote")
+    parser.add_argument("--made", nargs="*", type=Path, default=[], help="archives of earlier calls elsewhere")
     parser.add_argument("--commit", default="", help="of the code, for the records, where there is no git")
     given = parser.parse_args(arguments)
     given.end = time.monotonic() + given.seconds
@@ -126,7 +136,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         engine = engine_of(given.engine)
         with Preparing(given.processes) as preparing:
-            session = Session(given.bundle, given.home, given.out, given.device, preparing, engine, given.commit)
+            session = Session(
+                given.bundle, given.home, given.out, given.device, preparing, engine, given.commit, tuple(given.made)
+            )
             load_cache(given.compile_cache, session.say)
             failed = run(session, given)
             if given.device == "cuda":

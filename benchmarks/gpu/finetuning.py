@@ -65,11 +65,16 @@ def rebased(step: Step, pretrained: Step) -> Step:
     )
 
 
-def finetune_all(session: Session, planned: Step, made: Step, engine: Engine) -> None:
-    """Fine-tune a pre-training that was made as `planned`, or shorter, as often as there is time for."""
+def finetune_all(session: Session, planned: Step, made: Step, engine: Engine, *, scratch: bool = True) -> None:
+    """Fine-tune a pre-training that was made as `planned`, or shorter, as often as there is time for.
+
+    Args:
+        scratch: also train from scratch, beside it.
+    """
     tuners: dict[tuple[str, bool], Finetuner] = {}
     needed: dict[str, float] = {}
-    for (_, task), pair in groupby(_finetunings(session, planned, made), key=lambda todo: (todo.seed, todo.task)):
+    wanted = [todo for todo in _finetunings(session, planned, made) if scratch or not todo.scratch]
+    for (_, task), pair in groupby(wanted, key=lambda todo: (todo.seed, todo.task)):
         todos = list(pair)
         missing = [t for t in todos if session.store.inspect(t.step.ref, verify=False).status != "complete"]
         names, expected = ", ".join(t.step.slug for t in missing), needed.get(task, 0.0)
@@ -102,7 +107,8 @@ def finetune_all(session: Session, planned: Step, made: Step, engine: Engine) ->
         took = time.monotonic() - started
         needed[task] = max(needed.get(task, 0.0), took - captured)
         for todo, facts in zip(missing, found, strict=True):
-            facts |= {"task": todo.task, "seed": todo.seed, "ws": int(str(todo.step.labels["ws"]))}
+            labels = {"arch": str(todo.step.labels["arch"]), "ws": int(str(todo.step.labels["ws"]))}
+            facts |= {"task": todo.task, "seed": todo.seed, **labels}
             facts |= {"side_by_side": len(missing)}
             facts |= {"total_seconds": took, "capture_seconds": captured}
             session.keep("finetuned", {str(todo.step.ref): facts})

@@ -1,6 +1,7 @@
 """Make the input of `python -m benchmarks.gpu`: a bundle with tokenised text and tasks, and the steps to train.
 
     TLM_DATA_ROOT=/path/to/data python -m benchmarks.gpu.prepare FOLDER
+    python -m benchmarks.gpu.prepare FOLDER --scale committee  # one-layer models against six layers, on one Ws
     python -m benchmarks.gpu.prepare FOLDER --scale toy        # from installed docstrings, to try the script with
     python -m benchmarks.gpu.prepare --study gpu.yaml          # the same study as a file, for `tlm run`
 
@@ -16,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.gpu.study import STUDIES, paper
+from benchmarks.gpu.study import STUDIES
 from flows.loading import to_yaml
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
@@ -31,8 +32,9 @@ TRAINED = ("pretrain", "finetune")
 
 
 def study_of(scale: str, sizes: tuple[int, ...] = ()) -> StudyConfig:
-    """The study at a scale; at the paper's in the precision of a GPU."""
-    return with_precision(paper(sizes), "bfloat16") if scale == "paper" else STUDIES[scale]()
+    """A study by its name; all but the toy are of the paper's scale and in the precision of a GPU."""
+    made = STUDIES[scale](sizes)
+    return made if scale == "toy" else with_precision(made, "bfloat16")
 
 
 def part_of(study: StudyConfig, tasks: tuple[str, ...] = (), seeds: tuple[int, ...] = ()) -> StudyConfig:

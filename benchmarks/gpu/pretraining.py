@@ -62,6 +62,8 @@ def pretrained(session: Session, step: Step, seconds: float, *, place: str, shor
     """
     kept = session.figures.get(place, {}).get("pretrained")
     found = Step.model_validate(kept) if kept else step
+    if (found.inputs, found.labels) != (step.inputs, step.labels):  # of another bundle in this home
+        found = step
     if session.store.inspect(found.ref, verify=False).status == "complete":
         return found, best_engine(session)
     made = _pretrain(session, step, seconds, place, shorten)
@@ -147,14 +149,17 @@ def _chosen(session: Session, step: Step, run: Run, place: str) -> tuple[_Trial,
 
     What needs no compiler is tried first, as a compiler takes half a minute. The run's epochs are begun meanwhile.
     """
+    short = Run(**{**vars(run), "steps": min(run.steps, TRIED)})
+    epoch: Epoch = next(iter(session.preparing.start(short)))
+    epochs = session.preparing.start(run)
+    architecture = str(step.labels["arch"])
+    if architecture in session.sound:
+        return _tried(session, step, short, run, epoch, session.sound[architecture]), epochs
     plain = PLAIN if session.device == "cuda" else Engine()
     asked = [session.engine] if session.engine else [e for e in engines(session.device) if e.fused]
     asked = [engine for engine in asked if engine != plain]
     found = checked(session, [engine for engine in asked if engine.fused])
     session.keep(place, {"checks": found})
-    short = Run(**{**vars(run), "steps": min(run.steps, TRIED)})
-    epoch: Epoch = next(iter(session.preparing.start(short)))
-    epochs = session.preparing.start(run)
     trials = [_tried(session, step, short, run, epoch, plain)]
     for engine in (*asked, *([] if session.engine or session.device == "cpu" else [COMPILED])):
         if engine == COMPILED and len(trials) > 1:
@@ -170,7 +175,9 @@ def _chosen(session: Session, step: Step, run: Run, place: str) -> tuple[_Trial,
         if abs(trial.loss - trials[0].loss) < LOSS_TOLERANCE:
             trials.append(trial)
     session.keep(place, {"trials": {str(t.engine): {"ms": 1e3 * t.seconds, "loss": t.loss} for t in trials}})
-    return min(trials, key=lambda trial: trial.seconds), epochs
+    best = min(trials, key=lambda trial: trial.seconds)
+    session.sound[architecture] = best.engine
+    return best, epochs
 
 
 def _tried(session: Session, step: Step, short: Run, run: Run, epoch: Epoch, engine: Engine) -> _Trial:

@@ -21,6 +21,7 @@ from tlm.artifacts.step import Step
 from tlm.artifacts.store import Artifact, ArtifactStore
 from tlm.data.ragged import Ragged
 from tlm.data.tokenizer import Vocabulary, load_tokenizer
+from tlm.execution.archives import unpacked
 from tlm.execution.bundle import ARTIFACTS, read_bundle
 from tlm.execution.importing import import_records
 from tlm.stages import STAGES
@@ -46,13 +47,20 @@ class Session:
     """None: the best that works."""
     commit: str = ""
     """Of the code, where it is not in a git checkout."""
+    made: tuple[Path, ...] = ()
+    """Archives of earlier calls: what is in them is not trained again."""
     figures: dict[str, Any] = field(default_factory=dict)
     deadline: float = float("inf")
     """Of the stage that runs, by `time.monotonic`."""
+    sound: dict[str, Engine] = field(default_factory=dict)
+    """By architecture, what was found in this call to pre-train it best."""
 
     def __post_init__(self) -> None:
         self.store = ArtifactStore(str(self.home / "data/artifacts"))
         import_records(self.bundle, self.store, closed=False)
+        for archive in self.made:
+            with unpacked(archive) as folder:
+                import_records(folder, self.store, closed=False)
         self.steps = read_bundle(self.bundle).steps
         self.out.mkdir(parents=True, exist_ok=True)
         kept = self.home / FIGURES

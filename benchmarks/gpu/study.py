@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from flows.studies.registry import assemble
 from flows.studies.scales import SCALES, Scale
 from tlm.data.wordpiece import TrainedTokenizer
 from tlm.study.architecture import variant
-from tlm.study.config import CorpusConfig, FinetuneConfig, PretrainConfig, StudyConfig, TaskConfig
+from tlm.study.config import CommitteeConfig, CorpusConfig, FinetuneConfig, PretrainConfig, StudyConfig, TaskConfig
 from tlm.study.sources import DocstringsSource
 
 FEWREL64 = (100, 5, 37)
@@ -35,6 +36,27 @@ def paper(sizes: tuple[int, ...] | None = None, seeds: tuple[int, ...] = (0, 1, 
     return made.model_copy(update={"analysis": None})
 
 
+def committee(sizes: tuple[int, ...] = ()) -> StudyConfig:
+    """Three one-layer models as a committee against BERT-6, each of a seed of its own, on one Ws: 20,000 by default.
+
+    The paper's variants with convolutions have no captured step.
+    """
+    scale = SCALES["paper"].at("local")
+    made = assemble(
+        scale,
+        "committee",
+        "Can a soft committee of one-layer models replace six layers, at the paper's scale?",
+        corpus=scale.corpus(0, *(sizes or (20_000,))),
+        architectures=scale.architectures("bert6", "bert1"),
+        tasks=scale.tasks("fewrel", "agnews", "dbpedia"),
+        committees=(
+            CommitteeConfig(name="bert1", members=("bert1",)),
+            CommitteeConfig(name="bert6", members=("bert6",)),
+        ),
+    )
+    return made.model_copy(update={"name": "gpu-committee"})
+
+
 def _fewrel64(scale: Scale) -> TaskConfig:
     train, dev, test = FEWREL64
     return TaskConfig(
@@ -46,7 +68,7 @@ def _fewrel64(scale: Scale) -> TaskConfig:
     )
 
 
-def toy() -> StudyConfig:
+def toy(sizes: tuple[int, ...] | None = None) -> StudyConfig:
     """The same stages in seconds on two cores, from the docstrings of installed libraries."""
     libraries = ("numpy", "scipy", "sympy")
     small: dict[str, Any] = {"num_hidden_layers": 2, "num_attention_heads": 2, "head_size": 16}
@@ -54,12 +76,12 @@ def toy() -> StudyConfig:
         name="gpu-toy",
         corpus=CorpusConfig(
             source=DocstringsSource(part="corpus", libraries=libraries, min_words=15),
-            sizes=(0, 500, 1_000),
+            sizes=(0, *(sizes or (500, 1_000))),
             heldout=100,
         ),
         tokenizer=TrainedTokenizer(vocab_size=1_024),
         max_length=48,
-        architectures=(variant("bert6", **small),),
+        architectures=(variant("bert6", **small), variant("bert1", **{**small, "num_hidden_layers": 1})),
         tasks=(
             TaskConfig(
                 name="libraries",
@@ -75,4 +97,5 @@ def toy() -> StudyConfig:
     )
 
 
-STUDIES = {"paper": paper, "toy": toy}
+STUDIES: dict[str, Callable[[tuple[int, ...]], StudyConfig]] = {"paper": paper, "committee": committee, "toy": toy}
+"""Each for further Ws, or for its own where none are given."""

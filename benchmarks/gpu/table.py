@@ -45,14 +45,14 @@ def _throughput(rows: dict[str, Any], ceiling: float | None) -> list[str]:
 
 
 def _tasks(rows: dict[str, Any]) -> list[str]:
-    """Mean test accuracy of the seeds that ran, by Ws, the largest first; Ws = 0 is from scratch."""
+    """Mean test accuracy of the seeds that ran, by model and Ws, the largest first; Ws = 0 is from scratch."""
     groups: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows.values():
-        groups[row["task"]][row["ws"]].append(row["test_accuracy"])
+        groups[f"{row['task']}, {row['arch']}"][row["ws"]].append(row["test_accuracy"])
     lines = []
-    for task, found in groups.items():
+    for name, found in groups.items():
         means = [(f"Ws {ws:,}" if ws else "scratch", found[ws]) for ws in sorted(found, reverse=True)]
         lines.append(
-            f"{task}: " + ", ".join(f"{word} {statistics.mean(own):.4f} (of {len(own)})" for word, own in means)
+            f"{name}: " + ", ".join(f"{word} {statistics.mean(own):.4f} (of {len(own)})" for word, own in means)
         )
     return lines

@@ -25,7 +25,7 @@ from tlm.execution.archives import unpacked
 from tlm.execution.importing import survey
 from tlm.training.captured import Engine
 
-STAGES = ("ceilings", "checks", "throughput", "profile", "headline", "curve")
+STAGES = ("ceilings", "checks", "throughput", "profile", "headline", "committee", "curve")
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +46,14 @@ def test_the_whole_script_runs_with_little_installed_and_a_second_call_finds_wha
     assert done.returncode == 0, done.stderr
     figures = json.loads((out / "figures.json").read_text())
     assert "failed" not in figures and figures["seconds"].keys() == {*STAGES}
-    assert figures["headline"]["pretraining"]["epochs"] == figures["bert6-ws500-s0-p0"]["pretraining"]["epochs"] == 3
-    assert len(figures["finetuned"]) == 6  # two seeds of scratch and of each Ws
+    places = ("headline", "bert1-ws1000-s0-p0", "bert6-ws500-s0-p0", "bert1-ws500-s0-p0")
+    assert {figures[place]["pretraining"]["epochs"] for place in places} == {3}
+    assert len(figures["finetuned"]) == 12  # of two models, two seeds of scratch and of each Ws
 
     with tarfile.open(out / "0-artifacts.tar") as archive:
         names = archive.getnames()
         archive.extractall(tmp_path / "there", filter="data")
-    assert len([name for name in names if name.endswith("record.json")]) == 8
+    assert len([name for name in names if name.endswith("record.json")]) == 16
     assert not [name for name in names if name.endswith(".safetensors")]
     store = ArtifactStore(str(home / "data/artifacts"))
     planned = json.loads((bundle / "steps.json").read_text())["keys"]
@@ -65,7 +66,7 @@ def test_the_whole_script_runs_with_little_installed_and_a_second_call_finds_wha
     assert found.refused == {} and {record.key for record in found.new} == {*planned}
     assert {record.provenance["engine"] for record in records} == {"rectangle launched"}
 
-    again = bare_python([*call, "--stages", "headline", "curve"], tmp_path / "bare")
+    again = bare_python([*call, "--stages", "headline", "committee", "curve"], tmp_path / "bare")
     assert again.returncode == 0 and "pre-trained in" not in again.stdout and ": test " not in again.stdout
 
 
@@ -130,9 +131,10 @@ def test_the_table_names_the_device_and_puts_every_contender_beside_stock_and_th
     }
     runs = [(90_000, 0.8), (2_000, 0.7), (0, 0.5), (0, 0.6)]
     figures["finetuned"] = {
-        f"{n}": {"task": "fewrel", "ws": ws, "test_accuracy": right} for n, (ws, right) in enumerate(runs)
+        f"{n}": {"task": "fewrel", "arch": "bert6", "ws": ws, "test_accuracy": right}
+        for n, (ws, right) in enumerate(runs)
     }
     text = table(figures)
-    assert "fewrel: Ws 90,000 0.8000 (of 1), Ws 2,000 0.7000 (of 1), scratch 0.5500 (of 2)" in text
+    assert "fewrel, bert6: Ws 90,000 0.8000 (of 1), Ws 2,000 0.7000 (of 1), scratch 0.5500 (of 2)" in text
     assert text.startswith("a card,") and "RuntimeError: no" in text
     assert "25.0%" in text and "10.00" in text
