@@ -53,6 +53,7 @@ def committee(sizes: tuple[int, ...] = ()) -> StudyConfig:
             CommitteeConfig(name="bert1", members=("bert1",)),
             CommitteeConfig(name="bert6", members=("bert6",)),
         ),
+        latency=False,  # weights stay where they were trained
     )
     return made.model_copy(update={"name": "gpu-committee"})
 

@@ -83,6 +83,9 @@ def test_the_study_is_written_for_tlm_run_whole_or_in_part(
     part = load_study(str(tmp_path / "gpu.yaml"))
     assert (part.name, [task.name for task in part.tasks]) == ("gpu-fewrel64", ["fewrel64"])
     assert part.finetune_seeds == (0, 2) and part.pretrain.precision == part.finetune.precision == "bfloat16"
+    assert write("--scale", "committee") == 0
+    committee = load_study(str(tmp_path / "gpu.yaml"))
+    assert committee == prepare.study_of("committee") and not committee.latency
     assert write("--tasks", "fewrel63") == 2 and "has no fewrel63" in capsys.readouterr().err
 
 

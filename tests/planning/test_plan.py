@@ -129,6 +129,12 @@ def test_the_number_of_steps_is_that_of_the_study(mini_plan: Plan) -> None:
     }
 
 
+def test_without_latency_nothing_is_timed_and_the_rest_is_the_same(mini_data: Path) -> None:
+    with_it, without = (make(mini_data, latency=asked).steps for asked in (True, False))
+    rest = {step.key for step in with_it if step.stage not in ("latency", "report")}
+    assert rest == {step.key for step in without if step.stage != "report"}
+
+
 def test_without_pretraining_there_is_only_training_from_scratch(mini_data: Path) -> None:
     planned = make(mini_data, corpus__sizes=[0], treatments=[])
     assert not {step.stage for step in planned.steps} & {"pretrain", "corpus", "overlap", "inject"}

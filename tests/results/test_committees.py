@@ -135,6 +135,15 @@ def test_one_committee_is_never_resolved() -> None:
     assert row[4].text == "1" and "(1 seed)" in row[5].text
 
 
+def test_a_committee_of_one_architecture_is_asked_about_as_a_whole() -> None:
+    made = MadeUp(asked("topics", seeds="paired", committees=[{"name": "same", "members": ("a",)}]), items=2_000)
+    made.committee("topics", "same", WS, 1, 0.3, instances=3).committee("topics", "same", WS, 3, 0.9, instances=1)
+    made.finetuned("topics", "deep", WS, 0.2)
+    claims = [verdict.claim for verdict in analyse(made.evidence()).verdicts]
+    assert claims[0].startswith("A soft committee of 3 (same) replaces one deep")
+    assert any(claim.startswith("A committee of 3 (same) is better than its mean member") for claim in claims)
+
+
 @pytest.mark.parametrize("changes", [{}, {"committees": ()}])
 def test_what_is_missing_is_said_and_breaks_nothing(changes: dict[str, Any]) -> None:
     findings = analyse(MadeUp(asked("topics", "relations", **changes)).evidence())

@@ -209,7 +209,7 @@ def committees(study: StudyConfig, runs: Runs) -> Iterator[Stage]:
             for ws in study.sizes_of(*committee.members):
                 members = _members(committee, set_name(ws), task, runs)
                 yield Committee(members=members, committee=committee.name, task=task, ws=ws)
-    if study.committees:
+    if study.committees and study.latency:
         task = study.tasks[0].name
         for arch in study.architectures:
             yield Latency(

@@ -86,7 +86,7 @@ def _replaces(
     others = max(1, sum(not claimed for *_, claimed in asked))
     verdicts = []
     for task, committee, claimed in asked:
-        size = len(committee.members)
+        size = _whole(evidence, task.name, committee, ws)
         claim = (
             f"A soft committee of {size} ({committee.name}) replaces one {deep} on {task.name}, Ws = {ws:,} "
             f"(worse by less than {100 * MARGIN:g} point)"
@@ -139,9 +139,9 @@ def _premises(
 def _advantages(evidence: Evidence, cases: Sequence[tuple[TaskConfig, CommitteeConfig]], ws: int) -> list[Verdict]:
     family = {}
     for task, committee in cases:
-        sizes = (len(committee.members), 1)
-        whole, alone = (evidence.committee(task.name, committee.name, ws, size) for size in sizes)
-        family[task.name, committee.name, len(committee.members)] = (whole, alone)
+        size = _whole(evidence, task.name, committee, ws)
+        whole, alone = (evidence.committee(task.name, committee.name, ws, n) for n in (size, 1))
+        family[task.name, committee.name, size] = (whole, alone)
     found = compare_measured(family)
     return [
         verdict(
@@ -152,6 +152,12 @@ def _advantages(evidence: Evidence, cases: Sequence[tuple[TaskConfig, CommitteeC
         )
         for task, committee, size in family
     ]
+
+
+def _whole(evidence: Evidence, task: str, committee: CommitteeConfig, ws: int) -> int:
+    """The size that is asked about: a member of each architecture, or all there are where they are of one."""
+    own = len(committee.members)
+    return own if own > 1 else max(evidence.committee_sizes(task, committee.name, ws), default=own)
 
 
 def _rivals(

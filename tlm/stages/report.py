@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tlm.stages.job import Facts, Job
 
 
-class Report(Stage, name="report", version="11"):
+class Report(Stage, name="report", version="12"):
     """The study's report (`tlm.results.study_report`), its packed marts (`marts/`, which `tlm publish` copies), and
     labels.json: what the study calls each of its steps."""
 

@@ -274,6 +274,9 @@ class StudyConfig(Frozen):
     treatments: tuple[Treatment, ...] = Field((), description="further pre-training sets (`tlm.study.treatments`)")
     treatment_architectures: tuple[Name, ...] | None = Field(None, description="default: all of them")
     committees: tuple[CommitteeConfig, ...] = ()
+    latency: bool = added(
+        True, description="time the answers of models in committees; what is here without weights cannot be timed"
+    )
     distillation: DistillationConfig | None = added(None, description="students of a committee, beside its members")
     soups: tuple[Name, ...] = added((), description="architectures whose fine-tunings of one pre-training are averaged")
     baselines: tuple[Name, ...] = ("majority", "tfidf")
