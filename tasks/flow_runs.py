@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import threading
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +23,7 @@ from prefect.states import Cancelled, Crashed
 
 from tasks.engines import task_runner
 from tlm.machine.interruption import closing, hold
+from tlm.machine.output import outliving_its_reader
 from tlm.machine.runtime import Runtime
 
 T = TypeVar("T")
@@ -32,8 +32,6 @@ PROCESS = "process"
 """The parameter of a flow run of this module that names the lock which its process holds."""
 UNDER_WAY = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 WATCH_SECONDS = 3
-OUTPUT = (1, 2)
-"""Standard output and standard error: of a run of a worker, pipes to it."""
 
 
 def run_here(work: Callable[[], T], runtime: Runtime, *, flow_name: str, run_name: str) -> T:
@@ -142,11 +140,7 @@ def outliving_the_worker(run: Callable[[], T]) -> T | State:
     over, told = threading.Event(), threading.Event()
 
     def watch() -> None:
-        readers = select.poll()
-        for descriptor in OUTPUT:
-            readers.register(descriptor, 0)
-        while not over.is_set():
-            _replace([descriptor for descriptor, _ in readers.poll(WATCH_SECONDS * 1000)])
+        while not over.wait(WATCH_SECONDS):
             if os.getppid() != worker and _is_cancelled(flow_run_id):
                 told.set()
                 _end_this_process()
@@ -154,7 +148,8 @@ def outliving_the_worker(run: Callable[[], T]) -> T | State:
 
     threading.Thread(target=watch, name="worker", daemon=True).start()
     try:
-        return run()
+        with outliving_its_reader():  # which is the worker
+            return run()
     except TerminationSignal:
         if told.is_set():
             return Cancelled(message="Cancelled; its worker was gone.")
@@ -163,14 +158,6 @@ def outliving_the_worker(run: Callable[[], T]) -> T | State:
         raise
     finally:
         over.set()
-
-
-def _replace(descriptors: Collection[int]) -> None:
-    """Send nowhere what would be written to somebody who is gone, which raises SystemExit in Rich."""
-    for descriptor in descriptors:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, descriptor)
-        os.close(nowhere)
 
 
 def _is_cancelled(flow_run_id: UUID) -> bool:

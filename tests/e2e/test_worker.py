@@ -134,10 +134,14 @@ RUNNING = {"flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}}}
 
 
 def _switch_on(api: httpx.Client, name: str) -> None:
-    """The schedule of a deployment, as a person does in the UI."""
+    """The schedule of a deployment, as a person does in the UI, and again while the server's database is busy."""
     [deployment] = [d for d in api.post("/deployments/filter", json={}).json() if d["name"] == name]
     [schedule] = deployment["schedules"]
-    api.patch(f"/deployments/{deployment['id']}/schedules/{schedule['id']}", json={"active": True}).raise_for_status()
+    place = f"/deployments/{deployment['id']}/schedules/{schedule['id']}"
+    deadline = time.monotonic() + 60
+    while (answer := api.patch(place, json={"active": True})).status_code == 503 and time.monotonic() < deadline:
+        time.sleep(1)
+    answer.raise_for_status()
 
 
 def _statuses(uri: str) -> set[str]:
