@@ -1,6 +1,6 @@
 """Train at the paper's scale on one GPU, stage by stage, each within a time that it keeps.
 
-    python -m benchmarks.gpu BUNDLE --out FOLDER --stages ceilings checks throughput headline committee curve profile
+    python -m benchmarks.gpu BUNDLE --out FOLDER --stages ceilings checks throughput headline committee curve decoders
 
 BUNDLE is what `python -m benchmarks.gpu.prepare` wrote. Needs torch, transformers, pydantic, pyarrow, pandas and scipy: no
 orchestrator, no tracking, no network. Run it again to go on: what is in --home is kept, and finished work is found there.
@@ -21,6 +21,7 @@ import torch
 
 from benchmarks.gpu.ceilings import ceilings
 from benchmarks.gpu.checks import checks
+from benchmarks.gpu.decoders import decoders
 from benchmarks.gpu.headline import committee, curve, headline
 from benchmarks.gpu.preparing import Preparing
 from benchmarks.gpu.profile import profile
@@ -37,6 +38,7 @@ LIMITS = {
     "headline": 540.0,
     "committee": 540.0,
     "curve": 540.0,
+    "decoders": 300.0,
     "profile": 60.0,
 }
 """Seconds of each stage, in the order in which they run."""
@@ -62,6 +64,7 @@ def _stages(session: Session, given: argparse.Namespace) -> dict[str, Callable[[
         "headline": lambda: headline(session, reserve=given.reserve),
         "committee": lambda: committee(session, reserve=given.reserve),
         "curve": lambda: curve(session, reserve=given.reserve),
+        "decoders": lambda: decoders(session),
         "profile": lambda: session.keep("profile", profile(session)),
     }
 

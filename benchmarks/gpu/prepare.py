@@ -2,6 +2,7 @@
 
     TLM_DATA_ROOT=/path/to/data python -m benchmarks.gpu.prepare FOLDER
     python -m benchmarks.gpu.prepare FOLDER --scale committee  # one-layer models against six layers, on one Ws
+    python -m benchmarks.gpu.prepare FOLDER --scale decoders   # those of arXiv 2405.14159, over a vocabulary, over bytes
     python -m benchmarks.gpu.prepare FOLDER --scale toy        # from installed docstrings, to try the script with
     python -m benchmarks.gpu.prepare --study gpu.yaml          # the same study as a file, for `tlm run`
 
@@ -34,7 +35,7 @@ TRAINED = ("pretrain", "finetune")
 def study_of(scale: str, sizes: tuple[int, ...] = ()) -> StudyConfig:
     """A study by its name; all but the toy are of the paper's scale and in the precision of a GPU."""
     made = STUDIES[scale](sizes)
-    return made if scale == "toy" else with_precision(made, "bfloat16")
+    return made if scale.startswith("toy") else with_precision(made, "bfloat16")
 
 
 def part_of(study: StudyConfig, tasks: tuple[str, ...] = (), seeds: tuple[int, ...] = ()) -> StudyConfig:

@@ -7,8 +7,11 @@ from typing import Any
 
 from flows.studies.registry import assemble
 from flows.studies.scales import SCALES, Scale
+from flows.studies.stlm_bytes import byte_pooling
+from tlm.data.byte_patches import BytesTokenizer
 from tlm.data.wordpiece import TrainedTokenizer
 from tlm.study.architecture import variant
+from tlm.study.arms import Arm
 from tlm.study.config import CommitteeConfig, CorpusConfig, FinetuneConfig, PretrainConfig, StudyConfig, TaskConfig
 from tlm.study.sources import DocstringsSource
 
@@ -58,6 +61,45 @@ def committee(sizes: tuple[int, ...] = ()) -> StudyConfig:
     return made.model_copy(update={"name": "gpu-committee"})
 
 
+def decoders(sizes: tuple[int, ...] = ()) -> StudyConfig:
+    """`stlm50`, and the pair of the study byte-pooling, for 16.4 million tokens or the bytes that these stand for.
+
+    On one Ws: 20,000 by default.
+    """
+    whole = byte_pooling(SCALES["paper"].at("local"))
+    (model,) = whole.architectures
+    smaller = variant("stlm50", rename=model.name).model_dump(mode="json")
+    arms = {"stlm50": Arm(architectures=(smaller,)), **{name: whole.arms[name] for name in ("subword", "bytes")}}
+    return _shorter(whole, "gpu-decoders", arms, sizes or (20_000,), steps=500, batch_size=64)
+
+
+def toy_decoders(sizes: tuple[int, ...] = ()) -> StudyConfig:
+    """A decoder over a vocabulary and one over bytes, in seconds on two cores."""
+    small: dict[str, Any] = {"num_hidden_layers": 2, "num_attention_heads": 2, "head_size": 16, "rename": "model"}
+    options = {"num_key_value_heads": 1, "byte": {"width": 16}}
+    of_bytes = variant("byte-micro", **small, options=options).model_dump(mode="json")
+    reads = {"tokenizer": BytesTokenizer().model_dump(mode="json"), "max_length": 240, "architectures": [of_bytes]}
+    whole = toy().model_copy(update={"architectures": (variant("micro", **small, options={"num_key_value_heads": 1}),)})
+    arms = {"subword": Arm(), "bytes": Arm.model_validate(reads)}
+    return _shorter(whole, "gpu-toy-decoders", arms, sizes or (500,), steps=5, batch_size=8)
+
+
+def _shorter(
+    whole: StudyConfig, name: str, arms: dict[str, Arm], sizes: tuple[int, ...], *, steps: int, batch_size: int
+) -> StudyConfig:
+    """With one seed, and for so many steps; what is done with the models is the study's, at home."""
+    length = {"epochs": None, "steps": steps, "batch_size": batch_size}
+    fields: dict[str, Any] = {
+        "name": name,
+        "analysis": None,
+        "corpus": whole.corpus.model_copy(update={"sizes": sizes}),
+        "pretrain": whole.pretrain.model_copy(update=length),
+        "arms": arms,
+        **dict.fromkeys(("pretrain_seeds", "finetune_seeds"), (0,)),
+    }
+    return StudyConfig.model_validate({**dict(whole), **fields})
+
+
 def _fewrel64(scale: Scale) -> TaskConfig:
     train, dev, test = FEWREL64
     return TaskConfig(
@@ -98,5 +140,11 @@ def toy(sizes: tuple[int, ...] | None = None) -> StudyConfig:
     )
 
 
-STUDIES: dict[str, Callable[[tuple[int, ...]], StudyConfig]] = {"paper": paper, "committee": committee, "toy": toy}
+STUDIES: dict[str, Callable[[tuple[int, ...]], StudyConfig]] = {
+    "paper": paper,
+    "committee": committee,
+    "decoders": decoders,
+    "toy": toy,
+    "toy-decoders": toy_decoders,
+}
 """Each for further Ws, or for its own where none are given."""

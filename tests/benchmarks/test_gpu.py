@@ -25,15 +25,35 @@ from tlm.execution.archives import unpacked
 from tlm.execution.importing import survey
 from tlm.training.captured import Engine
 
-STAGES = ("ceilings", "checks", "throughput", "profile", "headline", "committee", "curve")
+STAGES = ("ceilings", "checks", "throughput", "profile", "headline", "committee", "curve", "decoders")
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("gpu") / "bundle"
-    made = python(["-m", "benchmarks.gpu.prepare", str(folder), "--scale", "toy"], OMP_NUM_THREADS="1")
+    return made_bundle(tmp_path_factory.mktemp("gpu") / "bundle", "toy")
+
+
+def made_bundle(folder: Path, scale: str) -> Path:
+    made = python(["-m", "benchmarks.gpu.prepare", str(folder), "--scale", scale], OMP_NUM_THREADS="1")
     assert made.returncode == 0, made.stderr
     return folder
+
+
+@pytest.mark.slow
+def test_decoders_over_a_vocabulary_and_over_bytes_are_pre_trained_by_the_ordinary_loop(tmp_path: Path) -> None:
+    call = ["-m", "benchmarks.gpu", str(made_bundle(tmp_path / "bundle", "toy-decoders")), "--stages", "decoders"]
+    call += ["--out", str(tmp_path / "out"), "--home", str(tmp_path / "home"), "--device", "cpu"]
+    done = bare_python(call, tmp_path / "bare")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "out/figures.json").read_text())["decoders"]
+    assert {name: made["steps"] for name, made in found.items()} == {
+        "model-subword-ws500-s0-p0": 5,
+        "model-bytes-ws500-s0-p0": 5,
+    }
+    with unpacked(tmp_path / "out") as folder:
+        assert len(survey(folder, ArtifactStore(str(tmp_path / "mine")), closed=False).new) == 2
+    late = bare_python([*call, "--limit", "decoders=1", "--home", str(tmp_path / "other")], tmp_path / "bare")
+    assert late.returncode == 0 and late.stdout.count("no time is left") == 2
 
 
 @pytest.mark.slow

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from helpers import Mini, only
 
-from tlm.artifacts.store import ArtifactStore
+from tlm.artifacts.store import Artifact, ArtifactStore
 from tlm.errors import UserError
 from tlm.execution import bundle as transfer
-from tlm.execution.bundle import export_bundle, read_bundle, steps_to_export
+from tlm.execution.bundle import copy_outputs, export_bundle, read_bundle, steps_to_export
 from tlm.sequential import prepare
 from tlm.stages import STAGES
 
@@ -99,6 +99,14 @@ def test_there_must_be_something_to_run_and_room_for_it(own: Mini, tmp_path: Pat
     (tmp_path / "bundle").mkdir()
     with pytest.raises(UserError, match="bundle is there already"):
         export_bundle(own.plan, own.store, tmp_path / "bundle")
+
+
+def test_an_artifact_without_files_goes_along(own: Mini, tmp_path: Path) -> None:
+    """As the tokenizer of bytes is one: its record says all."""
+    step = only(own.plan, "tokenizer")
+    record = own.store.get(step.ref).record.model_copy(update={"outputs": {}})
+    copy_outputs(Artifact(own.store, record), tmp_path / "bundle" / str(step.ref))
+    assert (tmp_path / "bundle" / str(step.ref)).is_dir()
 
 
 def test_an_export_that_fails_half_way_leaves_nothing(

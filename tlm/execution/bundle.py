@@ -157,7 +157,8 @@ def inputs_from_outside(made: Collection[Step] | Collection[Record]) -> list[Art
 
 
 def copy_outputs(artifact: Artifact, target: Path) -> None:
-    """Copy every file of an artifact but its record."""
+    """Copy every file of an artifact but its record. The folder is made even if there are none."""
+    target.mkdir(parents=True, exist_ok=True)
     for name in artifact.record.outputs:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(artifact.path(name), target / name)
