@@ -16,6 +16,7 @@ from tlm.report.saved import SavedPlot
 from tlm.results import ANALYSES
 from tlm.results.answers import Answered, Answers
 from tlm.results.summary import TERMS, summary
+from tlm.results.words import explained
 
 IMAGES = "img"
 
@@ -62,6 +63,7 @@ def _document(answered: list[Answered]) -> str:
         "Written by `tlm report` from the reports of the studies below; do not edit.",
         "## In short",
         TERMS,
+        "\n".join(f"- {words}" for words in explained(each.study for each in answered)),
         *(part for scale in _scales(answered) for part in summary(scale, _at(scale, answered))),
         *_missing(answered),
         "## How to read the figures",
