@@ -109,6 +109,15 @@ def test_files_and_modules_that_a_document_names_exist() -> None:
     assert missing == set()
 
 
+def test_quickstart_has_every_section_of_a_report() -> None:
+    page = (PACKAGE_PARENT / "docs/quickstart.md").read_text(encoding="utf-8")
+    rows = [row.split(" | ")[0].strip("| ") for row in page.splitlines() if row.startswith("| ")]
+    source = (PACKAGE_PARENT / "tlm/report/sections.py").read_text(encoding="utf-8")
+    titles = re.findall(r'Section\(\s+"\w+",\s+"([\w -]+)",', source)
+    assert len(titles) > 5 and [row for row in rows if row in titles] == titles
+    assert rows[-1] == "How it was made"
+
+
 def test_what_python_in_a_document_imports_from_tlm_exists() -> None:
     lines = {
         (name(document), *found)
