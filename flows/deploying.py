@@ -42,11 +42,11 @@ def deploy_in_terminal(runtime: Runtime, console: Console) -> None:
     Schedules stay as they have been set. Raises UserError if no Prefect server answers.
     """
     server = _connect(runtime)
-    names = deploy()
     say = _sayer(console)
-    say(f"{len(names)} deployments in the work pool {POOL}: {server}/deployments")
-    say("A worker takes their runs: make worker")
-    say("Start one there, or here: tlm submit demo")
+    say(f"Making the work pool {POOL} and a deployment of each study ({server}), which takes some seconds")
+    names = deploy()
+    say(f"{len(names)} deployments: {server}/deployments")
+    say("A worker takes their runs (make worker). Start one there, or here: tlm submit demo")
 
 
 def deploy() -> list[str]:

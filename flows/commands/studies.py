@@ -45,10 +45,13 @@ def run(
 ) -> None:
     """Run a study: every stage that is not cached yet, then its report."""
     from flows.loading import load_study
-    from flows.running import run_in_terminal
 
     where = runtime(home=home, data_root=data_root, device=device, workers=workers, threads=threads)
     loaded = load_study(study, set_, reference=reference_compat, scale=scale, origin=origin, limit_steps=limit_steps)
+    if not console.is_terminal:  # where something moves instead
+        console.print(f"{loaded.name}: checking the study and its sources", highlight=False, soft_wrap=True)
+    from flows.running import run_in_terminal  # which takes seconds
+
     asked = [study, *(("--scale", scale) if scale else ()), *(("--origin", origin) if origin else ())]
     asked += ["--reference-compat"] * reference_compat
     asked += [word for each in set_ or () for word in ("--set", each)]
@@ -186,12 +189,14 @@ def report(
     from tlm.artifacts.store import ArtifactStore
     from tlm.results.answers import of_home
     from tlm.results.document import write_document
-    from tlm.results.published import FOLDER, answers
+    from tlm.results.published import FOLDER, answers, folders
 
-    if published:
-        found = answers(out.parent / FOLDER, command_of)
-    else:
-        found = of_home(ArtifactStore(runtime(home=home).artifacts), command_of)
+    kept = out.parent / FOLDER
+    found = (
+        answers(kept, command_of)
+        if published
+        else of_home(ArtifactStore(runtime(home=home).artifacts), command_of, published=len(folders(kept)))
+    )
     written = write_document(found, out)
     for line in (*written.studies, *written.tallies):
         console.print(line, highlight=False, soft_wrap=True)

@@ -139,3 +139,9 @@ def test_an_error_of_the_installed_command_is_one_line_and_exit_code_2(tmp_path:
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1 and done.stderr.startswith("error: Unknown study 'deno'.")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_in_a_pipe_says_at_once_what_it_does(tlm: Tlm, study: Study, tmp_path: Path) -> None:
+    (tmp_path / "raw" / "task.csv").unlink()
+    said = tlm("run", study())
+    assert (said.code, said.out) == (2, "mini: checking the study and its sources\n")

@@ -63,7 +63,8 @@ CASES: list[tuple[str, bytes, str]] = [
 def test_what_cannot_be_read_is_said_on_one_line(tlm: Tlm, form: str, content: bytes, said: str) -> None:
     Path(f"data/task.{form}").write_bytes(content)
     found = tlm("run", study(form))
-    assert found.code == 2 and found.out == ""
+    assert found.code == 2 and found.out.endswith(": checking the study and its sources\n"), found
+    assert found.out.count("\n") == 1
     assert found.err.startswith("error: ") and said in found.err and found.err.count("\n") == 1, found.err
     assert not Path("home").exists()
 

@@ -346,6 +346,18 @@ def test_the_command_without_a_study_is_one_line_and_exit_code_2(home: Home, tlm
     assert not home.out.exists()
 
 
+def test_a_home_without_a_study_is_told_of_those_that_are_published(home: Home, tlm: Tlm) -> None:
+    """As whoever has run the demo alone, in a checkout: the demo asks no question."""
+    assert "--published" not in tlm("report").err, "there are none here"
+    home.add(scale="tiny")
+    assert tlm("publish").code == 0
+    [place] = (home.folder / "docs/published").glob("*/")
+    elsewhere = tlm("report", "--home", str(home.folder / "empty"))
+    assert (elsewhere.code, elsewhere.err.count("\n")) == (2, 1)
+    assert "Try: tlm run ws-sweep --scale tiny, or, of 1 published study: tlm report --published" in elsewhere.err
+    assert tlm("report", "--published").code == 0 and home.out.exists() and place.is_dir()
+
+
 def test_a_named_study_with_changed_fields_is_left_out_and_said_to_be(home: Home) -> None:
     home.add("sweep", scale="tiny")
     home.add("changed", scale="tiny")

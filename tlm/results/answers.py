@@ -12,9 +12,12 @@ from tlm.artifacts.store import Artifact, ArtifactStore
 from tlm.report.saved import FINDINGS_FILE, SavedFindings, SavedPlot, load_findings
 from tlm.results import ANALYSES
 from tlm.study.config import StudyConfig
+from tlm.study.dry_run import is_dry_run
 
 SCALES = ("tiny", "small", "paper")
 OTHER_FIELDS = "has other fields than the named study now has"
+
+TRY = "Try: tlm run ws-sweep --scale tiny"
 
 CommandOf = Callable[[StudyConfig], str | None]
 """The command that makes a study; None if its name now stands for another study."""
@@ -51,7 +54,7 @@ class Answers:
     answered: list[Answered]
     left_out: dict[str, str]
     verb: str = "has run"
-    remedy: str = "Try: tlm run ws-sweep --scale tiny"
+    remedy: str = TRY
 
 
 def name_of(study: StudyConfig) -> str:
@@ -59,11 +62,14 @@ def name_of(study: StudyConfig) -> str:
     return f"{study.name}-{study.scale}" if study.scale else study.name
 
 
-def of_home(store: ArtifactStore, command_of: CommandOf) -> Answers:
+def of_home(store: ArtifactStore, command_of: CommandOf, published: int = 0) -> Answers:
     """The latest report of each study and scale.
 
     Studies that `command_of` knows no command for (a named study with changed fields), and those whose report is damaged,
     are left out, and said to be.
+
+    Args:
+        published: how many studies are published beside the document, for those who have run none.
     """
     left_out: dict[str, str] = {}
     answered = []
@@ -75,7 +81,9 @@ def of_home(store: ArtifactStore, command_of: CommandOf) -> Answers:
             left_out[str(record.ref)] = f"{str(error).removeprefix(f'{record.ref} ')}; run it again: {command}"
             continue
         answered.append(_answer(report, study, command))
-    return Answers(answered, left_out)
+    studies = f"{published} published {'study' if published == 1 else 'studies'}"
+    there = f", or, of {studies}: tlm report --published" if published else ""
+    return Answers(answered, left_out, remedy=TRY + there)
 
 
 def _latest_reports(
@@ -88,7 +96,7 @@ def _latest_reports(
         if analysis not in ANALYSES:
             continue
         study = _read(tree)
-        if study is not None and (study.pretrain.max_steps or study.finetune.max_steps):  # a dry run
+        if study is not None and is_dry_run(study):
             continue
         if study is None or command_of(study) is None:
             left_out[str(record.ref)] = OTHER_FIELDS
