@@ -7,13 +7,16 @@ from typing import Any
 
 from rich.console import Console
 
+from flows.predicting import warn_of_dry_runs
 from flows.terminal import printable
 from tlm.artifacts.store import ArtifactStore
 from tlm.inference.resolve import find_decoder
 from tlm.machine.runtime import Runtime
 
 
-def generate_in_terminal(model: str, prompts: Sequence[str], runtime: Runtime, console: Console, **asked: Any) -> None:
+def generate_in_terminal(
+    model: str, prompts: Sequence[str], runtime: Runtime, console: Console, errors: Console, **asked: Any
+) -> None:
     """Print a text for each prompt, prompt included; an ellipsis ends what the model did not end itself.
 
     Args:
@@ -29,6 +32,7 @@ def generate_in_terminal(model: str, prompts: Sequence[str], runtime: Runtime, c
     from tlm.inference.generation import Writer
 
     check_texts([prompt for prompt in prompts if prompt], "--prompt")
+    warn_of_dry_runs(store, [ref], errors)
     for written in Writer.load(store, ref, device).write(prompts, **asked):
         line = " ".join(written.text.split()) + ("" if written.ended else " …")
         console.print(printable(line), highlight=False, soft_wrap=True, markup=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +16,13 @@ from rich.text import Text
 
 from flows.spreadsheets import without_formulas
 from flows.terminal import on_terminal, printable
+from tlm.artifacts.dry_runs import is_of_dry_run
 from tlm.artifacts.step import ArtifactRef
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
 from tlm.inference.resolve import find_classifiers
 from tlm.machine.runtime import Runtime
+from tlm.study.dry_run import DRY_MODEL
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,19 @@ def predict_in_terminal(request: Request, runtime: Runtime, console: Console, er
     """
     refs = _check_models(request, runtime)
     _check_files(request)
+    warn_of_dry_runs(ArtifactStore(runtime.artifacts), refs, errors)
     with _texts(request, errors) as (texts, count):
         _predict(request, runtime, refs, texts, count, console, errors)
     if request.out is not None:
         console.print(f"{count} texts: {request.out}", highlight=False, soft_wrap=True)
+
+
+def warn_of_dry_runs(store: ArtifactStore, models: Sequence[ArtifactRef], errors: Console) -> None:
+    """One line, if a model that is asked was hardly trained."""
+    dry = [ref for ref in models if (found := store.inspect(ref, verify=False).record) and is_of_dry_run(found)]
+    if dry:
+        more = f" and {len(dry) - 1} more" if dry[1:] else ""
+        errors.print(f"warning: {dry[0]}{more}: {DRY_MODEL}.", style="yellow", highlight=False, soft_wrap=True)
 
 
 def _predict(

@@ -30,6 +30,7 @@ from tlm.planning.plan import Plan
 from tlm.planning.preflight import check
 from tlm.report.formatting import experiment_url
 from tlm.study.config import StudyConfig
+from tlm.study.dry_run import DRY_RUN, is_dry_run
 
 if TYPE_CHECKING:
     from flows.completing import Summary
@@ -228,6 +229,8 @@ def _show(summary: Summary, planned: Plan, store: ArtifactStore, console: Consol
         console.print(damaged, highlight=False, soft_wrap=True)
     name_left_out(summary.left_out, console)
     report = store.get(summary.report)
+    if is_dry_run(planned.study):
+        console.print(Text(DRY_RUN, style="yellow"), soft_wrap=True)
     if planned.study.tasks:
         console.print(to_rich(load_summary(report.path(SUMMARY_FILE))))
     if scored := [store.get(step.ref).record for step in planned.steps if step.stage == "likelihood"]:

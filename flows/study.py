@@ -32,6 +32,7 @@ from tlm.planning.preflight import check
 from tlm.report.formatting import Link
 from tlm.report.saved import SUMMARY_FILE, load_summary
 from tlm.study.config import StudyConfig
+from tlm.study.dry_run import DRY_RUN, is_dry_run
 
 
 def run_steps(todo: Sequence[Step], found: Found, runtime: Runtime, tracking: Tracking) -> set[str]:
@@ -105,13 +106,15 @@ def show_in_prefect(planned: Plan, runtime: Runtime, summary: Summary) -> None:
     report = ArtifactStore(runtime.artifacts).get(summary.report)
     frame = load_summary(report.path(SUMMARY_FILE))
     rows: Any = frame.astype(object).where(frame.notna(), None).to_dict("records")
-    create_table_artifact(table=rows, key=key("results"), description=f"Results of {study.title or study.name}")
+    warning = f"{DRY_RUN} " if is_dry_run(study) else ""
+    described = f"{warning}Results of {study.title or study.name}"
+    create_table_artifact(table=rows, key=key("results"), description=described)
     create_link_artifact(
         link=Link(summary.mlflow_experiment_id, summary.mlflow_run_id).url(runtime.mlflow_url),
         link_text=f"{study.name} in MLflow",
         key=key("mlflow"),
     )
     if found := verdicts(report):
-        create_markdown_artifact(markdown=found, key=key("verdicts"), description="What the study says")
+        create_markdown_artifact(markdown=found, key=key("verdicts"), description=f"{warning}What the study says")
     text = report.path("report.md").read_text(encoding="utf-8")
     create_markdown_artifact(markdown=text, key=key("report"), description=str(flow_run.name))

@@ -23,6 +23,7 @@ from tlm.artifacts.step import ArtifactRef
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
 from tlm.machine.interruption import closing, saying
+from tlm.study.dry_run import DRY_RUN, is_dry_run
 from tlm.tuning.objective import Score
 from tlm.tuning.result import RESULT, TRIALS, TrialResult, TuningResult, check_out, result
 from tlm.tuning.search import Search, Trial
@@ -212,6 +213,8 @@ def show(found: TuningResult, console: Console) -> None:
         name = f"{trial.number} (as it is)" if trial is first else str(trial.number)
         values = [override.partition("=")[2] for override in trial.overrides]
         table.add_row(name, percent(trial.value or 0, trial.standard_error), f"{trial.seconds:.0f}", *values)
+    if is_dry_run(found.base):
+        console.print(Text(DRY_RUN, style="yellow"), soft_wrap=True)
     console.print(table)
     counted = ", ".join(f"{count} {state}" for state, count in states.items() if count)
     console.print(f"{len(found.trials)} trials: {counted}.", highlight=False)

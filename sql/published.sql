@@ -7,6 +7,7 @@
 -- An artifact that several studies share is one row here, as in the catalogue. What is not published, because it would be many
 -- times as large: the predicted label of each item (`confusions` has their numbers, docs/published which items are right), the
 -- loss of training batches in `metrics`, and in `token_counts` all but the 50 most frequent missing tokens of each pair.
+-- No dry run is published: the column dry_run is there for the queries, which show it.
 
 create or replace view studies as
 select
@@ -14,13 +15,16 @@ select
     studies.study ->> '$.name' as study,
     studies.study ->> '$.scale' as scale,
     concat_ws('-', studies.study ->> '$.name', studies.study ->> '$.scale') as name,
-    studies.report_key
+    studies.report_key,
+    false as dry_run
 from read_parquet('docs/published/*/runs.parquet', filename = true) as runs
 inner join read_parquet('docs/published/*/study.parquet', filename = true) as studies
     on parse_dirpath(runs.filename) = parse_dirpath(studies.filename);
 
 create or replace view runs as
-select distinct on (key) * exclude (filename)
+select distinct on (key)
+    * exclude (filename),
+    false as dry_run
 from read_parquet('docs/published/*/runs.parquet', filename = true)
 order by key, filename;
 
@@ -35,6 +39,7 @@ with names as (
 
 select distinct on (results.key, results.rule)
     results.* exclude (filename),
+    false as dry_run,
     names.studies
 from read_parquet('docs/published/*/results.parquet', filename = true) as results
 left join names on results.key = names.key
@@ -54,6 +59,7 @@ with published as (
 
 select distinct on (task, kind, system, rule, ws, treatment, treatment_task, setting, pretrain_setting)
     * exclude (filename, names),
+    false as dry_run,
     array_to_string(list_sort(names), ', ') as studies
 from published
 order by runs desc, filename;

@@ -137,11 +137,11 @@ def stages_of_tests_are_unknown(but: str = "") -> Iterator[None]:
 
 
 class Mini:
-    """The miniature study, run once in this process."""
+    """The miniature study, run once in this process, with `changes` as `mini_tree` takes them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **changes: Any) -> None:
         self.runtime = Runtime(home=str(folder / "home"), data_root=str(write_mini_data(folder / "raw")), isolate=False)
-        self.plan: Plan = plan(mini_study(), self.runtime.data_root)
+        self.plan: Plan = plan(mini_study(**changes), self.runtime.data_root)
         self.store = ArtifactStore(self.runtime.artifacts)
         self.first = self.run()
 

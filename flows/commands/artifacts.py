@@ -90,6 +90,7 @@ def generate(
         [text for text in (prompt or [""]) for _ in range(samples)],
         runtime(home=home, device=device),
         console,
+        errors,
         tokens=tokens,
         temperature=temperature,
         top_k=top_k,

@@ -24,6 +24,7 @@
 -- missing_from_corpus: distinct tokens of the task that the pre-training set lacks
 -- pretrain_flops: floating point operations of its pre-training (mean over seeds; of a committee: of all members)
 -- finetune_flops: those of its fine-tuning, likewise
+-- dry_run: whether trainings were ended early (max_steps): its numbers mean nothing
 -- studies: names of the studies that its results belong to, with their scales; null before a report was written
 -- accuracy_estimate: the accuracy as tlm.statistics.mean_accuracy returns it; null on a single test item
 -- gap_estimate: the gap as tlm.statistics.difference returns it, likewise
@@ -55,6 +56,7 @@ grouped as (
         results.treatment_task,
         results.setting,
         results.pretrain_setting,
+        results.dry_run,
         avg(results.injected_tokens) as injected_tokens,
         count(*) as runs,
         max(results.members) as members,
@@ -160,6 +162,7 @@ final as (
         missing_from_corpus,
         pretrain_flops,
         finetune_flops,
+        dry_run,
         nullif(array_to_string(names, ', '), '') as studies,
         accuracy_estimate,
         gap_estimate,

@@ -16,6 +16,7 @@
 -- cut: items of which a prefix lost its beginning
 -- ties: items of which k options share the highest score with the right one; they count 1/k
 -- contained: items of whose right option the pre-training set holds 13 tokens in a row (all of it, if it is shorter)
+-- dry_run: whether a training of it, or of what it was made from, was ended early (max_steps): its numbers mean nothing
 -- score: share of items of which the right option is the likeliest, 0 to 1
 -- se: its standard error, over what it is the mean of
 -- item_se: its standard error over items, groups being given
@@ -85,6 +86,7 @@ final as (
         likelihood.cut,
         likelihood.ties,
         likelihood.contained,
+        runs.dry_run,
         likelihood.score,
         likelihood.se,
         likelihood.item_se,

@@ -41,6 +41,7 @@
 -- setting: digest of the task, tokens, architecture and fine-tuning, without seeds: equal ones differ in pre-training only
 -- pretrain_setting: digest of the pre-training and its corpus, without seeds; null from scratch and for baselines
 -- task_key: the task (its labels are in labels)
+-- dry_run: whether a training of it, or of what it was made from, was ended early (max_steps): its numbers mean nothing
 -- studies: names of the studies that it belongs to, with their scales; null before a report was written
 -- seconds: wall-clock time of this stage
 -- device: cpu or the name of the GPU that made it
@@ -306,6 +307,7 @@ final as (
         measured.setting,
         measured.pretrain_setting,
         measured.task_key,
+        measured.dry_run,
         names.studies,
         measured.seconds,
         measured.device,

@@ -27,6 +27,7 @@
 -- git_dirty: whether that code had uncommitted changes
 -- device: cpu or the name of the GPU that made it
 -- without_weights: whether its weights were left on the machine that made it, as its record says
+-- dry_run: whether a training of it, or of what it was made from, was ended early (max_steps): its numbers mean nothing
 -- mlflow_run_id: MLflow run that made it, null if runs were not tracked
 -- mlflow_experiment_id: MLflow experiment of that run
 -- path: folder, relative to TLM_HOME
@@ -63,6 +64,7 @@ final as (
         (provenance ->> 'git_dirty')::boolean as git_dirty,
         coalesce(provenance ->> 'gpu', provenance ->> 'device') as device,
         without_weights,
+        dry_run,
         mlflow_run_id,
         mlflow_experiment_id,
         path,

@@ -8,6 +8,7 @@
 -- runs: results that the mean is over
 -- accuracy: mean test accuracy, 0 to 1
 -- accuracy_half_width: of its 95 % interval; null with one seed
+-- dry_run: whether trainings were ended early: its numbers mean nothing
 with injected as (
     select distinct
         task,
@@ -39,6 +40,7 @@ select
     missing_from_corpus,
     runs,
     accuracy,
-    accuracy_half_width
+    accuracy_half_width,
+    dry_run
 from final
 order by task, system, ws, missing_from_corpus, treatment nulls first, setting, pretrain_setting

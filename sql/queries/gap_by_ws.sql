@@ -9,6 +9,7 @@
 -- gap: their difference, points
 -- gap_half_width: of its 95 % interval, points; null with one seed on either side
 -- resolved: whether that interval excludes 0; never with one seed on either side
+-- dry_run: whether trainings were ended early: its numbers mean nothing
 select
     task,
     system,
@@ -19,7 +20,8 @@ select
     round(100 * scratch_accuracy, 2) as scratch,
     round(100 * gap, 2) as gap,
     round(100 * gap_half_width, 2) as gap_half_width,
-    resolved
+    resolved,
+    dry_run
 from gaps
 where kind in ('finetune', 'committee') and ws > 0 and treatment is null
 order by task, system, rule, ws, setting, pretrain_setting

@@ -21,6 +21,7 @@
 -- cut: items of which a prefix lost its beginning
 -- ties: items of which several options share the highest score with the right one
 -- contained: items of whose right option the pre-training set holds 13 tokens in a row
+-- dry_run: whether trainings were ended early: its numbers mean nothing
 -- results: MLflow run and experiment of each
 with likelihood as (select * from main.likelihood),
 
@@ -31,6 +32,7 @@ over_seeds as (
         system,
         ws,
         treatment,
+        dry_run,
         count(*) as seeds,
         avg(score) as score,
         sqrt(avg(se * se)) as se,
@@ -52,7 +54,7 @@ over_seeds as (
         and avg(score - ngram) > 2 * sqrt(avg(over_ngram_se * over_ngram_se)) as above_every_null,
         list({'run_id': mlflow_run_id, 'experiment_id': mlflow_experiment_id} order by key) as results
     from likelihood
-    group by task, normalization, system, ws, treatment, setting
+    group by task, normalization, system, ws, treatment, setting, dry_run
 )
 
 select
@@ -77,6 +79,7 @@ select
     cut,
     ties,
     contained,
+    dry_run,
     results
 from over_seeds
 order by task, normalization, system, ws, treatment nulls first, items

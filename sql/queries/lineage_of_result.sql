@@ -8,6 +8,7 @@
 -- pretrain_seed: seed of pre-training
 -- finetune_seed: seed of fine-tuning
 -- accuracy: test accuracy, percent, where it has one
+-- dry_run: whether a training of it, or of what it was made from, was ended early: its numbers mean nothing
 -- git_commit: commit of the code that made it
 -- device: cpu or the name of the GPU that made it
 -- seconds: wall-clock time it took
@@ -70,6 +71,7 @@ select
     runs.pretrain_seed,
     runs.finetune_seed,
     accuracies.accuracy,
+    runs.dry_run,
     runs.git_commit,
     runs.device,
     runs.seconds,

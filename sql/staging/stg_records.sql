@@ -19,6 +19,7 @@ final as (
         provenance::json as provenance,
         outputs::json as outputs,
         left_behind is not null as without_weights,
+        dry_run::boolean as dry_run,
         mlflow ->> 'run_id' as mlflow_run_id,
         mlflow ->> 'experiment_id' as mlflow_experiment_id
     from records

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
+from tlm.artifacts.dry_runs import LABEL
 from tlm.artifacts.record import Record
 from tlm.artifacts.step import Step
 
@@ -24,7 +25,12 @@ FIRST_METRICS = ("test_accuracy", "dev_accuracy")
 
 def run_name(made: Described) -> str:
     """What tells runs apart comes first: a narrow column shows no more."""
-    return f"{made.slug} {made.stage}"
+    return named(f"{made.slug} {made.stage}", is_dry_run=bool(made.labels.get(LABEL)))
+
+
+def named(name: str, *, is_dry_run: bool) -> str:
+    """A run's name: wherever MLflow draws or lists a dry run's numbers, it shows no more than that."""
+    return f"{name} (dry run)" if is_dry_run else name
 
 
 def slug_of(name: str | None) -> str:

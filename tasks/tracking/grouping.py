@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tasks.tracking.recorded import finished, recorded_parent
+from tlm.artifacts.dry_runs import is_of_dry_run
 from tlm.artifacts.lineage import ancestors
 from tlm.artifacts.record import Record, in_time
 from tlm.artifacts.step import ArtifactRef
@@ -30,6 +31,12 @@ class Group:
     @property
     def keys(self) -> set[str]:
         return {record.key for record in self.records}
+
+    @property
+    def is_dry_run(self) -> bool:
+        """Whether it was a dry run; an import, and what is not known to be of one run, is none."""
+        made = [*self.records, *([self.report] if self.report else [])]
+        return self.command == "run" and self.identity != EARLIER and any(map(is_of_dry_run, made))
 
     @property
     def hits(self) -> tuple[ArtifactRef, ...]:

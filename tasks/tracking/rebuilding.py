@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from tasks.answering import shown
 from tasks.tracking import database, processes, runs
 from tasks.tracking.connecting import FAULTS, experiment_id, prepare
+from tasks.tracking.described import named
 from tasks.tracking.ending import Ending, end_study
 from tasks.tracking.grouping import Group, group
 from tasks.tracking.recorded import finished, recorded_parent, started
@@ -151,9 +152,15 @@ class _Rebuilding:
 
     def _make_parent(self, own: Group, recorded: str) -> Run:
         first = own.report or own.records[0]
-        tags = {"study": own.study, FROM_RECORD: own.identity, **runs.commit_tags(first.provenance)}
+        tags = {
+            "study": own.study,
+            FROM_RECORD: own.identity,
+            **runs.dry_run_tag(own.is_dry_run),
+            **runs.commit_tags(first.provenance),
+        }
+        name = named(own.study, is_dry_run=own.is_dry_run)
         start = min(started(record) for record in own.records)
-        run = self.client.create_run(self.tracked.experiment_id, start_time=start, tags=tags, run_name=own.study)
+        run = self.client.create_run(self.tracked.experiment_id, start_time=start, tags=tags, run_name=name)
         run_id = renamed(self.view.uri, run.info.run_id, recorded)
         self.made.add(run_id)
         return self.client.get_run(run_id)

@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from tasks.tracking.view import View
+from tlm.artifacts.dry_runs import is_of_dry_run
 from tlm.artifacts.record import Record
 from tlm.inference.resolve import SINGLE
 from tlm.study.base import slugify
@@ -27,12 +28,14 @@ CODE = Path(__file__).with_name("served.py")
 def register_models(view: View, run_id: str, report: Record, artifacts: str) -> list[str]:
     """Register the models of a report's study, unless they are, and return the names of all of them.
 
-    Models whose weights are not here are left out.
+    Models whose weights are not here are left out. Of a dry run there are none: nobody is to serve what was hardly trained.
 
     Args:
         run_id: of the study's run.
         artifacts: where the store is (`Runtime.artifacts`).
     """
+    if is_of_dry_run(report):
+        return []
     names = []
     for task, kind, record in chosen(view.inputs(report).values()):
         name = f"{slugify(str(report.labels['study']))}.{slugify(task)}.{kind}"

@@ -27,6 +27,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 from tasks.logged_files import is_logged
 from tasks.tracking.described import Described, numbers_of, params_of, run_name
 from tasks.tracking.recorded import finished
+from tlm.artifacts.dry_runs import dry_run_label
 from tlm.artifacts.fingerprint import canonical_json
 from tlm.artifacts.record import Record, device_of
 from tlm.artifacts.store import Artifact
@@ -189,6 +190,11 @@ def finish(client: MlflowClient, run: Run, record: Record) -> None:
 def now() -> int:
     """In milliseconds since 1970."""
     return int(time.time() * 1000)
+
+
+def dry_run_tag(is_dry_run: bool) -> dict[str, str]:
+    """As a step's run has it from the label of its step: there only if it is true."""
+    return {name: str(value) for name, value in dry_run_label(is_dry_run).items()}
 
 
 def commit_tags(provenance: Mapping[str, Any]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from tasks.answering import shown
 from tasks.tracking import database, processes, runs
 from tasks.tracking.connecting import EXPERIMENT, FAULTS, experiment_id, prepare, set_up
+from tasks.tracking.described import named
 from tasks.tracking.ending import Ending, end_study
 from tasks.tracking.outbox import HURRY, PATIENCE, Outbox
 from tasks.tracking.registry import register_models
@@ -27,6 +28,7 @@ from tasks.tracking.view import FROM_RECORD, NOT_THERE, PROCESS, View, renamed
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
 from tlm.machine.runtime import Runtime
+from tlm.study.dry_run import is_dry_run
 
 _outboxes: dict[str, Outbox] = {}
 """Of this process, by the note of the study."""
@@ -80,8 +82,9 @@ def open_study(
     Raises:
         UserError: if MLflow does not answer, or if its database is not one that it can work with.
     """
-    tags = {"study": name, **runs.commit_tags(provenance)}
-    tracking = open_run(runtime, name, tags, command=command)
+    is_dry = is_dry_run(content)
+    tags = {"study": name, **runs.dry_run_tag(is_dry), **runs.commit_tags(provenance)}
+    tracking = open_run(runtime, name, tags, command=command, run_name=named(name, is_dry_run=is_dry))
     tracking.outbox.put(lambda client: client.log_dict(tracking.parent_run_id, dict(content), "study.json"))
     return tracking
 
@@ -93,12 +96,14 @@ def open_run(
     *,
     command: str,
     experiment: str = EXPERIMENT,
+    run_name: str = "",
     known: str | None = None,
 ) -> Tracking:
     """Open a run that belongs to this process, and settle what earlier processes left running.
 
     Args:
         experiment: the name of its experiment.
+        run_name: what MLflow calls it, if that is not its name.
         known: the id of the run, if it was opened before and goes on, and if MLflow still knows it.
 
     Raises:
@@ -112,7 +117,7 @@ def open_run(
         process = processes.begin(folder, {"uri": shown(uri)})
         own_files = None if runtime.tracking_uri else runtime.mlflow_folder / experiment
         where = experiment_id(client, own_files, name=experiment)
-        run_id = open_or_reopen(client, uri, where, name, {**tags, PROCESS: process}, known)
+        run_id = open_or_reopen(client, uri, where, run_name or name, {**tags, PROCESS: process}, known)
         processes.amend(folder, process, {"uri": shown(uri), "run": run_id})
     except FAULTS as error:
         processes.release(folder, process)

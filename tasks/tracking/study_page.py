@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
+from tlm.artifacts.dry_runs import is_of_dry_run
 from tlm.artifacts.store import Artifact
 from tlm.report.formatting import Table, markdown_table
 from tlm.report.headline import curves, figures, headline
 from tlm.report.saved import FINDINGS_FILE, SUMMARY_FILE, load_findings, load_summary
+from tlm.study.dry_run import DRY_RUN
 
 TABLE = "summary.csv"
 """The summary as MLflow shows it as a table."""
@@ -21,7 +23,7 @@ class StudyPage:
     """Parts that an older report cannot give are empty."""
 
     note: str = ""
-    """Markdown: the verdicts, then the headline table."""
+    """Markdown: whether it is of a dry run, the verdicts, then the headline table."""
     figures: dict[str, float] = field(default_factory=dict)
     """Metrics: accuracies and gaps as shares."""
     curves: dict[str, dict[int, float]] = field(default_factory=dict)
@@ -36,9 +38,9 @@ def study_page(report: Artifact, room: int) -> StudyPage:
     Args:
         room: of the note, in characters; rows of its table that do not fit are counted.
     """
-    said = ""
+    said = f"**{DRY_RUN}**" if is_of_dry_run(report.record) else ""
     with suppress(KeyError, ValidationError):  # an older report has none, or others
-        said = verdicts(report)
+        said = "\n\n".join(part for part in (said, verdicts(report)) if part)
     try:
         frame = load_summary(report.path(SUMMARY_FILE))
         table, found, by_ws = headline(frame), figures(frame), curves(frame)

@@ -122,6 +122,8 @@ def test_what_makes_no_sense_is_refused(runtime: Runtime, writer: Writer) -> Non
 
 def test_the_terminal_shows_one_text_a_line(runtime: Runtime) -> None:
     console = Console(width=400, record=True)
-    generate_in_terminal("gpt", ["the", "the"], runtime, console, tokens=6, temperature=1.0, top_k=None, seed=0)
+    generate_in_terminal(
+        "gpt", ["the", "the"], runtime, console, console, tokens=6, temperature=1.0, top_k=None, seed=0
+    )
     lines = console.export_text().splitlines()
     assert len(lines) == 2 and all(line.startswith("the") for line in lines)

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import duckdb
 import pyarrow as pa
 
+from tlm.artifacts.dry_runs import dry_runs
 from tlm.artifacts.record import Record, in_time
 from tlm.artifacts.sql_models import column_descriptions, description, model, models
 from tlm.artifacts.step import Label
@@ -211,14 +212,15 @@ def _try(files: Files, records: Sequence[Record], stages: Stages) -> Unfit | Non
 
 
 def _record_table(records: Sequence[Record], stages: Stages, labels: Labels) -> pa.Table:
-    rows = []
+    rows, dry = [], dry_runs(records)
     for record in records:
         row = {**record.model_dump(mode="json"), "path": f"data/artifacts/{record.ref}"}
         row["labels"] = {**record.labels, **labels.get(record.key, {})}
         row["role"] = stages[record.stage].role if record.stage in stages else None
+        row["dry_run"] = record.key in dry
         rows.append({name: _text(value) for name, value in row.items()})
     return pa.Table.from_pylist(
-        rows, pa.schema([(name, pa.string()) for name in (*Record.model_fields, "path", "role")])
+        rows, pa.schema([(name, pa.string()) for name in (*Record.model_fields, "path", "role", "dry_run")])
     )
 
 

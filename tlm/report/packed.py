@@ -74,7 +74,7 @@ RUNS = (
 """Of the mart `runs` what analyses look up, and what leads back to where an artifact comes from."""
 
 SCHEMAS: dict[str, pa.Schema] = {
-    "results": _schema(*_columns("results", "studies")),
+    "results": _schema(*_columns("results", "dry_run", "studies")),
     "items": _schema("task", "item_id", "label"),
     "correct": _schema("key", correct=_RIGHT),
     "committee_instances": _schema("key", "committee", "task", "ws", "size", "instance", correct=_RIGHT),
@@ -89,7 +89,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         **dict.fromkeys(("model", "untrained", "fewest_tokens", "fewest_bytes", "ngram"), _SCORES),
     ),
     "gaps": _schema(
-        *_columns("gaps", "studies", "accuracy_estimate", "gap_estimate", "results"),
+        *_columns("gaps", "dry_run", "studies", "accuracy_estimate", "gap_estimate", "results"),
         injected_tokens=pa.float64(),
         missing_from_corpus=pa.float64(),
     ),

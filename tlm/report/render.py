@@ -21,12 +21,12 @@ from tlm.report.plots import all_plots
 from tlm.report.saved import PLOTS_FOLDER, plot_file
 from tlm.report.sections import Section, sections
 from tlm.study.config import StudyConfig
+from tlm.study.dry_run import DRY_RUN, is_dry_run
 
 if TYPE_CHECKING:
     from tlm.artifacts.marts import Connection
 
 
-DRY_RUN = "A dry run: trainings were ended early, and no figure here means anything."
 SORTING = "sorting.js"
 """The only script of the page, which its policy names by its digest."""
 
@@ -58,7 +58,7 @@ def render(
         "study": study,
         "header": header,
         "how_to_read": HOW_TO_READ,
-        "dry_run": DRY_RUN if study.pretrain.max_steps or study.finetune.max_steps else "",
+        "dry_run": DRY_RUN if is_dry_run(study) else "",
         "glance": glance,
         "sections": [*_behind(findings, glance), *_shown(sections(evidence, plots), glance)],
         "mlflow_url": mlflow_url,

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeV
 
 from pydantic import BaseModel, TypeAdapter, ValidationError, create_model
 
+from tlm.artifacts.dry_runs import dry_run_label
 from tlm.artifacts.record import first_fault
 from tlm.artifacts.step import LONGEST_SLUG, Label, Step
 from tlm.artifacts.tables import Table
 from tlm.machine.extensions import load_extensions
 from tlm.study.base import Frozen, Seed, slugify
+from tlm.study.dry_run import is_dry_run
 
 if TYPE_CHECKING:
     from tlm.artifacts.record import Record
@@ -169,9 +171,14 @@ class Stage:
             config=self.config(),
             inputs={name: given.step.ref for name, given in self.inputs().items()},
             slug=_short(slugify(self.slug)),
-            labels=self.labels,
+            labels={**self.labels, **dry_run_label(self.is_dry_run)},
             access=self._access(),
         )
+
+    @cached_property
+    def is_dry_run(self) -> bool:
+        """Whether a training of it, or of what it is made from, ends early."""
+        return is_dry_run(self.config()) or any(given.is_dry_run for given in self.inputs().values())
 
     def inputs(self) -> dict[str, Stage]:
         """The stages that it is made from, by the names under which `run` finds their artifacts: a field's own, and of
