@@ -161,12 +161,17 @@ def _next(asked: str, planned: Plan) -> Iterator[str]:
     """Commands that look into what a study has made: of one without tasks, language models and their scores."""
     study = planned.study
     explain = f"tlm explain {asked} --against {study.name} --set"
+    marked = ", dry_run" if is_dry_run(study) else ""
+    if marked:
+        yield f"tlm run {asked}    # the same, trained to its end"
     if study.tasks:
         yield f"{explain} finetune.epochs={study.finetune.epochs + 1}"
-        yield 'tlm sql "select system, task, ws, round(accuracy, 3) as accuracy from results order by accuracy desc"'
+        columns = f"system, task, ws, round(accuracy, 3) as accuracy{marked}"
+        yield f'tlm sql "select {columns} from results order by accuracy desc"'  # noqa: S608 – text to paste
         return
     yield f"{explain} pretrain.learning_rate={study.pretrain.learning_rate / 2:g}"
-    yield 'tlm sql "select system, task, ws, round(score, 3) as score, chance, ngram from likelihood order by score desc"'
+    columns = f"system, task, ws, round(score, 3) as score, chance, ngram{marked}"
+    yield f'tlm sql "select {columns} from likelihood order by score desc"'  # noqa: S608 – text to paste
     causal = {arch.name for arch in study.architectures if family_of(arch).causal}
     writing = (step for step in planned.steps if step.stage == "pretrain" and step.labels["arch"] in causal)
     for step in islice(writing, 1):
