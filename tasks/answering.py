@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import os
+import re
 import socket
 import ssl
 import urllib.error
@@ -16,6 +17,11 @@ from tlm.machine.runtime import Runtime
 
 SECONDS = 5.0
 """How long a server may take to answer that it is there."""
+
+GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+"""How a client of gRPC, which Ray speaks, begins: HTTP/2's preface, and settings that are empty."""
+FRAME_HEADER, KIND, SETTINGS = 9, 3, 4
+"""Of what the server begins with: its length, where its kind stands in it, and which kind that is."""
 
 DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 TAKES_PASSWORDS = (401, 403)
@@ -44,6 +50,50 @@ def check_tracking(uri: str) -> None:
             f"No MLflow server answers at {shown(uri)} ({fault}).",
             "Start it (make server), or unset MLFLOW_TRACKING_URI.",
         )
+
+
+def ray_address() -> tuple[str, int]:
+    """Host and port of RAY_ADDRESS. Raises UserError, also for what only Ray takes for one: auto, local, ray://host:port."""
+    address = os.environ.get("RAY_ADDRESS", "")
+    try:
+        parts = urlsplit(f"//{address}")
+        if parts.hostname and parts.port and parts.netloc == address and not re.search(r"[@\s]", address):
+            return parts.hostname, parts.port
+    except ValueError:  # a port that is no number, or too large
+        pass
+    raise UserError(
+        f"RAY_ADDRESS={address if address.isprintable() else ascii(address)} is not host:port.",
+        "Set it to the address of the cluster's head, such as head:6379.",
+    )
+
+
+def check_ray(host: str, port: int) -> None:
+    """Raise UserError unless the head of a Ray cluster answers there: Ray itself would try for minutes, and log it.
+
+    Args:
+        host: where Ray would look for it; its own name for this machine where RAY_ADDRESS says localhost.
+    """
+    if fault := _no_grpc(host, port):
+        given = os.environ.get("RAY_ADDRESS", "")
+        place = f"{host}:{port}"
+        where = "there" if given == place else f"at {place}, where Ray looks for it,"
+        raise UserError(
+            f"RAY_ADDRESS={given}: no head of a Ray cluster answers {where} ({fault}).",
+            "Start it (ray start --head --port=6379), or set RAY_ADDRESS to its host:port.",
+        )
+
+
+def _no_grpc(host: str, port: int) -> str:
+    """Why no server of gRPC answers; "" if one does."""
+    try:
+        with socket.create_connection((host, port), timeout=SECONDS) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):  # greeted like this, it would hang up
+                return ""
+            connection.sendall(GREETING)
+            answer = connection.recv(FRAME_HEADER, socket.MSG_WAITALL)
+    except (OSError, ValueError) as error:  # a name that is none is a UnicodeError
+        return _reason(error)
+    return "" if answer[KIND : KIND + 1] == bytes((SETTINGS,)) else "what answers is something else"
 
 
 def silence(uri: str) -> str:

@@ -17,6 +17,7 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from tasks import board
+from tasks.answering import ray_address
 from tlm.artifacts.step import Step
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
@@ -89,18 +90,18 @@ class Ray(Engine):
         ):
             if not value:
                 raise UserError(f"TLM_ENGINE=ray needs {name}.", f"Set it to {what}.")
+        ray_address()
         if runtime.device == "auto":
             raise UserError(
                 "TLM_ENGINE=ray with TLM_DEVICE=auto: nodes could train on different devices without a word.",
                 "Set TLM_DEVICE to cpu or cuda.",
             )
-        for where, own in (("", study), *((f"arms.{name}.", own) for name, _, own in study.in_arms())):
-            for part in ("pretrain", "finetune"):
-                if getattr(own, part).precision == "auto":
-                    raise UserError(
-                        f"TLM_ENGINE=ray with {where}{part}.precision: auto: what is measured here is not theirs.",
-                        f"Choose one: --set {part}.precision=bfloat16 (or float32).",
-                    )
+        fields = [f"{part}.precision" for part in ("pretrain", "finetune") if getattr(study, part).precision == "auto"]
+        if fields:  # an arm has the study's, or says which
+            raise UserError(
+                f"TLM_ENGINE=ray with {' and '.join(fields)} set to auto: what is measured here is not theirs.",
+                f"Choose: {' '.join(f'--set {field}=bfloat16' for field in fields)} (or float32).",
+            )
         runtime.check_writable()
         ArtifactStore(runtime.artifacts).shelf.check_usable()
         from tasks.nodes import check_nodes, connect

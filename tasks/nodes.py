@@ -12,9 +12,11 @@ from typing import Any
 
 import ray
 from prefect_ray import RayTaskRunner
+from ray._private.services import resolve_ip_for_localhost
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tasks import board
+from tasks.answering import check_ray, ray_address
 from tlm.artifacts.probe import probe
 from tlm.artifacts.provenance import code_version, environment
 from tlm.artifacts.step import ArtifactRef
@@ -31,13 +33,12 @@ MAILBOX = "board"
 
 
 def connect() -> None:
-    """Join the cluster that RAY_ADDRESS names. Raises UserError if it does not answer."""
+    """Join the cluster that RAY_ADDRESS names. Raises UserError if it does not answer, within seconds."""
     if ray.is_initialized():
         return
-    address = os.environ.get("RAY_ADDRESS", "")
-    if not address:
-        raise UserError("TLM_ENGINE=ray needs RAY_ADDRESS.", "Set it to the address of the cluster's head, host:port.")
-    host = address.rpartition(":")[0]
+    host, port = ray_address()
+    check_ray(resolve_ip_for_localhost(host), port)
+    address = os.environ["RAY_ADDRESS"]
     # On loopback Ray would take this machine's address for the driver's node, where none of the cluster's is.
     own: dict[str, Any] = {"_node_ip_address": host} if host.startswith("127.") else {}
     try:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers import Tlm, command_line
 
 from tasks import answering
-from tasks.answering import check_prefect, check_tracking, shown
+from tasks.answering import check_prefect, check_ray, check_tracking, ray_address, shown
 from tlm.errors import UserError
 
 
@@ -118,6 +120,93 @@ def test_what_is_no_address_is_an_error_on_one_line(url: str) -> None:
     with pytest.raises(UserError, match="PREFECT_API_URL") as error:
         check_prefect(url)
     assert len(str(error.value).splitlines()) == 1
+
+
+@contextmanager
+def saying(answer: bytes) -> Iterator[str]:
+    """One that says the same to whoever connects, and hangs up."""
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(100)
+                    connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    ("there", "reason"),
+    [
+        (nobody, "Connection refused"),
+        (hanging, "nothing within 0.3 seconds"),
+        (partial(saying, b"HTTP/1.1 400 Bad Request\r\n"), "what answers is something else"),
+        (partial(saying, b""), "what answers is something else"),
+    ],
+)
+def test_a_head_of_ray_that_does_not_answer_is_named_with_the_way_out(
+    monkeypatch: pytest.MonkeyPatch, there: Callable[[], Any], reason: str
+) -> None:
+    with there() as place, pytest.raises(UserError) as error:
+        monkeypatch.setenv("RAY_ADDRESS", place)
+        check_ray(*ray_address())
+    assert str(error.value) == (
+        f"RAY_ADDRESS={place}: no head of a Ray cluster answers there ({reason}). "
+        "Start it (ray start --head --port=6379), or set RAY_ADDRESS to its host:port."
+    )
+
+
+def test_where_ray_looks_for_its_head_is_named_if_that_is_another_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    with nobody() as place:
+        monkeypatch.setenv("RAY_ADDRESS", f"localhost:{place.rpartition(':')[2]}")
+        with pytest.raises(UserError, match=f"^RAY_ADDRESS=localhost:.* answers at {place}, where Ray looks for it, "):
+            check_ray("127.0.0.1", ray_address()[1])
+
+
+def test_a_head_of_ray_greets_as_grpc_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    with saying(bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))) as place:
+        monkeypatch.setenv("RAY_ADDRESS", place)
+        check_ray(*ray_address())
+    monkeypatch.setenv("RAY_USE_TLS", "1")
+    with hanging() as place:  # who speaks TLS is not to be greeted without
+        monkeypatch.setenv("RAY_ADDRESS", place)
+        check_ray(*ray_address())
+
+
+@pytest.mark.parametrize("address", ["head:6379", "10.0.0.1:1", "[::1]:6379", "head.lab:65535"])
+def test_an_address_of_ray_is_host_and_port(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    host, port = ray_address()
+    assert address in (f"{host}:{port}", f"[{host}]:{port}")
+
+
+NO_HEADS = [
+    "foo",
+    "host:",
+    ":1",
+    "host:x",
+    "host:0",
+    "host:70000",
+    "host:-1",
+    "::1:5",
+    "host:1/x",
+    "http://h:1",
+    "a@h:1",
+]
+
+
+@pytest.mark.parametrize(
+    "address", [*NO_HEADS, "auto", "local", "ray://h:1", " ", " h:1", "h:1\n", "[h:1", "\x1b[1mh:1"]
+)
+def test_what_is_no_address_of_ray_is_an_error_on_one_line(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(UserError, match="^RAY_ADDRESS=.* is not host:port. Set it to .* such as head:6379") as error:
+        ray_address()
+    assert str(error.value).isprintable()
 
 
 def test_an_address_is_shown_without_its_password() -> None:

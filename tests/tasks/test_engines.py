@@ -53,13 +53,38 @@ def test_ray_is_refused_where_its_packages_are_not_installed(monkeypatch: pytest
         Ray().check(mini_study(), runtime())
 
 
-def test_ray_is_refused_where_each_node_would_choose_its_device_or_precision() -> None:
+def test_ray_is_refused_where_each_node_would_choose_its_device() -> None:
     with pytest.raises(UserError, match="TLM_DEVICE=auto"):
         Ray().check(mini_study(), runtime(device="auto"))
-    with pytest.raises(UserError, match=r"pretrain\.precision: auto.*--set pretrain\.precision=bfloat16"):
-        Ray().check(mini_study(pretrain__precision="auto"), runtime())
-    with pytest.raises(UserError, match=r"finetune\.precision: auto"):
-        Ray().check(mini_study(finetune__precision="auto"), runtime())
+
+
+@pytest.mark.parametrize(
+    ("parts", "fields", "remedy"),
+    [
+        (["pretrain"], "pretrain.precision", "--set pretrain.precision=bfloat16"),
+        (["finetune"], "finetune.precision", "--set finetune.precision=bfloat16"),
+        (
+            ["pretrain", "finetune"],
+            "pretrain.precision and finetune.precision",
+            "--set pretrain.precision=bfloat16 --set finetune.precision=bfloat16",
+        ),
+    ],
+)
+def test_ray_is_refused_where_each_node_would_choose_its_precision_naming_all_that_is_to_be_chosen(
+    parts: list[str], fields: str, remedy: str
+) -> None:
+    study = mini_study(**{f"{part}__precision": "auto" for part in parts})
+    with pytest.raises(UserError) as raised:
+        Ray().check(study, runtime())
+    assert raised.value.problem.startswith(f"TLM_ENGINE=ray with {fields} set to auto")
+    assert raised.value.remedy == f"Choose: {remedy} (or float32)."
+
+
+@pytest.mark.parametrize("address", ["foo", "host:notaport", "auto", "local", "ray://host:10001"])
+def test_ray_is_refused_where_its_address_is_none(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(UserError, match=f"^RAY_ADDRESS={address} is not host:port. Set it"):
+        Ray().check(mini_study(), runtime())
 
 
 def test_a_home_that_cannot_serve_is_refused_before_any_node_is_asked(
