@@ -54,11 +54,8 @@ class SeaweedFS:
         _wait_for(self.environment["AWS_ENDPOINT_URL"], self.process, self.folder / "log")
 
     def kill(self) -> None:
+        """SIGTERM would not do: it ends its volumes first, and may then wait without an end to write to them."""
         self.process.kill()
-        self.process.wait()
-
-    def stop(self) -> None:
-        self.process.terminate()
         self.process.wait()
 
 
@@ -70,7 +67,7 @@ def seaweed(folder: Path) -> Iterator[SeaweedFS]:
         store.start()
         yield store
     finally:
-        store.stop()
+        store.kill()
 
 
 def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tlm.artifacts import fetched
+from tlm.artifacts import asked_once, fetched
 from tlm.artifacts.fingerprint import SHORT, file_digest
 from tlm.artifacts.lease import leased, machine_of
 from tlm.artifacts.left_over import LEASES, MIRRORED, left_over
@@ -35,9 +35,8 @@ from tlm.artifacts.patience import Patient
 from tlm.artifacts.probe import probe
 from tlm.artifacts.record import RECORD, RECORD_BYTES, NoRecord, Record, Stored, from_file, to_file
 from tlm.errors import Gone, UserError
-from tlm.machine.files import reason
+from tlm.machine.places import home_of
 
-REMEDY = "Look at TLM_HOME, AWS_ENDPOINT_URL and the credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)."
 HONOURS = "SeaweedFS (4.48 was tried) and Amazon S3 do"
 PAUSE_SECONDS = 0.05
 """After a refusal, before one looks: somebody else may be at it."""
@@ -60,7 +59,10 @@ class Bucket:
             self.fs = Patient(client)
         except (ValueError, ImportError) as error:
             more = " For s3:// install the extra: pip install 'tlm[s3]'." if url.startswith("s3:") else ""
-            raise UserError(f"{url} cannot be reached: {error}.", f"Point TLM_HOME at a folder.{more}") from error
+            home = home_of(url)
+            raise UserError(
+                f"TLM_HOME={home} cannot be reached: {error}.", f"Point TLM_HOME at a folder.{more}"
+            ) from error
 
     # --- reading ---
 
@@ -138,28 +140,14 @@ class Bucket:
     # --- writing ---
 
     def check_answers(self) -> None:
-        """Ask once whether a server is there at all. Later requests are patient: a study under way survives a store that
-        is away for a minute.
+        """Ask once whether a server is there that lets us in. Later requests are patient: a study under way survives a
+        store that is away for a minute.
 
         Raises:
-            UserError: if nobody answers, which takes seconds.
+            UserError: if not, saying why, which takes seconds.
         """
-        if "s3" not in self.fs.protocol:
-            return
-        import fsspec
-        from botocore.exceptions import ConnectionError, HTTPClientError
-
-        settings = {**self.fs.config_kwargs, "retries": {"max_attempts": 0}}
-        once, _ = fsspec.url_to_fs(self.url, config_kwargs=settings, skip_instance_cache=True)
-        once.retries = 1
-        try:
-            once.call_s3("head_bucket", Bucket=self.root.partition("/")[0])
-        except (ConnectionError, HTTPClientError) as error:
-            raise UserError(
-                f"TLM_HOME={self.url}: no object store answers. {error}".rstrip(".") + ".", REMEDY
-            ) from error
-        except Exception:  # an answer, whatever it says: who needs more of it will ask, and say so
-            return
+        if "s3" in self.fs.protocol:
+            asked_once.ask(self.url, self.fs, self.root)
 
     def check_usable(self) -> None:
         """Try what correctness rests on, writing one object and removing it.
@@ -176,10 +164,10 @@ class Bucket:
                 first, second = self.create(place, b"first"), self.create(place, b"second")
                 self.remove_file(place)
         except OSError as error:
-            raise UserError(f"TLM_HOME={self.url} cannot be written to: {reason(error)}.", REMEDY) from error
+            raise asked_once.unwritable(error, self.url, self.root) from error
         if not first or second:
             raise UserError(
-                f"The object store of TLM_HOME={self.url} does not honour conditional writes (If-None-Match): two "
+                f"The object store of TLM_HOME={home_of(self.url)} does not honour conditional writes (If-None-Match): two "
                 "machines would write over each other.",
                 f"Use one that does: {HONOURS}.",
             )

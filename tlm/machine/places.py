@@ -8,6 +8,8 @@ import re
 
 from tlm.errors import UserError
 
+ARTIFACTS = "/data/artifacts"
+"""Where artifacts lie below TLM_HOME."""
 LONGEST = 400
 """Bytes of TLM_HOME's absolute path: SQLite opens no file whose path has more than about 500."""
 LONGEST_NAME = 255
@@ -19,6 +21,11 @@ MISREAD = re.compile(r"[?\\]|%[0-9A-Fa-f]{2}")
 def is_url(place: str) -> bool:
     """Whether it is an fsspec URL (`s3://bucket/folder`), and no local path."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", place) is not None
+
+
+def home_of(artifacts: str) -> str:
+    """TLM_HOME as it was given, of the place where its artifacts lie."""
+    return artifacts.removesuffix(ARTIFACTS)
 
 
 def folder_name(url: str) -> str:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 
 from tlm.errors import UserError
 from tlm.machine.files import reason
-from tlm.machine.places import check_home, folder_name, is_url
+from tlm.machine.places import ARTIFACTS, check_home, folder_name, is_url
 
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 PACKAGE_PARENT = Path(__file__).resolve().parents[2]
@@ -123,7 +123,7 @@ class Runtime(BaseModel):
 
     @property
     def artifacts(self) -> str:
-        return f"{self.home}/data/artifacts"
+        return f"{self.home}{ARTIFACTS}"
 
     @property
     def state(self) -> Path:

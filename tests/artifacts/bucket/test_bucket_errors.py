@@ -53,19 +53,6 @@ def test_a_store_that_is_not_there_is_asked_once_and_told_by_every_command(
         ArtifactStore("s3://nowhere/tlm").shelf.check_usable()
 
 
-@pytest.mark.slow
-def test_a_store_that_answers_with_a_refusal_is_there(server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {**server, "AWS_SECRET_ACCESS_KEY": "another"}.items():
-        monkeypatch.setenv(name, value)
-    clients = bucket_of(ArtifactStore("s3://tlm-test/refused")).fs
-    clients.clear_instance_cache()  # they keep the credentials that they were made with
-    store = ArtifactStore("s3://tlm-test/refused")
-    store.shelf.check_answers()
-    with pytest.raises(UserError, match="cannot be written to"):
-        store.shelf.check_usable()
-    clients.clear_instance_cache()
-
-
 def test_a_refusal_of_the_client_is_no_damage(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
     record = publish(store, a_step())
     refused = OSError(errno.EINVAL, "The provided token is malformed")  # as s3fs says it
