@@ -76,7 +76,7 @@ def check_ray(host: str, port: int) -> None:
     if fault := _no_grpc(host, port):
         given = os.environ.get("RAY_ADDRESS", "")
         place = f"{host}:{port}"
-        where = "there" if given == place else f"at {place}, where Ray looks for it,"
+        where = "there" if given == place else f"at {place}, which is what Ray makes of it"
         raise UserError(
             f"RAY_ADDRESS={given}: no head of a Ray cluster answers {where} ({fault}).",
             "Start it (ray start --head --port=6379), or set RAY_ADDRESS to its host:port.",

@@ -163,7 +163,9 @@ def test_a_head_of_ray_that_does_not_answer_is_named_with_the_way_out(
 def test_where_ray_looks_for_its_head_is_named_if_that_is_another_place(monkeypatch: pytest.MonkeyPatch) -> None:
     with nobody() as place:
         monkeypatch.setenv("RAY_ADDRESS", f"localhost:{place.rpartition(':')[2]}")
-        with pytest.raises(UserError, match=f"^RAY_ADDRESS=localhost:.* answers at {place}, where Ray looks for it, "):
+        with pytest.raises(
+            UserError, match=f"^RAY_ADDRESS=localhost:.* answers at {place}, which is what Ray makes of it \\("
+        ):
             check_ray("127.0.0.1", ray_address()[1])
 
 
