@@ -60,7 +60,7 @@ def warn_of_dry_runs(store: ArtifactStore, models: Sequence[ArtifactRef], errors
     dry = [ref for ref in models if (found := store.inspect(ref, verify=False).record) and is_of_dry_run(found)]
     if dry:
         more = f" and {len(dry) - 1} more" if dry[1:] else ""
-        errors.print(f"warning: {dry[0]}{more}: {DRY_MODEL}.", style="yellow", highlight=False, soft_wrap=True)
+        errors.print(f"{DRY_MODEL} ({dry[0]}{more}).", style="yellow", highlight=False, soft_wrap=True)
 
 
 def _predict(

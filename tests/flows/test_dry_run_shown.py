@@ -56,7 +56,7 @@ def test_labels_of_its_models_come_with_a_warning_of_one_line(
             said = tlm("predict", model, "--text", "the old ship")
             first = find_classifiers(study.store, [model])[0]
             assert said.code == 0 and len(pd.read_csv(io.StringIO(said.out))) == 1
-            assert said.err == (f"warning: {first}{more}: {DRY_MODEL}.\n" if warned else "")
+            assert said.err == (f"{DRY_MODEL} ({first}{more}).\n" if warned else "")
 
 
 def test_the_catalogue_tells_it_from_what_was_trained_to_its_end(

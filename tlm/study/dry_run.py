@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 DRY_RUN = "A dry run: trainings were ended early, and no figure here means anything."
-DRY_MODEL = "of a dry run, whose trainings were ended early: what it says means nothing"
+DRY_MODEL = "A dry run made this model: its training was ended early, and what it says means nothing"
 
 
 def is_dry_run(config: Any) -> bool:
