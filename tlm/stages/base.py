@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeV
 
 from pydantic import BaseModel, TypeAdapter, ValidationError, create_model
 
-from tlm.artifacts.dry_runs import dry_run_label
+from tlm.artifacts.dry_runs import LABEL, dry_run_label
 from tlm.artifacts.record import first_fault
 from tlm.artifacts.step import LONGEST_SLUG, Label, Step
 from tlm.artifacts.tables import Table
@@ -175,10 +175,10 @@ class Stage:
             access=self._access(),
         )
 
-    @cached_property
+    @property
     def is_dry_run(self) -> bool:
         """Whether a training of it, or of what it is made from, ends early."""
-        return is_dry_run(self.config()) or any(given.is_dry_run for given in self.inputs().values())
+        return is_dry_run(self.config()) or any(LABEL in given.step.labels for given in self.inputs().values())
 
     def inputs(self) -> dict[str, Stage]:
         """The stages that it is made from, by the names under which `run` finds their artifacts: a field's own, and of
