@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,10 +21,10 @@ from prefect.client.schemas.objects import StateType
 from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Crashed
+from rich.console import Console
 
 from tasks.engines import task_runner
 from tlm.machine.interruption import closing, hold
-from tlm.machine.output import outliving_its_reader
 from tlm.machine.runtime import Runtime
 
 T = TypeVar("T")
@@ -32,6 +33,8 @@ PROCESS = "process"
 """The parameter of a flow run of this module that names the lock which its process holds."""
 UNDER_WAY = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 WATCH_SECONDS = 3
+OUTPUT = (1, 2)
+"""Standard output and standard error: of a run of a worker, pipes to it."""
 
 
 def run_here(work: Callable[[], T], runtime: Runtime, *, flow_name: str, run_name: str) -> T:
@@ -140,16 +143,21 @@ def outliving_the_worker(run: Callable[[], T]) -> T | State:
     over, told = threading.Event(), threading.Event()
 
     def watch() -> None:
-        while not over.wait(WATCH_SECONDS):
+        readers = select.poll()
+        for descriptor in OUTPUT:
+            readers.register(descriptor, 0)
+        while not over.is_set():
+            _replace([descriptor for descriptor, _ in readers.poll(WATCH_SECONDS * 1000)])
             if os.getppid() != worker and _is_cancelled(flow_run_id):
                 told.set()
                 _end_this_process()
                 return
 
     threading.Thread(target=watch, name="worker", daemon=True).start()
+    # For good: this process has no other flow run, and Prefect still writes when this one is over.
+    Console.on_broken_pipe = _write_on  # type: ignore[assignment,method-assign]
     try:
-        with outliving_its_reader():  # which is the worker
-            return run()
+        return run()
     except TerminationSignal:
         if told.is_set():
             return Cancelled(message="Cancelled; its worker was gone.")
@@ -158,6 +166,20 @@ def outliving_the_worker(run: Callable[[], T]) -> T | State:
         raise
     finally:
         over.set()
+
+
+def _replace(descriptors: Collection[int]) -> None:
+    """Send nowhere what would be written to somebody who is gone."""
+    for descriptor in descriptors:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
+
+
+def _write_on(console: Console) -> None:
+    """In the place of Rich's own, which raises SystemExit where a line is written before `_replace` had its turn."""
+    del console._buffer[:]
+    _replace(OUTPUT)
 
 
 def _is_cancelled(flow_run_id: UUID) -> bool:

@@ -25,10 +25,11 @@ from benchmarks.gpu.decoders import decoders
 from benchmarks.gpu.headline import committee, curve, headline
 from benchmarks.gpu.preparing import Preparing
 from benchmarks.gpu.profile import profile
-from benchmarks.gpu.session import FIGURES, Session, free
+from benchmarks.gpu.session import FIGURES, Session, free, is_encoder
 from benchmarks.gpu.table import table
 from benchmarks.gpu.throughput import throughput
 from tlm.errors import UserError
+from tlm.study.architecture import VARIANTS
 from tlm.training.captured import Engine
 
 LIMITS = {
@@ -56,6 +57,18 @@ def engine_of(text: str) -> Engine | None:
     return Engine(words[0], **{flag: flag in words[1:] for flag in flags})  # type: ignore[arg-type]
 
 
+def limit_of(text: str) -> tuple[str, float]:
+    """`headline=300`. Raises ArgumentTypeError, which argparse tells."""
+    name, _, value = text.partition("=")
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = float("nan")
+    if name not in LIMITS or not seconds >= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not STAGE=SECONDS with one of {', '.join(LIMITS)}")
+    return name, seconds
+
+
 def _stages(session: Session, given: argparse.Namespace) -> dict[str, Callable[[], Any]]:
     return {
         "ceilings": lambda: session.keep("ceilings", ceilings(session)),
@@ -72,9 +85,11 @@ def _stages(session: Session, given: argparse.Namespace) -> dict[str, Callable[[
 def run(session: Session, given: argparse.Namespace) -> int:
     """Every wanted stage; one that fails is reported and does not stop those after it. The number that failed."""
     failed = 0
-    limits = {**LIMITS, **{name: float(value) for name, value in (pair.split("=") for pair in given.limit)}}
+    limits = {**LIMITS, **dict(given.limit)}
+    ours = any(map(is_encoder, session.steps_of("pretrain")))
+    wanted = given.stages or [name for name in LIMITS if (name != "decoders") == ours]
     for name, work in _stages(session, given).items():
-        if name not in given.stages:
+        if name not in wanted:
             continue
         start = time.monotonic()
         session.deadline = min(start + limits[name], given.end)
@@ -118,12 +133,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--out", type=Path, required=True, help="figures and archives, to be taken home")
     parser.add_argument("--home", type=Path, default=Path("gpu-home"), help="what is kept from call to call")
-    parser.add_argument("--stages", nargs="+", choices=tuple(LIMITS), default=list(LIMITS))
-    parser.add_argument("--limit", nargs="*", default=[], metavar="STAGE=SECONDS")
+    every = "default: decoders for a bundle of decoders, otherwise all the others"
+    parser.add_argument("--stages", nargs="+", choices=tuple(LIMITS), help=every)
+    parser.add_argument("--limit", nargs="*", type=limit_of, default=[], metavar="STAGE=SECONDS")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="of everything together")
     parser.add_argument("--reserve", type=float, default=90.0, help="seconds kept for fine-tuning")
     parser.add_argument("--engine", default="auto", help="e.g. varlen,fused,captured,overlapped")
-    parser.add_argument("--variants", nargs="+", default=["bert6", "bert1", "bert1a"])
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["bert6", "bert1", "bert1a"])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--processes", type=int, default=0, help="that prepare epochs ahead")
     parser.add_argument("--compile-cache", type=Path, help=f"a {CACHE} that an earlier call wrote")

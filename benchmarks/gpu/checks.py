@@ -30,7 +30,7 @@ def checked(session: Session, chosen: Sequence[Engine]) -> dict[str, Any]:
     """`checks` of some engines: `sound` says whether one is."""
     if not chosen:
         return {}
-    (step, *_) = session.steps_of("pretrain")
+    (step, *_) = session.encoders()
     ground = Ground.of(session, step, BATCHES)
     fields = {**step.config["architecture"], "num_hidden_layers": 2}
     still = {**fields, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}

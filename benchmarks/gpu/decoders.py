@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.gpu.session import Session
+from benchmarks.gpu.session import Session, is_encoder
 from tlm.execution.execute import execute
 from tlm.execution.process import StageFailed
 from tlm.machine.runtime import Runtime
@@ -17,7 +17,7 @@ def decoders(session: Session) -> None:
     One that had no time for all of them goes on from its checkpoint in another call.
     """
     for step in session.steps_of("pretrain"):
-        if "kind" not in step.config["architecture"]:  # an encoder
+        if is_encoder(step):
             continue
         if session.left < LEAST_SECONDS:
             session.say(f"{step.slug}: no time is left")

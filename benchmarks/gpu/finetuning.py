@@ -74,6 +74,10 @@ def finetune_all(session: Session, planned: Step, made: Step, engine: Engine, *,
     tuners: dict[tuple[str, bool], Finetuner] = {}
     needed: dict[str, float] = {}
     wanted = [todo for todo in _finetunings(session, planned, made) if scratch or not todo.scratch]
+    record = session.store.inspect(made.ref, verify=False).record
+    if record is not None and record.left_behind:
+        session.say(f"{made.ref} is here without weights: nothing more is fine-tuned from it")
+        wanted = [todo for todo in wanted if todo.scratch]
     for (_, task), pair in groupby(wanted, key=lambda todo: (todo.seed, todo.task)):
         todos = list(pair)
         missing = [t for t in todos if session.store.inspect(t.step.ref, verify=False).status != "complete"]

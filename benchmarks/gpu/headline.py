@@ -64,7 +64,7 @@ def _in_turn(session: Session) -> list[Step]:
         seed, layers = int(str(step.labels["pretrain_seed"])), int(step.config["architecture"]["num_hidden_layers"])
         return -_ws(step), seed, -layers
 
-    return sorted(session.steps_of("pretrain"), key=turn)
+    return sorted(session.encoders(), key=turn)
 
 
 def _ws(step: Step) -> int:

@@ -18,8 +18,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from benchmarks.gpu.study import STUDIES
 from flows.loading import to_yaml
+from tlm.artifacts.record import first_fault
 from tlm.artifacts.store import ArtifactStore
 from tlm.errors import UserError
 from tlm.execution.bundle import export_bundle
@@ -83,6 +86,9 @@ def main() -> int:
             print(make_bundle(given.folder, given.scale, home=given.home or aside, sizes=tuple(given.sizes)))
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
+        return 2
+    except ValidationError as error:
+        sys.stderr.write(f"error: --sizes: {first_fault(error)}\n")
         return 2
     return 0
 

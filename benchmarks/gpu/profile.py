@@ -23,7 +23,7 @@ def profile(session: Session) -> dict[str, Any]:
     if session.left < LEAST_SECONDS:
         session.say("no time is left")
         return {}
-    (step, *_) = session.steps_of("pretrain")
+    (step, *_) = session.encoders()
     ground = Ground.of(session, step, STEPS)
     config = ground.run.config
     assert isinstance(config, PretrainConfig)

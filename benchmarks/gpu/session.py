@@ -21,6 +21,7 @@ from tlm.artifacts.step import Step
 from tlm.artifacts.store import Artifact, ArtifactStore
 from tlm.data.ragged import Ragged
 from tlm.data.tokenizer import Vocabulary, load_tokenizer
+from tlm.errors import UserError
 from tlm.execution.archives import unpacked
 from tlm.execution.bundle import ARTIFACTS, read_bundle
 from tlm.execution.importing import import_records
@@ -88,6 +89,13 @@ class Session:
     def steps_of(self, stage: str, **labels: Any) -> list[Step]:
         return [s for s in self.steps if s.stage == stage and all(s.labels.get(k) == v for k, v in labels.items())]
 
+    def encoders(self) -> list[Step]:
+        """The pre-trainings of the bundle that have captured steps. Raises UserError if there are none."""
+        found = [step for step in self.steps_of("pretrain") if is_encoder(step)]
+        if not found:
+            raise UserError(f"{self.bundle} has no encoder to pre-train.", "Ask for --stages decoders.")
+        return found
+
     def input(self, step: Step, name: str) -> Artifact:
         return self.store.get(step.inputs[name])
 
@@ -140,6 +148,10 @@ class Session:
             size += own
         if archive is not None:
             archive.close()
+
+
+def is_encoder(step: Step) -> bool:
+    return bool(step.config["architecture"]["kind"] == "encoder")
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:

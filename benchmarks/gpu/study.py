@@ -87,7 +87,10 @@ def toy_decoders(sizes: tuple[int, ...] = ()) -> StudyConfig:
 def _shorter(
     whole: StudyConfig, name: str, arms: dict[str, Arm], sizes: tuple[int, ...], *, steps: int, batch_size: int
 ) -> StudyConfig:
-    """With one seed, and for so many steps; what is done with the models is the study's, at home."""
+    """With one seed, and for so many steps.
+
+    Its held-out loss is what comes home; to score or fine-tune the models takes their weights, which stay in `--home`.
+    """
     length = {"epochs": None, "steps": steps, "batch_size": batch_size}
     fields: dict[str, Any] = {
         "name": name,
@@ -117,6 +120,7 @@ def toy(sizes: tuple[int, ...] | None = None) -> StudyConfig:
     small: dict[str, Any] = {"num_hidden_layers": 2, "num_attention_heads": 2, "head_size": 16}
     return StudyConfig(
         name="gpu-toy",
+        scale="toy",
         corpus=CorpusConfig(
             source=DocstringsSource(part="corpus", libraries=libraries, min_words=15),
             sizes=(0, *(sizes or (500, 1_000))),

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tarfile
+from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from bare import bare_python
 from helpers import Mini, only, python, python_environment
 
 from benchmarks.gpu import prepare
-from benchmarks.gpu.__main__ import engine_of
+from benchmarks.gpu.__main__ import engine_of, limit_of
 from benchmarks.gpu.finetuning import rebased
 from benchmarks.gpu.pretraining import shortened
 from benchmarks.gpu.table import table
@@ -25,7 +26,8 @@ from tlm.execution.archives import unpacked
 from tlm.execution.importing import survey
 from tlm.training.captured import Engine
 
-STAGES = ("ceilings", "checks", "throughput", "profile", "headline", "committee", "curve", "decoders")
+STAGES = ("ceilings", "checks", "throughput", "profile", "headline", "committee", "curve")
+"""Of a bundle without decoders."""
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,8 @@ def test_decoders_over_a_vocabulary_and_over_bytes_are_pre_trained_by_the_ordina
     }
     with unpacked(tmp_path / "out") as folder:
         assert len(survey(folder, ArtifactStore(str(tmp_path / "mine")), closed=False).new) == 2
+    wrong = bare_python([*call[:3], "--stages", "headline", *call[5:]], tmp_path / "bare")
+    assert wrong.returncode == 1 and "has no encoder to pre-train" in wrong.stdout
     late = bare_python([*call, "--limit", "decoders=1", "--home", str(tmp_path / "other")], tmp_path / "bare")
     assert late.returncode == 0 and late.stdout.count("no time is left") == 2
 
@@ -106,6 +110,7 @@ def test_the_study_is_written_for_tlm_run_whole_or_in_part(
     assert write("--scale", "committee") == 0
     committee = load_study(str(tmp_path / "gpu.yaml"))
     assert committee == prepare.study_of("committee") and not committee.latency
+    assert write("--sizes", "-5") == 2 and "error: --sizes: " in capsys.readouterr().err
     assert write("--tasks", "fewrel63") == 2 and "has no fewrel63" in capsys.readouterr().err
 
 
@@ -132,6 +137,13 @@ def test_the_script_does_not_wait_for_epochs_that_nobody_needs() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], env=python_environment(), capture_output=True, timeout=120)
     assert (done.returncode, done.stdout) == (0, b"left\n"), done.stderr
+
+
+@pytest.mark.parametrize("wrong", ["nonsense", "headline=soon", "headline=-1", "headline=nan", "lunch=30"])
+def test_a_limit_is_seconds_of_a_stage(wrong: str) -> None:
+    assert limit_of("headline=300") == ("headline", 300)
+    with pytest.raises(ArgumentTypeError, match=f"{wrong}.* is not STAGE=SECONDS"):
+        limit_of(wrong)
 
 
 def test_an_engine_is_named_by_its_parts() -> None:

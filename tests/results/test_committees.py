@@ -139,7 +139,9 @@ def test_a_committee_of_one_architecture_is_asked_about_as_a_whole() -> None:
     made = MadeUp(asked("topics", seeds="paired", committees=[{"name": "same", "members": ("a",)}]), items=2_000)
     made.committee("topics", "same", WS, 1, 0.3, instances=3).committee("topics", "same", WS, 3, 0.9, instances=1)
     made.finetuned("topics", "deep", WS, 0.2)
-    claims = [verdict.claim for verdict in analyse(made.evidence()).verdicts]
+    findings = analyse(made.evidence())
+    claims = [verdict.claim for verdict in findings.verdicts]
+    assert [row[2].text for row in findings.tables[1].rows if row[1].text == "same, soft"] == ["3"]
     assert claims[0].startswith("A soft committee of 3 (same) replaces one deep")
     assert any(claim.startswith("A committee of 3 (same) is better than its mean member") for claim in claims)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
+from helpers import python_environment
 from prefect.exceptions import TerminationSignal
 
 from tasks import flow_runs
@@ -37,6 +40,27 @@ def test_a_run_that_a_signal_cancels_is_not_ended_a_second_time(
     ending.set()
     with flow_runs._heeding(uuid4()):
         assert not signalled.wait(0.2)
+
+
+def test_a_line_for_a_worker_who_is_gone_does_not_end_the_run() -> None:
+    """Rich would end the process, in the moment before what it writes to is sent nowhere."""
+    code = (
+        "import os, sys; from types import SimpleNamespace; from uuid import uuid4; from rich.console import Console\n"
+        "from tasks import flow_runs\n"
+        "flow_runs.flow_run, flow_runs.WATCH_SECONDS = SimpleNamespace(id=str(uuid4())), 3600\n"
+        "flow_runs._replace, later = (lambda descriptors: None), flow_runs._replace\n"
+        "def run():\n"
+        "    Console().print('a line'); Console(stderr=True).print('another')\n"
+        "    flow_runs._replace = later\n"
+        "    Console().print('a line'); print('and one')\n"
+        "    return 7\n"
+        "sys.exit(flow_runs.outliving_the_worker(run))"
+    )
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-c", code], env=python_environment(), stdout=write, stderr=write)
+    os.close(write)
+    assert done.returncode == 7
 
 
 @pytest.mark.parametrize("cancelled", [True, False])

@@ -15,7 +15,7 @@ from tlm.report.formatting import Cell, Link, Table, corpus_label, number, word
 from tlm.report.study_systems import deepest
 from tlm.results.costs import cost_table
 from tlm.statistics import Estimate, difference, mean_accuracy
-from tlm.study.config import CommitteeConfig, StudyConfig, TaskConfig
+from tlm.study.config import CommitteeConfig, TaskConfig
 
 MARGIN = 0.01
 """How much worse a committee may be and still replace the deep model: one point. That two accuracies are equal cannot be
@@ -57,7 +57,7 @@ def replacement(evidence: Evidence, *, paper: bool) -> Findings:
         ],
         tables=[
             _accuracy_table(evidence, shallow, rival, deep),
-            cost_table(evidence, _systems(study, shallow, rival, deep)),
+            cost_table(evidence, _systems(evidence, shallow, rival, deep, ws)),
         ],
         plots=[_plot(evidence, task.name, ws, deep) for task in study.tasks],
         notes=[
@@ -251,15 +251,17 @@ def _sizes_shown(sizes: Sequence[int], of_each: int) -> list[int]:
 
 
 def _systems(
-    study: StudyConfig, shallow: Sequence[CommitteeConfig], rival: CommitteeConfig | None, deep: str
+    evidence: Evidence, shallow: Sequence[CommitteeConfig], rival: CommitteeConfig | None, deep: str, ws: int
 ) -> list[tuple[str, Sequence[str]]]:
+    """What to call each, and its members' architectures: of a committee of one architecture as often as it has it."""
+    task = evidence.study.tasks[0].name
+    whole = {each.name: _whole(evidence, task, each, ws) for each in shallow}
     members = dict.fromkeys(member for committee in shallow for member in committee.members)
-    sizes = {len(committee.members) for committee in shallow}
     return [
         (f"{deep}, single", (deep,)),
         *((f"{member}, single", (member,)) for member in members if member != deep),
-        *((f"{committee.name}, soft", committee.members) for committee in shallow),
-        *((f"{rival.name}, soft", (deep,) * size) for size in sorted(sizes - {1}) if rival),
+        *((each.name + ", soft", each.members * (whole[each.name] // len(each.members))) for each in shallow),
+        *((f"{rival.name}, soft", (deep,) * size) for size in sorted({*whole.values()} - {1}) if rival),
     ]
 
 
