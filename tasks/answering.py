@@ -13,6 +13,7 @@ import urllib.request
 from urllib.parse import unquote, urlsplit
 
 from tlm.errors import UserError
+from tlm.machine.printing import without_passwords
 from tlm.machine.runtime import Runtime
 
 SECONDS = 5.0
@@ -62,7 +63,7 @@ def ray_address() -> tuple[str, int]:
     except ValueError:  # a port that is no number, or too large
         pass
     raise UserError(
-        f"RAY_ADDRESS={address if address.isprintable() else ascii(address)} is not host:port.",
+        f"RAY_ADDRESS={without_passwords(address if address.isprintable() else ascii(address))} is not host:port.",
         "Set it to the address of the cluster's head, such as head:6379.",
     )
 
@@ -76,7 +77,8 @@ def check_ray(host: str, port: int) -> None:
     if fault := _no_grpc(host, port):
         given = os.environ.get("RAY_ADDRESS", "")
         place = f"{host}:{port}"
-        where = "there" if given == place else f"at {place}, which is what Ray makes of it"
+        asked = ray_address() if given else (host, port)
+        where = "there" if asked == (host, port) else f"at {place}, which is what Ray makes of it"
         raise UserError(
             f"RAY_ADDRESS={given}: no head of a Ray cluster answers {where} ({fault}).",
             "Start it (ray start --head --port=6379), or set RAY_ADDRESS to its host:port.",

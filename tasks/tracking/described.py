@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
-from tlm.artifacts.dry_runs import LABEL
+from tlm.artifacts.dry_runs import dry_run_label, is_of_dry_run
 from tlm.artifacts.record import Record
-from tlm.artifacts.step import Step
+from tlm.artifacts.step import Label, Step
 
 Described: TypeAlias = Step | Record
 """A step has a key, labels, configuration and inputs before it is made; a record has the same ones."""
@@ -25,7 +25,12 @@ FIRST_METRICS = ("test_accuracy", "dev_accuracy")
 
 def run_name(made: Described) -> str:
     """What tells runs apart comes first: a narrow column shows no more."""
-    return named(f"{made.slug} {made.stage}", is_dry_run=bool(made.labels.get(LABEL)))
+    return named(f"{made.slug} {made.stage}", is_dry_run=is_of_dry_run(made))
+
+
+def labels_of(made: Described) -> dict[str, Label]:
+    """Its labels. Those of a dry run say that it is one, as they did not in earlier versions."""
+    return {**made.labels, **dry_run_label(is_of_dry_run(made))}
 
 
 def named(name: str, *, is_dry_run: bool) -> str:
@@ -41,7 +46,7 @@ def slug_of(name: str | None) -> str:
 
 def params_of(made: Described) -> dict[str, str]:
     """The labels of a step that it has, then its configuration; a label that is in both is there once."""
-    given = dict(made.labels)
+    given = labels_of(made)
     if "treatment" in given:
         given["treatment"] = given["treatment"] or UNTREATED
     ordered = [*(name for name in FIRST_PARAMS if name in given), *sorted(given.keys() - {*FIRST_PARAMS})]

@@ -25,7 +25,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 
 from tasks.logged_files import is_logged
-from tasks.tracking.described import Described, numbers_of, params_of, run_name
+from tasks.tracking.described import Described, labels_of, numbers_of, params_of, run_name
 from tasks.tracking.recorded import finished
 from tlm.artifacts.dry_runs import dry_run_label
 from tlm.artifacts.fingerprint import canonical_json
@@ -68,7 +68,7 @@ def create(
         "stage": made.stage,
         "step_key": made.key,
         "stage_version": made.version,
-        **{name: str(value) for name, value in made.labels.items() if value is not None},
+        **{name: str(value) for name, value in labels_of(made).items() if value is not None},
         **commit_tags(provenance),
         **more,
     }
@@ -236,7 +236,7 @@ def _log_model(client: MlflowClient, run: Run, artifact: Artifact) -> None:
             name=f"{record.slug}-{record.stage}".replace(".", "-"),
             source_run_id=info.run_id,
             tags={"step_key": record.key, "sha256": record.outputs["model.safetensors"].sha256},
-            params={name: str(value) for name, value in record.labels.items() if value is not None},
+            params={name: str(value) for name, value in labels_of(record).items() if value is not None},
             model_type="tlm",
         )
     )

@@ -211,6 +211,14 @@ def test_what_is_no_address_of_ray_is_an_error_on_one_line(monkeypatch: pytest.M
     assert str(error.value).isprintable()
 
 
+def test_a_password_in_an_address_of_ray_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for address in ("me:SECRET@head:6379", "redis://:SECRET@head:6379", "me:SE@CRET@head:6379"):
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(UserError, match="^RAY_ADDRESS=.*head:6379 is not host:port") as error:
+            ray_address()
+        assert "CRET" not in str(error.value)
+
+
 def test_an_address_is_shown_without_its_password() -> None:
     assert shown("https://me:secret@host:1/api?x=1") == "https://host:1/api?x=1"
     assert shown("https://host:1/@x") == "https://host:1/@x"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from tlm.artifacts.lineage import descendants
 from tlm.artifacts.record import Record
-from tlm.artifacts.step import Label
+from tlm.artifacts.step import Label, Step
 from tlm.study.dry_run import is_dry_run
 
 LABEL = "dry_run"
@@ -17,9 +17,9 @@ def dry_run_label(is_dry: bool) -> dict[str, Label]:
     return {LABEL: True} if is_dry else {}
 
 
-def is_of_dry_run(record: Record) -> bool:
-    """What its record alone tells."""
-    return bool(record.labels.get(LABEL)) or is_dry_run(record.config)
+def is_of_dry_run(made: Step | Record) -> bool:
+    """What its step or record alone tells."""
+    return bool(made.labels.get(LABEL)) or is_dry_run(made.config)
 
 
 def dry_runs(records: Iterable[Record]) -> set[str]:

@@ -33,12 +33,31 @@ def as_s3fs_raises(error: OSError, status: int, code: str) -> OSError:
     return error
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 405])
+@pytest.mark.parametrize("status", [401, 403])
 def test_a_server_that_denies_access_is_refused_with_what_it_says(status: int) -> None:
     told = unanswered(as_s3fs_raises(PermissionError("No such key."), status, "InvalidAccessKeyId"), ARTIFACTS)
     assert str(told) == (
-        "TLM_HOME=s3://lab/tlm: access is denied by the object store (InvalidAccessKeyId: No such key). "
+        "TLM_HOME=s3://lab/tlm: the object store denies access to the list of its files (InvalidAccessKeyId: No such key). "
         "Look at AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what they give access to."
+    )
+
+
+@pytest.mark.parametrize("status", [400, 405])
+def test_a_server_that_takes_no_such_question_is_refused_with_what_may_be_set_wrong(status: int) -> None:
+    told = unanswered(as_s3fs_raises(OSError(errno.EIO, "expecting 'eu-central-1'"), status, "Malformed"), ARTIFACTS)
+    assert str(told) == (
+        f"TLM_HOME=s3://lab/tlm: the object store refuses to list files ({status}, Malformed: expecting 'eu-central-1'). "
+        "Look at AWS_REGION and the credentials, and whether AWS_ENDPOINT_URL is an object store's."
+    )
+
+
+def test_no_password_is_told() -> None:
+    told = unanswered(
+        ValueError("Invalid endpoint: http://me:hushhush@host:x"), "s3://KEY:hushhush@lab/tlm/data/artifacts"
+    )
+    assert told is not None and "hushhush" not in str(told)
+    assert str(told).startswith(
+        "TLM_HOME=s3://lab/tlm: the object store cannot be asked (Invalid endpoint: http://host:x)."
     )
 
 
@@ -146,7 +165,7 @@ def test_a_real_server_that_denies_access_is_refused_before_anything_is_written(
     server: dict[str, str], monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], name: str, code: str
 ) -> None:
     said = refusal(monkeypatch, {**settings, **server, name: "another"})
-    assert said.startswith(f"access is denied by the object store ({code}: ")
+    assert said.startswith(f"the object store denies access to the list of its files ({code}: ")
 
 
 @pytest.mark.slow

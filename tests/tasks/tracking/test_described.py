@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from helpers import Mini, only
 
-from tasks.tracking.described import FIRST_PARAMS, numbers_of, params_of, run_name, slug_of
+from tasks.tracking.described import FIRST_PARAMS, labels_of, numbers_of, params_of, run_name, slug_of
 from tlm.artifacts.step import Step
 
 
@@ -31,6 +31,15 @@ def test_the_first_metric_of_what_tells_labels_is_its_test_accuracy(mini: Mini) 
             assert next(iter(numbers)) == "test_accuracy"
     committee = mini.store.get(only(mini.plan, "committee", ws=60).ref).record
     assert numbers_of(committee)["test_accuracy"] == committee.facts["accuracy"]["soft"]
+
+
+def test_a_dry_run_of_an_earlier_version_is_told_by_its_configuration(mini: Mini) -> None:
+    step = only(mini.plan, "pretrain", arch="one", ws=60)
+    assert "dry_run" not in {**labels_of(step), **params_of(step)} and "(dry run)" not in run_name(step)
+    early = Step.model_validate({**step.model_dump(), "config": {**step.config, "pretrain": {"max_steps": 3}}})
+    assert "dry_run" not in early.labels
+    assert run_name(early).endswith(" (dry run)")
+    assert labels_of(early)["dry_run"] is True and params_of(early)["dry_run"] == "True"
 
 
 @pytest.mark.parametrize("name", ["topics-one-ws60-f0 finetune", "finetune/topics-one-ws60-f0"])
