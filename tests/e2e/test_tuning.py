@@ -42,6 +42,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Project:
         while not any(record.stage == "finetune" for record in project.store.records()):
             assert first.poll() is None and time.monotonic() < deadline
             time.sleep(0.05)
+        os.killpg(first.pid, signal.SIGSTOP)  # or it might end before the other one asks
         with (folder / "second.txt").open("w") as out:
             assert project.start(*COMMAND, out=out).wait(timeout=120) == 2
         assert "is being tuned by another process" in (folder / "second.txt").read_text()
