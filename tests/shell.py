@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 
 REAL_DATA = "TEST_DATA_ROOT"
 """Where TLM_DATA_ROOT is kept for tests on real data, which ask `real_data_root`; the code under test must not see it."""
@@ -23,6 +25,9 @@ def set_aside() -> None:
     for name in tuple(os.environ):
         if name in NAMES or name.startswith(PREFIXES) or name.upper().endswith(PROXIES):
             del os.environ[name]
+    # A shell has what it starts in the background ignore Ctrl-C, and tests send that to processes of theirs.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def real_data_root() -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import shell
@@ -37,3 +40,15 @@ def test_real_data_is_known_to_the_tests_on_it_alone(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv(shell.REAL_DATA, "")
     shell.set_aside()
     assert shell.real_data_root() == "/real" and "TLM_DATA_ROOT" not in os.environ
+
+
+def test_processes_of_tests_heed_ctrl_c_though_the_shell_started_them_in_the_background() -> None:
+    asks = "import signal; print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)"
+    code = f"import shell, subprocess, sys; shell.set_aside(); subprocess.run([sys.executable, '-c', {asks!r}])"
+    ignoring = ["bash", "-c", 'trap "" INT; exec "$@"', "bash", sys.executable, "-c"]
+    environment = {**python_environment(), "PYTHONPATH": str(Path(shell.__file__).parent)}
+    said = [
+        subprocess.run([*ignoring, each], env=environment, capture_output=True, text=True).stdout
+        for each in (asks, code)
+    ]
+    assert said == ["True\n", "False\n"]
