@@ -40,7 +40,11 @@ def main() -> None:
         if told is None or "--debug" in sys.argv:
             raise
         errors.print(Text.assemble(("error:", "red"), f" {printable(str(told))}"), highlight=False, soft_wrap=True)
-        sys.exit(2)
+        del told
+    else:
+        return
+    # Not inside `except`: an error that is alive when Python ends keeps a query's connection, and DuckDB says so.
+    sys.exit(2)
 
 
 if __name__ == "__main__":

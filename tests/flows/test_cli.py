@@ -145,3 +145,8 @@ def test_a_run_in_a_pipe_says_at_once_what_it_does(tlm: Tlm, study: Study, tmp_p
     (tmp_path / "raw" / "task.csv").unlink()
     said = tlm("run", study())
     assert (said.code, said.out) == (2, "mini: checking the study and its sources\n")
+
+
+def test_an_error_in_a_query_is_one_line_to_the_end_of_the_process(home: Path) -> None:
+    done = python(["-m", "flows.cli", "sql", "select nope from results", "--home", str(home)])
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
