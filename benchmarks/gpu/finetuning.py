@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.gpu.pretraining import MARGIN
-from benchmarks.gpu.session import Session, free, synchronize
+from benchmarks.gpu.session import Session, free, synchronize, ws_of
 from benchmarks.gpu.throughput import PLAIN, multiple_for
 from tlm.artifacts.step import Step
 from tlm.stages.job import Job
@@ -111,7 +111,7 @@ def finetune_all(session: Session, planned: Step, made: Step, engine: Engine, *,
         took = time.monotonic() - started
         needed[task] = max(needed.get(task, 0.0), took - captured)
         for todo, facts in zip(missing, found, strict=True):
-            labels = {"arch": str(todo.step.labels["arch"]), "ws": int(str(todo.step.labels["ws"]))}
+            labels = {"arch": str(todo.step.labels["arch"]), "ws": ws_of(todo.step)}
             facts |= {"task": todo.task, "seed": todo.seed, **labels}
             facts |= {"side_by_side": len(missing)}
             facts |= {"total_seconds": took, "capture_seconds": captured}

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from benchmarks.gpu.finetuning import finetune_all
 from benchmarks.gpu.pretraining import pretrained
-from benchmarks.gpu.session import Session
+from benchmarks.gpu.session import Session, ws_of
 from tlm.artifacts.step import Step
 from tlm.training.captured import Engine
 from tlm.training.replay import OutOfTime
@@ -18,16 +18,14 @@ from tlm.training.replay import OutOfTime
 
 def headline(session: Session, *, reserve: float) -> None:
     """Pre-train, then fine-tune as often as there is time for; `reserve` seconds of it are kept for fine-tuning."""
-    step = _in_turn(session)[0]
+    (step, *_) = session.encoders()
     made, engine = pretrained(session, step, session.left - reserve, place="headline", shorten=True)
     finetune_all(session, step, made, engine)
 
 
 def committee(session: Session, *, reserve: float) -> None:
     """Every architecture of the largest Ws, a seed after another; models from scratch when all of these are there."""
-    steps = [step for step in _in_turn(session) if _ws(step) == _ws(_in_turn(session)[0])]
-    made = _every(session, steps, reserve, scratch=False)
-    for step, pretraining, engine in made:
+    for step, pretraining, engine in _every(session, _of_largest(session, True), reserve, scratch=False):
         finetune_all(session, step, pretraining, engine)
 
 
@@ -36,8 +34,13 @@ def curve(session: Session, *, reserve: float) -> None:
 
     Models from scratch are those of `headline`; those that it had no time for are trained here.
     """
-    largest = _ws(_in_turn(session)[0])
-    _every(session, [step for step in _in_turn(session) if _ws(step) < largest], reserve, scratch=True)
+    _every(session, _of_largest(session, False), reserve, scratch=True)
+
+
+def _of_largest(session: Session, wanted: bool) -> list[Step]:
+    """The pre-trainings on the largest Ws, or all the others."""
+    first, *_ = steps = session.encoders()
+    return [step for step in steps if (ws_of(step) == ws_of(first)) == wanted]
 
 
 def _every(
@@ -45,8 +48,9 @@ def _every(
 ) -> list[tuple[Step, Step, Engine]]:
     """Pre-train with all epochs and fine-tune; what was planned, what was made of it, and by what."""
     found = []
+    (first, *_) = session.encoders()
     for step in steps:
-        place = "headline" if step == _in_turn(session)[0] else step.slug
+        place = "headline" if step == first else step.slug
         try:
             made, engine = pretrained(session, step, session.left - reserve, place=place, shorten=False)
         except OutOfTime as error:
@@ -55,17 +59,3 @@ def _every(
         finetune_all(session, step, made, engine, scratch=scratch)
         found.append((step, made, engine))
     return found
-
-
-def _in_turn(session: Session) -> list[Step]:
-    """The pre-trainings of the bundle: the largest Ws first, seed by seed, the deepest first."""
-
-    def turn(step: Step) -> tuple[int, int, int]:
-        seed, layers = int(str(step.labels["pretrain_seed"])), int(step.config["architecture"]["num_hidden_layers"])
-        return -_ws(step), seed, -layers
-
-    return sorted(session.encoders(), key=turn)
-
-
-def _ws(step: Step) -> int:
-    return int(str(step.labels["ws"]))

@@ -90,8 +90,16 @@ class Session:
         return [s for s in self.steps if s.stage == stage and all(s.labels.get(k) == v for k, v in labels.items())]
 
     def encoders(self) -> list[Step]:
-        """The pre-trainings of the bundle that have captured steps. Raises UserError if there are none."""
-        found = [step for step in self.steps_of("pretrain") if is_encoder(step)]
+        """The pre-trainings of encoders: the largest Ws first, seed by seed, the deepest first.
+
+        Raises UserError if the bundle has none.
+        """
+
+        def turn(step: Step) -> tuple[int, int, int]:
+            seed, layers = int(str(step.labels["pretrain_seed"])), int(step.config["architecture"]["num_hidden_layers"])
+            return -ws_of(step), seed, -layers
+
+        found = sorted((step for step in self.steps_of("pretrain") if is_encoder(step)), key=turn)
         if not found:
             raise UserError(f"{self.bundle} has no encoder to pre-train.", "Ask for --stages decoders.")
         return found
@@ -148,6 +156,10 @@ class Session:
             size += own
         if archive is not None:
             archive.close()
+
+
+def ws_of(step: Step) -> int:
+    return int(str(step.labels["ws"]))
 
 
 def is_encoder(step: Step) -> bool:

@@ -15,10 +15,9 @@ from tlm.machine.files import reason
 from tlm.machine.places import home_of
 from tlm.machine.printing import without_passwords
 
-REFUSALS = (400, 401, 403, 405)
+DENIED, REFUSED = (401, 403), (400, 405)
 """What a server answers that will answer so again. Not 404: some make a bucket when first something is written there."""
 ADDRESS = "Start it, or set AWS_ENDPOINT_URL to its address."
-DENIALS = (401, 403)
 SETTINGS = "Look at AWS_REGION and the credentials, and whether AWS_ENDPOINT_URL is an object store's."
 CREDENTIALS = "Look at AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what they give access to."
 NO_CREDENTIALS = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
@@ -54,19 +53,19 @@ def ask(url: str, client: Any, root: str) -> None:
 
 def unanswered(error: Exception, url: str) -> UserError | None:
     """What is told of an error of s3fs or botocore; None if it is an answer to which one may go on."""
-    home = f"TLM_HOME={without_passwords(home_of(url))}"
+    home = f"TLM_HOME={home_of(url)}"
     words = without_passwords(getattr(error, "strerror", None) or str(error))
     said = textwrap.shorten(words, LONGEST, placeholder=" …").rstrip(".")
     if (answer := getattr(error.__cause__, "response", None)) is not None:
-        if answer.get("ResponseMetadata", {}).get("HTTPStatusCode") not in REFUSALS:
-            return None
+        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
         code = answer.get("Error", {}).get("Code", "")
-        status = answer["ResponseMetadata"]["HTTPStatusCode"]
-        if status in DENIALS:
-            return UserError(
-                f"{home}: the object store denies access to the list of its files ({code}: {said}).", CREDENTIALS
-            )
-        return UserError(f"{home}: the object store refuses to list files ({status}, {code}: {said}).", SETTINGS)
+        if status in DENIED:
+            problem = f"{home}: the object store denies access to the list of its files ({code}: {said})."
+            return UserError(problem, CREDENTIALS)
+        if status in REFUSED:
+            problem = f"{home}: the object store refuses to list files ({status}, {code}: {said})."
+            return UserError(problem, SETTINGS)
+        return None
     # By name: a home on a disk does without botocore.
     kinds = {kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "botocore.exceptions"}
     if kinds & SILENCE:
@@ -81,7 +80,7 @@ def unanswered(error: Exception, url: str) -> UserError | None:
 
 def unwritable(error: OSError, url: str, root: str) -> UserError:
     """What is told where the first file cannot be written."""
-    home = f"TLM_HOME={without_passwords(home_of(url))}"
+    home = f"TLM_HOME={home_of(url)}"
     if error.errno == errno.ENOENT:
         bucket = without_passwords(root.partition("/")[0])
         return UserError(f"{home}: there is no bucket {bucket}.", "Create it, or name another one in TLM_HOME.")

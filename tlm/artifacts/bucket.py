@@ -36,6 +36,7 @@ from tlm.artifacts.probe import probe
 from tlm.artifacts.record import RECORD, RECORD_BYTES, NoRecord, Record, Stored, from_file, to_file
 from tlm.errors import Gone, UserError
 from tlm.machine.places import home_of
+from tlm.machine.printing import without_passwords
 
 HONOURS = "SeaweedFS (4.48 was tried) and Amazon S3 do"
 PAUSE_SECONDS = 0.05
@@ -59,10 +60,8 @@ class Bucket:
             self.fs = Patient(client)
         except (ValueError, ImportError) as error:
             more = " For s3:// install the extra: pip install 'tlm[s3]'." if url.startswith("s3:") else ""
-            home = home_of(url)
-            raise UserError(
-                f"TLM_HOME={home} cannot be reached: {error}.", f"Point TLM_HOME at a folder.{more}"
-            ) from error
+            problem = f"TLM_HOME={home_of(url)} cannot be reached: {without_passwords(str(error))}."
+            raise UserError(problem, f"Point TLM_HOME at a folder.{more}") from error
 
     # --- reading ---
 

@@ -7,6 +7,7 @@ import os
 import re
 
 from tlm.errors import UserError
+from tlm.machine.printing import without_passwords
 
 ARTIFACTS = "/data/artifacts"
 """Where artifacts lie below TLM_HOME."""
@@ -24,8 +25,8 @@ def is_url(place: str) -> bool:
 
 
 def home_of(artifacts: str) -> str:
-    """TLM_HOME as it was given, of the place where its artifacts lie."""
-    return artifacts.removesuffix(ARTIFACTS)
+    """TLM_HOME as it was given but for a password in it, of the place where its artifacts lie: to be told."""
+    return without_passwords(artifacts.removesuffix(ARTIFACTS))
 
 
 def folder_name(url: str) -> str:
